@@ -1,0 +1,189 @@
+"""The values of components: what is trained, sent, averaged, replaced and saved.
+
+A :class:`ComponentState` maps component keys to named tensors. It holds trainable tensors only; frozen pretrained weights
+belong to no component and never appear here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as load_bytes
+from safetensors.torch import save as save_bytes
+from torch import Tensor
+
+from fedtap.errors import UserError
+from fedtap.pairs import ComponentKey
+from fedtap.storage import write_bytes
+
+__all__ = ["ComponentKey", "ComponentState", "weighted_mean"]
+
+_SEPARATOR = ":"
+
+TensorFunction = Callable[[Tensor], Tensor]
+
+
+class ComponentState(Mapping[ComponentKey, Mapping[str, Tensor]]):
+    """An immutable mapping key -> parameter name -> tensor, iterated in sorted order.
+
+    The mapping is not copied deeply: whoever builds a state hands over its tensors and does not write to them again.
+    """
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[ComponentKey, Mapping[str, Tensor]] | None = None) -> None:
+        given = values or {}
+        self._values: dict[ComponentKey, dict[str, Tensor]] = {
+            key: dict(sorted(given[key].items())) for key in sorted(given)
+        }
+
+    def __getitem__(self, key: ComponentKey) -> Mapping[str, Tensor]:
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[ComponentKey]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __repr__(self) -> str:
+        return f"ComponentState({len(self)} components, {self.nbytes} bytes)"
+
+    @property
+    def parameters(self) -> int:
+        """The number of scalars."""
+        return sum(tensor.numel() for _, _, tensor in self.tensors())
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the tensors themselves, without any framing."""
+        return sum(tensor.numel() * tensor.element_size() for _, _, tensor in self.tensors())
+
+    def tensors(self) -> Iterator[tuple[ComponentKey, str, Tensor]]:
+        """Iterate over (key, parameter name, tensor) in sorted order."""
+        for key, named in self._values.items():
+            for name, tensor in named.items():
+                yield key, name, tensor
+
+    def slice(self, keys: Iterable[ComponentKey]) -> ComponentState:
+        """Return the components with these keys.
+
+        Raises
+        ------
+        KeyError
+            If a key is not held: a plan that asks for it and a state that lacks it must never pass silently.
+        """
+        return ComponentState({key: self._values[key] for key in keys})
+
+    def merge(self, other: ComponentState) -> ComponentState:
+        """Return this state with the components of ``other`` added, or put in the place of its own."""
+        return ComponentState({**self._values, **other._values})
+
+    def clone(self) -> ComponentState:
+        """Return a deep copy, detached from any graph."""
+        return self.map(lambda tensor: tensor.detach().clone())
+
+    def map(self, function: TensorFunction) -> ComponentState:
+        """Return a state with ``function`` applied to every tensor."""
+        return ComponentState(
+            {key: {name: function(t) for name, t in named.items()} for key, named in self._values.items()}
+        )
+
+    def equal(self, other: ComponentState) -> bool:
+        """Tell whether both hold the same keys, names and bit-identical tensors."""
+        mine, theirs = list(self.tensors()), list(other.tensors())
+        return [entry[:2] for entry in mine] == [entry[:2] for entry in theirs] and all(
+            torch.equal(a[2], b[2]) for a, b in zip(mine, theirs, strict=True)
+        )
+
+    def flat(self) -> dict[str, Tensor]:
+        """Return ``{"kind/name:parameter": tensor}``, the form in which states are saved and sent."""
+        return {f"{key}{_SEPARATOR}{name}": tensor for key, name, tensor in self.tensors()}
+
+    @classmethod
+    def from_flat(cls, flat: Mapping[str, Tensor]) -> ComponentState:
+        """Return the state whose :meth:`flat` form is given."""
+        values: dict[ComponentKey, dict[str, Tensor]] = {}
+        for label, tensor in flat.items():
+            key, _, name = label.rpartition(_SEPARATOR)
+            values.setdefault(ComponentKey.parse(key), {})[name] = tensor
+        return cls(values)
+
+    def to_bytes(self) -> bytes:
+        """Return the state in safetensors form."""
+        return save_bytes({label: tensor.detach().cpu().contiguous() for label, tensor in self.flat().items()})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, place: str = "received bytes") -> ComponentState:
+        """Return the state saved by :meth:`to_bytes`.
+
+        Raises
+        ------
+        UserError
+            If the bytes are not a safetensors file; ``place`` names them.
+        """
+        try:
+            return cls.from_flat(load_bytes(data))
+        except (SafetensorError, ValueError) as error:
+            raise UserError(f"{place}: not a readable safetensors file ({error}); restore it from a copy") from error
+
+    def save(self, path: Path) -> None:
+        """Write the state to ``path``, atomically."""
+        write_bytes(path, self.to_bytes())
+
+    @classmethod
+    def load(cls, path: Path) -> ComponentState:
+        """Read a state written by :meth:`save`.
+
+        Raises
+        ------
+        UserError
+            If the file is missing, truncated or not in safetensors form.
+        """
+        try:
+            with safe_open(path, framework="pt") as file:
+                return cls.from_flat({label: file.get_tensor(label) for label in file.keys()})  # noqa: SIM118
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: the file is missing; restore it, or start the run anew") from error
+        except (SafetensorError, ValueError, OSError) as error:
+            raise UserError(
+                f"{path}: damaged or truncated ({error}); restore it from a copy, or start the run anew"
+            ) from error
+
+
+def weighted_mean(states: Sequence[tuple[ComponentState, Mapping[ComponentKey, int]]]) -> ComponentState:
+    r"""Average components over their holders: :math:`w_c = \sum_i n_{i,c} w_{i,c} / \sum_i n_{i,c}`.
+
+    Sums run in the order given (callers sort by client) in float64, so that the result depends on nothing else.
+
+    Parameters
+    ----------
+    states
+        For each holder its components and, per component, the number of its training examples whose path uses it.
+        A component with no positive count in any of them is left out of the result.
+
+    Examples
+    --------
+    >>> key = ComponentKey("shared")
+    >>> a, b = (ComponentState({key: {"w": torch.tensor([x])}}) for x in (1.0, 4.0))
+    >>> weighted_mean([(a, {key: 2}), (b, {key: 1})])[key]["w"]
+    tensor([2.])
+    """
+    holders: dict[ComponentKey, list[tuple[Mapping[str, Tensor], int]]] = {}
+    for state, counts in states:
+        for key, named in state.items():
+            if counts.get(key, 0) > 0:
+                holders.setdefault(key, []).append((named, counts[key]))
+    result: dict[ComponentKey, dict[str, Tensor]] = {}
+    for key, held in holders.items():
+        total = sum(count for _, count in held)
+        result[key] = {}
+        for name, first in held[0][0].items():
+            mean = torch.zeros_like(first, dtype=torch.float64)
+            for named, count in held:
+                mean.add_(named[name].to(torch.float64), alpha=count / total)
+            result[key][name] = mean.to(first.dtype)
+    return ComponentState(result)
