@@ -1,0 +1,69 @@
+# Every target makes the virtual environment it needs. Nothing is installed outside $(VENV).
+#
+#   make demo       install, run the quickstart federation, say where to look
+#   make test       install, run every test, fast ones first; fails under 85 % line coverage
+#   make test-fast  the tests that take seconds
+#   make check      style, formatting, types and docstrings
+#   make bench      the committed benchmarks
+#
+# `make demo PYTHON=python3.12` picks an interpreter, `VENV=folder` another place for the environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+OUT ?= runs/quickstart
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+READY := $(VENV)/.installed-quickstart
+READY_DEV := $(VENV)/.installed-dev
+
+.PHONY: help demo test test-fast check format bench
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#   /  /p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "fedtap needs Python 3.10 or newer; name one, for example: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp is older than what it was installed from only when that has changed, so a second `make` installs nothing.
+$(READY): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing fedtap and the quickstart's weights and data into $(VENV) (a few minutes the first time)"
+	$(PIP) -e ".[quickstart]"
+	@touch $@
+
+$(READY_DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing fedtap with what its tests need into $(VENV) (a few minutes the first time)"
+	$(PIP) -e ".[quickstart,dev]"
+	@touch $(READY) $@
+
+demo: $(READY)
+	@if [ -e $(OUT)/results.json ]; then \
+	  echo "$(OUT) holds a finished run already; to run it again: rm -r $(OUT), or make demo OUT=runs/another"; \
+	else \
+	  resume=; if [ -e $(OUT)/run.json ]; then resume=--resume; echo "$(OUT) holds an unfinished run: resuming it"; fi; \
+	  $(BIN)/fedtap run scenarios/quickstart.yaml --out $(OUT) $$resume; \
+	fi
+	@echo "Now open $(OUT)/report.html in a browser."
+
+test: $(READY_DEV)
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
+	$(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term --cov-fail-under=85
+
+test-fast: $(READY_DEV)
+	$(BIN)/python -m pytest -m "not slow"
+
+# The rules D of ruff check the docstrings (NumPy convention).
+check: $(READY_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict src
+
+format: $(READY_DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY_DEV)
+	$(BIN)/python benchmarks/run.py
