@@ -1,0 +1,135 @@
+"""Token cross-entropy, exact match, chrF and ROUGE-L of generated text.
+
+ROUGE-L comes from torchmetrics, which structural similarity needs anyway (Apache-2.0, maintained, typed), and not from
+rouge-score, which had its last release in 2022 and would add nltk, absl-py and six; the tests hold the two against each other.
+chrF comes from sacrebleu (Apache-2.0, maintained), the implementation that published figures go by.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from fedtap.tasks.metrics.table import Values
+
+_NO_WORD = re.compile(r"[\W_]+")
+
+
+class TextScores:
+    r"""Accumulate ``cross_entropy`` (nats per token), ``exact_match``, ``chrf`` (0 to 100) and ``rouge_l``.
+
+    - ``cross_entropy``: :math:`\sum nll / \sum tokens` under teacher forcing, padding left out; its n counts tokens.
+    - ``exact_match``: the share of examples whose prediction equals the reference after :func:`normalise_answer`.
+    - ``chrf``: corpus chrF of sacrebleu with its defaults (character 6-grams, beta 2).
+    - ``rouge_l``: F1 of the longest common subsequence of words, mean over examples; 0 where either text has no word.
+
+    Examples
+    --------
+    >>> import torch
+    >>> scores = TextScores()
+    >>> scores.update(torch.tensor([1.0, 5.0]), torch.tensor([1, 2]), ["Yes.", "blue"], ["yes", "red"])
+    >>> scores.value()["cross_entropy"], scores.value()["exact_match"]
+    ((2.0, 3), (0.5, 2))
+    """
+
+    def __init__(self) -> None:
+        self._nats = 0.0
+        self._tokens = 0
+        self._predictions: list[str] = []
+        self._references: list[str] = []
+
+    def update(self, nll: Tensor, tokens: Tensor, predictions: Sequence[str], references: Sequence[str]) -> None:
+        """Add a batch.
+
+        Parameters
+        ----------
+        nll
+            ``(n,)`` floating point, the negative log-likelihood of each reference, summed over its tokens, in nats.
+        tokens
+            ``(n,)`` integer, the number of tokens that were summed; padding is none.
+        predictions
+            n generated texts, cut at the end token.
+        references
+            n right texts.
+
+        Raises
+        ------
+        ValueError
+            If the four do not have the same length.
+        """
+        sizes = (nll.numel(), tokens.numel(), len(predictions), len(references))
+        if nll.ndim != 1 or tokens.ndim != 1 or len(set(sizes)) != 1:
+            raise ValueError(
+                f"nll {tuple(nll.shape)}, tokens {tuple(tokens.shape)}, {len(predictions)} predictions and "
+                f"{len(references)} references: expected (n,), (n,), n and n"
+            )
+        self._nats += float(nll.detach().cpu().double().sum())
+        self._tokens += int(tokens.detach().cpu().sum())
+        self._predictions += predictions
+        self._references += references
+
+    def value(self) -> Values:
+        """Return the metrics over all examples given so far.
+
+        Raises
+        ------
+        ValueError
+            If there was no token.
+        """
+        n = len(self._references)
+        if self._tokens == 0:
+            raise ValueError("no token to score; call update() with at least one before value()")
+        matches = sum(
+            normalise_answer(prediction) == normalise_answer(reference)
+            for prediction, reference in zip(self._predictions, self._references, strict=True)
+        )
+        return {
+            "cross_entropy": (self._nats / self._tokens, self._tokens),
+            "exact_match": (matches / n, n),
+            "chrf": (_chrf(self._predictions, self._references), n),
+            "rouge_l": (_rouge_l(self._predictions, self._references), n),
+        }
+
+
+def normalise_answer(text: str) -> str:
+    """Return the text in lower case, without punctuation and surplus space.
+
+    Punctuation becomes a space instead of vanishing, so that ``don't`` and the ``don ' t`` of a WordPiece decoder are one
+    answer. Symbols such as ``+`` are content and stay, and so does a text that consists of punctuation alone.
+
+    >>> normalise_answer("  It's  RED! ") == normalise_answer("it ' s red")
+    True
+    >>> normalise_answer("C++") == normalise_answer("c")
+    False
+    """
+    lower = unicodedata.normalize("NFKC", text).lower()
+    spaced = "".join(_spaced(character) for character in lower)
+    return " ".join(spaced.split()) or "".join(lower.split())
+
+
+def _spaced(character: str) -> str:
+    """Return a space for a punctuation mark, a symbol set apart, and any other character as it is."""
+    kind = unicodedata.category(character)[0]
+    return " " if kind == "P" else f" {character} " if kind == "S" else character
+
+
+def _chrf(predictions: Sequence[str], references: Sequence[str]) -> float:
+    from sacrebleu.metrics.chrf import CHRF
+
+    return float(CHRF().corpus_score(predictions, [references]).score)
+
+
+def _rouge_l(predictions: Sequence[str], references: Sequence[str]) -> float:
+    # imported here because it takes longer than all of fedtap, and only an evaluation of text needs it
+    from torchmetrics.functional.text.rouge import rouge_score
+
+    scores = rouge_score(list(predictions), list(references), rouge_keys="rougeL", normalizer=_words)
+    return float(scores["rougeL_fmeasure"])
+
+
+def _words(text: str) -> str:
+    """Return the words of a text in lower case; ROUGE's own rule on ASCII, and unlike it not blind to other scripts."""
+    return _NO_WORD.sub(" ", text.lower())
