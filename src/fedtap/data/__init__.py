@@ -1,0 +1,1 @@
+"""Data: sources, splits, the partition among clients, encoding and loading."""
