@@ -1,0 +1,46 @@
+"""Data sources, by the name that a scenario gives them. A new source is one file here and one line in the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fedtap.data.sources.base import Source
+from fedtap.data.sources.concepts import Concepts
+from fedtap.data.sources.dialogues import COMPUTING, SMALL_TALK, TRIVIA
+from fedtap.data.sources.digits import Digits
+from fedtap.data.sources.easy_vqa import EasyVQA
+from fedtap.data.sources.folder import Folder
+from fedtap.data.sources.sentiment import LONG_SENTIMENT, SENTIMENT
+from fedtap.data.sources.tables import CSV, JSONLines
+from fedtap.errors import UserError, nearest
+
+__all__ = ["SOURCES", "Source", "source"]
+
+_REGISTRY: tuple[Source, ...] = (
+    Digits(),
+    SENTIMENT,
+    LONG_SENTIMENT,
+    EasyVQA(),
+    TRIVIA,
+    SMALL_TALK,
+    COMPUTING,
+    Concepts(),
+    Folder(),
+    CSV(),
+    JSONLines(),
+)
+SOURCES: Mapping[str, Source] = {source.name: source for source in _REGISTRY}
+
+
+def source(name: str) -> Source:
+    """Return the data source of a name.
+
+    Raises
+    ------
+    UserError
+        If there is none, with the nearest name.
+    """
+    try:
+        return SOURCES[name]
+    except KeyError:
+        raise UserError(f"source '{name}': there is none; {nearest(name, SOURCES)}") from None

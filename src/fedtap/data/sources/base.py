@@ -1,0 +1,106 @@
+"""What a data source is: a name, what it can serve, its classes, and its examples. Splits and shares are not its business."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from fedtap.config import TaskSettings
+from fedtap.data.example import Example
+from fedtap.errors import UserError
+from fedtap.pairs import Modality, TaskName
+
+Supports = frozenset[tuple[TaskName, Modality]]
+
+
+class Source(ABC):
+    """A data source. A new one is a file with a subclass, and one line in the registry (``sources/__init__.py``).
+
+    Attributes
+    ----------
+    name
+        As written in scenarios.
+    title
+        What it is, for people.
+    licence
+        Of the data, as printed in model cards.
+    hub
+        Its name on the Hugging Face hub, or None.
+    supports
+        The (task type, modality) combinations that it can serve.
+    takes
+        Which of the task keys ``path``, ``columns`` and ``classes`` mean something to it.
+    """
+
+    name: str
+    title: str
+    licence: str
+    hub: str | None = None
+    supports: Supports
+    takes: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def classes(self, task: TaskSettings) -> tuple[str, ...]:
+        """Return the class names of a classification task, empty for other types. Needs no data."""
+
+    @abstractmethod
+    def examples(self, task: TaskSettings, folder: Path) -> Sequence[Example]:
+        """Return all examples of the source for a task, none twice, always in the same order.
+
+        Parameters
+        ----------
+        task
+            A task that passed :meth:`check`.
+        folder
+            Where relative paths start: the scenario's folder.
+
+        Raises
+        ------
+        UserError
+            If the data are missing or wrong; one line with file, line, fault and mend.
+        """
+
+    def check(self, task: TaskSettings) -> None:
+        """Check, without data, that this source can serve a task.
+
+        Raises
+        ------
+        UserError
+            If its type or modality is not supported, or a key is missing, out of place or senseless.
+        """
+        place = f"task '{task.name}', source '{self.name}'"
+        if (task.type, task.modality) not in self.supports:
+            known = ", ".join(f"{kind} on {modality}" for kind, modality in sorted(self.supports))
+            raise UserError(f"{place}: no {task.type} on {task.modality} here; it serves: {known}")
+        given = {"path": task.path is not None, "columns": bool(task.columns), "classes": task.classes is not None}
+        for key, is_given in given.items():
+            if is_given and key not in self.takes:
+                raise UserError(f"{place}: '{key}' means nothing to this source; remove it")
+        if "path" in self.takes and not task.path:
+            raise UserError(f"{place}: 'path' is missing; add it, relative to the scenario's folder")
+        if "classes" in self.takes:
+            self._check_classes(task, place)
+
+    def _check_classes(self, task: TaskSettings, place: str) -> None:
+        if task.type != "classification":
+            if task.classes is not None:
+                raise UserError(f"{place}: 'classes' is for classification, not for {task.type}; remove it")
+            return
+        if task.classes is None:
+            raise UserError(f"{place}: 'classes' is missing; add a list of names, or a number n for labels 0 to n-1")
+        names = class_names(task)
+        if len(names) < 2:
+            raise UserError(f"{place}: 'classes' must be at least two, not {len(names)}")
+        twice = next((name for name, number in Counter(names).items() if number > 1), None)
+        if twice is not None:
+            raise UserError(f"{place}: class '{twice}' is listed twice; list each once")
+
+
+def class_names(task: TaskSettings) -> tuple[str, ...]:
+    """Return the classes that the task's own settings name; a number n stands for the names 0 to n-1."""
+    if isinstance(task.classes, int):
+        return tuple(str(index) for index in range(task.classes))
+    return task.classes or ()

@@ -1,0 +1,51 @@
+"""The user's own pictures: a folder with one sub-folder a class, or any folder of pictures to reconstruct."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from fedtap.config import TaskSettings
+from fedtap.data.example import Example, ImageRef, distinct
+from fedtap.data.sources.base import Source, Supports, class_names
+from fedtap.errors import UserError, nearest
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+
+class Folder(Source):
+    """Classification by sub-folder (others than those named in ``classes`` are left alone), or reconstruction."""
+
+    name = "folder"
+    title = "a folder of pictures"
+    licence = "the owner's"
+    supports: Supports = frozenset({("classification", "image"), ("reconstruction", "image")})
+    takes: ClassVar[frozenset[str]] = frozenset({"path", "classes"})
+
+    def classes(self, task: TaskSettings) -> tuple[str, ...]:
+        """Return the classes that the task names."""
+        return class_names(task)
+
+    def examples(self, task: TaskSettings, folder: Path) -> tuple[Example, ...]:
+        """Return one example a picture, ordered by path; files are hashed, not decoded."""
+        root = folder / (task.path or "")
+        if not root.is_dir():
+            raise UserError(f"{root}: no such folder (task '{task.name}'); create it, or mend 'path'")
+        if task.type == "reconstruction":
+            return distinct([Example(image.digest, image, None, None) for image in _images(root)])
+        found: list[Example] = []
+        for label, name in enumerate(class_names(task)):
+            below = root / name
+            if not below.is_dir():
+                others = [path.name for path in root.iterdir() if path.is_dir()]
+                near = f" ({nearest(name, others)})" if others else ""
+                raise UserError(f"{below}: no folder for class '{name}'{near}; create it, or mend 'classes'")
+            found += [Example(image.digest, image, None, label, label) for image in _images(below)]
+        return distinct(found)
+
+
+def _images(root: Path) -> list[ImageRef]:
+    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    if not paths:
+        raise UserError(f"{root}: no picture in it or below; add some ({', '.join(sorted(SUFFIXES))}), or mend 'path'")
+    return [ImageRef.of_file(path) for path in paths]

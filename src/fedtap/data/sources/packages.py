@@ -1,0 +1,27 @@
+"""Finding data that come as an installed Python package, without importing the package."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from fedtap.errors import UserError
+
+
+def package_file(package: str, *parts: str) -> Path:
+    """Return the path of a file or folder inside an installed package.
+
+    Raises
+    ------
+    UserError
+        If the package is not installed, or lacks the file.
+    """
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f'package {package.replace("_", "-")} is not installed; run: pip install "fedtap[quickstart]"')
+    path = Path(next(iter(spec.submodule_search_locations))).joinpath(*parts)
+    if not path.exists():
+        raise UserError(
+            f'{path}: the installed package lacks it; run: pip install --force-reinstall "fedtap[quickstart]"'
+        )
+    return path

@@ -1,0 +1,81 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedtap.config import TaskSettings
+from fedtap.data.sources import source
+from fedtap.errors import UserError
+
+
+def picture(path: Path, shade: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((4, 5, 3), shade, dtype=np.uint8)).save(path)
+
+
+def task(**more: Any) -> TaskSettings:
+    known = {"name": "t", "type": "classification", "modality": "image", "domain": "d", "source": "folder"}
+    return TaskSettings.model_validate(known | {"path": "pictures", "classes": ["cat", "dog"]} | more)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for shade, name in enumerate(("cat/1.png", "cat/below/2.PNG", "dog/1.png", "horse/1.png")):
+        picture(tmp_path / "pictures" / name, 10 * shade)
+    (tmp_path / "pictures/dog/notes.txt").write_text("no picture")
+    return tmp_path
+
+
+def test_the_class_is_the_subfolder(folder: Path) -> None:
+    examples = source("folder").examples(task(), folder)
+    assert [(example.target, example.stratum) for example in examples] == [(0, 0), (0, 0), (1, 1)]
+    assert all(example.image and example.key == example.image.digest and example.text is None for example in examples)
+
+
+def test_classes_may_be_numbers(folder: Path) -> None:
+    (folder / "pictures/cat").rename(folder / "pictures/0")
+    (folder / "pictures/dog").rename(folder / "pictures/1")
+    assert [example.target for example in source("folder").examples(task(classes=2), folder)] == [0, 0, 1]
+
+
+def test_pixels_are_read_when_asked_for(folder: Path) -> None:
+    pytest.importorskip("fedtap.data.images")
+    image = source("folder").examples(task(), folder)[2].image
+    assert image is not None
+    assert image.load().tolist() == np.full((4, 5, 3), 20).tolist()
+
+
+def test_a_damaged_picture_is_listed_and_fails_only_when_it_is_read(folder: Path) -> None:
+    pytest.importorskip("fedtap.data.images")
+    (folder / "pictures/dog/1.png").write_bytes(b"no picture")
+    image = source("folder").examples(task(), folder)[2].image
+    assert image is not None
+    with pytest.raises(UserError, match=r"dog/1\.png"):
+        image.load()
+
+
+def test_reconstruction_takes_every_picture_once(folder: Path) -> None:
+    picture(folder / "pictures/again.png", 0)
+    examples = source("folder").examples(task(type="reconstruction", classes=None), folder)
+    assert len(examples) == 4
+    assert {example.target for example in examples} == {None}
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"path": "picture"}, r"picture: no such folder \(task 't'\); create it, or mend 'path'"),
+        (
+            {"classes": ["cat", "dgo"]},
+            r"dgo: no folder for class 'dgo' \(did you mean 'dog'\?\); create it, or mend 'classes'",
+        ),
+        ({"classes": ["cat", "empty"]}, r"empty: no picture in it or below; add some \(\.bmp, .*\), or mend 'path'"),
+    ],
+)
+def test_what_is_missing_is_named(folder: Path, given: dict[str, Any], fault: str) -> None:
+    (folder / "pictures/empty").mkdir()
+    with pytest.raises(UserError, match=fault) as error:
+        source("folder").examples(task(**given), folder)
+    assert "\n" not in str(error.value)

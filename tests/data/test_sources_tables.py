@@ -1,0 +1,163 @@
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedtap.config import TaskSettings
+from fedtap.data.example import Example
+from fedtap.data.sources import source
+from fedtap.errors import UserError
+
+
+def task(file: str, **more: Any) -> TaskSettings:
+    known = {"name": "t", "type": "classification", "modality": "text", "domain": "d", "path": file}
+    known |= {"source": file.rpartition(".")[2], "classes": ["cat", "dog"]} | more
+    return TaskSettings.model_validate({key: value for key, value in known.items() if value is not None})
+
+
+def read(folder: Path, file: str, content: str | bytes, **more: Any) -> tuple[Example, ...]:
+    (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    settings = task(file, **more)
+    source(settings.source).check(settings)
+    return tuple(source(settings.source).examples(settings, folder))
+
+
+GENERATION: dict[str, Any] = {"type": "text_generation", "classes": None}
+
+
+def test_a_csv_table_row_by_row(tmp_path: Path) -> None:
+    content = '\ufefftext,id,label\r\n"it purrs, softly",1,cat\r\n\r\nit barks,2, dog \r\n"two\nlines",3,cat\r\n'
+    examples = read(tmp_path, "a.csv", content)
+    assert [(e.text, e.target, e.stratum) for e in examples] == [
+        ("it purrs, softly", 0, 0),
+        ("it barks", 1, 1),
+        ("two\nlines", 0, 0),
+    ]
+    assert all(e.image is None and e.split is None for e in examples)
+
+
+def test_the_same_table_in_json_lines(tmp_path: Path) -> None:
+    rows = [{"text": "it purrs, softly", "label": "cat"}, {"text": "it barks", "label": "dog", "more": None}]
+    as_json = read(tmp_path, "a.jsonl", "\n\n".join(map(json.dumps, rows)) + "\n")
+    assert as_json == read(tmp_path, "a.csv", 'text,label\n"it purrs, softly",cat\nit barks,dog\n')
+
+
+def test_columns_may_have_other_names(tmp_path: Path) -> None:
+    named = {"text": "question", "target": "best answer"}
+    examples = read(tmp_path, "a.csv", "question,text,best answer\nWhy?,wrong,Because.\n", columns=named, **GENERATION)
+    assert [(e.text, e.target) for e in examples] == [("Why?", "Because.")]
+
+
+def test_labels_may_be_numbers(tmp_path: Path) -> None:
+    assert [e.target for e in read(tmp_path, "a.csv", "text,label\na,2\nb,0\n", classes=3)] == [2, 0]
+    assert [
+        e.target for e in read(tmp_path, "a.jsonl", '{"text":"a","label":2}\n{"text":"b","label":"0"}', classes=3)
+    ] == [2, 0]
+
+
+def test_rows_that_repeat_are_kept_once_and_rows_that_contradict_are_not_lost(tmp_path: Path) -> None:
+    examples = read(tmp_path, "a.csv", "text,label\na,cat\na,cat\na,dog\n")
+    assert [e.target for e in examples] == [0, 1]
+    assert examples[0].key == examples[1].key
+
+
+def test_images_are_found_beside_the_table_and_known_by_content(tmp_path: Path) -> None:
+    (tmp_path / "below/pictures").mkdir(parents=True)
+    for name in ("a", "b"):
+        (tmp_path / f"below/pictures/{name}.png").write_bytes(b"same bytes")
+    content = "image,text,target\npictures/a.png,What?,red\npictures/b.png,Where?,above\npictures/a.png,Who?,red\n"
+    examples = read(tmp_path, "below/a.csv", content, modality="image+text", **GENERATION)
+    assert [(e.text, e.target, e.stratum) for e in examples] == [
+        ("What?", "red", 1),
+        ("Where?", "above", 0),
+        ("Who?", "red", 1),
+    ]
+    assert len({e.key for e in examples}) == 1
+    pictures = read(tmp_path, "below/a.csv", content, modality="image", type="reconstruction", classes=None)
+    assert [(e.key, e.target) for e in pictures] == [(examples[0].key, None)]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "more", "fault"),
+    [
+        (
+            "a.csv",
+            "txt,label\na,cat\n",
+            {},
+            "a.csv:1: no column 'text' (did you mean 'txt'?); mend the header, or map it",
+        ),
+        ("a.csv", "", {}, "a.csv:1: no column 'text' (the file is empty)"),
+        ("a.csv", "text,label,text\na,cat,b\n", {}, "a.csv:1: column 'text' is there twice; rename one"),
+        ("a.csv", "text,label\n", {}, "a.csv: no examples in it; add rows"),
+        ("a.csv", "text,label\na,cat\nb,c,dog\n", {}, "a.csv:3: not 2 fields as in the header; mend the commas"),
+        ("a.csv", "text,label\na,cat\nb\n", {}, "a.csv:3: not 2 fields as in the header"),
+        ("a.csv", 'text,label\n"a,cat\n', {}, "a.csv:2: not readable as CSV (unexpected end of data); mend that line"),
+        (
+            "a.csv",
+            b"text,label\n\xff\xfe,cat\n",
+            {},
+            "a.csv: not in UTF-8 (invalid start byte); save it in that encoding",
+        ),
+        (
+            "a.csv",
+            "text,label\na,cat\nb,dgo\n",
+            {},
+            "a.csv:3: unknown label 'dgo' (did you mean 'dog'?); mend it, or add it",
+        ),
+        ("a.csv", "text,label\na,2\n", {"classes": 2}, "a.csv:2: label '2' is no whole number from 0 to 1; mend it"),
+        ("a.csv", "text,label\na,-1\n", {"classes": 2}, "a.csv:2: label '-1' is no whole number from 0 to 1"),
+        ("a.csv", "text,label\na,1.0\n", {"classes": 2}, "a.csv:2: label '1.0' is no whole number from 0 to 1"),
+        ("a.csv", "text,label\n ,cat\n", {}, "a.csv:2: 'text' is empty; fill it, or remove the row"),
+        ("a.csv", "text,target\na,\n", GENERATION, "a.csv:2: 'target' is empty; fill it, or remove the row"),
+        (
+            "a.csv",
+            "image,label\nx.png,cat\n",
+            {"modality": "image"},
+            "x.png is missing; restore it, or mend the path (relative",
+        ),
+        ("a.jsonl", "\n", {}, "a.jsonl: no examples in it; add rows"),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": "cat"}\n{"text":\n',
+            {},
+            "a.jsonl:2: not readable as JSON in UTF-8 (Expecting value",
+        ),
+        ("a.jsonl", b'{"text": "\xff", "label": "cat"}', {}, "a.jsonl:1: not readable as JSON in UTF-8 ('utf-8' codec"),
+        ("a.jsonl", '["a", "cat"]', {}, 'a.jsonl:1: not a JSON object; write {"text": ...}'),
+        (
+            "a.jsonl",
+            '{"txt": "a", "label": "cat"}',
+            {},
+            "a.jsonl:1: no key 'text' (did you mean 'txt'?); add it, or map it",
+        ),
+        ("a.jsonl", "{}", {}, "a.jsonl:1: no key 'text' (the object is empty)"),
+        ("a.jsonl", '{"text": 3, "label": "cat"}', {}, "a.jsonl:1: 'text' is 3; it must be text in quotes"),
+        ("a.jsonl", '{"text": "\\ud800", "label": "cat"}', {}, "a.jsonl:1: 'text' holds half a character"),
+        (
+            "a.jsonl",
+            '{"text": "a", "label": true}',
+            {"classes": 2},
+            "a.jsonl:1: label 'true' is no whole number from 0 to 1",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line_and_mend(
+    tmp_path: Path, file: str, content: str | bytes, more: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(UserError, match=re.escape(fault)) as error:
+        read(tmp_path, file, content, **more)
+    assert str(error.value).startswith(str(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["gone.csv", "gone.jsonl", "folder.csv"])
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, file: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    reason = "Is a directory" if file == "folder.csv" else "No such file or directory"
+    settings = task(file)
+    with pytest.raises(UserError) as error:
+        source(settings.source).examples(settings, tmp_path)
+    mend = "create it, or mend 'path'"
+    assert str(error.value) == f"{tmp_path / file}: the table cannot be read ({reason}; task 't'); {mend}"
