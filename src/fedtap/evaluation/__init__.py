@@ -1,0 +1,1 @@
+"""Evaluation: what trained models, trivial baselines and the difference between methods are worth."""
