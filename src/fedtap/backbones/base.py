@@ -1,0 +1,232 @@
+"""What a backbone is: two frozen towers and a vocabulary; and the registry of backbones by name.
+
+A tower turns one item into a token sequence. Which items are encoded together never changes a feature: batches have fixed
+shapes (see :mod:`fedtap.backbones.batches`), so that results cannot depend on what a cache already holds.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fedtap.backbones.batches import bucket_length, run_fixed_batches
+from fedtap.backbones.vocabulary import Vocabulary
+from fedtap.backbones.weights import load_once
+from fedtap.config import BackboneSettings
+from fedtap.errors import UserError, nearest
+
+Item = TypeVar("Item")
+Image = NDArray[np.uint8]
+Features = NDArray[np.float32]
+
+# A new backbone is one file with the functions `spec` and `build`, and one line here.
+REGISTRY: dict[str, str] = {"towers": "fedtap.backbones.towers"}
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """The sizes of a backbone, known without its weights.
+
+    Parameters
+    ----------
+    name
+        The backbone and its towers, as shown to the user; says ``untrained`` where a tower is.
+    vision_dim, vision_tokens
+        Width and number of an image's tokens.
+    text_dim, text_tokens
+        Width and greatest number of a text's tokens, with its start and end tokens.
+    vocabulary, embedding_dim
+        Number and width of the frozen word embeddings.
+    """
+
+    name: str
+    vision_dim: int
+    vision_tokens: int
+    text_dim: int
+    text_tokens: int
+    vocabulary: int
+    embedding_dim: int
+
+
+class Tower(ABC, Generic[Item]):
+    """A frozen encoder. Its weights are read when the first item is encoded, not before.
+
+    Parameters
+    ----------
+    name
+        The tower's name in the settings; towers of one name share their weights.
+    id
+        Names the weights by checksum, the preprocessing, the device and the numerical library: two towers whose features
+        could differ in one bit have different ids. It is a plain file name.
+    dim
+        Width of a token.
+    batch
+        Rows of every forward pass.
+    device
+        Where it runs.
+    """
+
+    def __init__(self, *, name: str, id: str, dim: int, batch: int, device: torch.device) -> None:
+        self.name, self.id, self.dim, self.batch, self.device = name, id, dim, batch, device
+
+    @property
+    def chunk(self) -> int:
+        """How many items to hand to :meth:`encode` at once: enough to fill batches, few enough to hold in memory."""
+        return 16 * self.batch
+
+    @property
+    def module(self) -> nn.Module:
+        """The frozen network, shared by every tower of this name on this device."""
+        return load_once((self.name, str(self.device)), lambda: self.load().to(self.device))
+
+    @abstractmethod
+    def load(self) -> nn.Module:
+        """Read the weights; raises UserError if they are not those that ``id`` names."""
+
+    @abstractmethod
+    def encode(self, items: Iterable[Item]) -> list[Features]:
+        """Return, for each item, its features ``(tokens, dim)``. Items are consumed one by one."""
+
+
+class ImageTower(Tower[Image]):
+    """A tower over images, ``(H, W, 3)`` uint8 of any size."""
+
+    @abstractmethod
+    def prepare(self, image: Image) -> Features:
+        """Return the image as the network takes it, ``(3, size, size)``."""
+
+    @abstractmethod
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return the tokens ``(batch, tokens, dim)`` of prepared images ``(batch, 3, size, size)``, rows of the grid first."""
+
+    def encode(self, items: Iterable[Image]) -> list[Features]:
+        """Return, for each image, its features ``(tokens, dim)``."""
+        prepared = [torch.from_numpy(self.prepare(image)) for image in items]
+        batches = [
+            range(start, min(start + self.batch, len(prepared))) for start in range(0, len(prepared), self.batch)
+        ]
+
+        def run(rows: list[int]) -> Tensor:
+            return self.forward(torch.stack([prepared[row] for row in rows]).to(self.device))
+
+        encoded: list[Features] = [np.empty(0, np.float32)] * len(prepared)
+        for row, tokens in run_fixed_batches(batches, run, rows=self.batch, device=self.device):
+            encoded[row] = tokens
+        return encoded
+
+
+class TextTower(Tower[str]):
+    """A tower over texts; ``tokens`` bounds a text's tokens, with start and end token."""
+
+    tokens: int
+    vocabulary: Vocabulary
+
+    @property
+    def chunk(self) -> int:
+        """As for any tower, and more, since texts are small and are sorted by length into batches."""
+        return 32 * self.batch
+
+    @abstractmethod
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the last hidden states ``(batch, length, dim)`` of token ids ``(batch, length)``.
+
+        ``mask`` is True at real tokens; padding must not change the hidden states of real tokens.
+        """
+
+    def encode(self, items: Iterable[str]) -> list[Features]:
+        """Return, for each text, the features of its real tokens ``(tokens, dim)``, start and end token among them."""
+        vocabulary = self.vocabulary
+        ids = [[vocabulary.start_id, *vocabulary.encode(text, self.tokens - 1)] for text in items]
+        buckets: dict[int, list[int]] = {}
+        for row, tokens in enumerate(ids):
+            buckets.setdefault(bucket_length(len(tokens), self.tokens), []).append(row)
+        batches = [
+            rows[start : start + self.batch]
+            for _, rows in sorted(buckets.items())
+            for start in range(0, len(rows), self.batch)
+        ]
+
+        def run(rows: list[int]) -> Tensor:
+            padded = torch.full((len(rows), bucket_length(len(ids[rows[0]]), self.tokens)), vocabulary.pad_id)
+            mask = torch.zeros(padded.shape, dtype=torch.bool)
+            for place, row in enumerate(rows):
+                padded[place, : len(ids[row])] = torch.tensor(ids[row])
+                mask[place, : len(ids[row])] = True
+            return self.forward(padded.to(self.device), mask.to(self.device))
+
+        encoded: list[Features] = [np.empty(0, np.float32)] * len(ids)
+        for row, states in run_fixed_batches(batches, run, rows=self.batch, device=self.device):
+            encoded[row] = states[: len(ids[row])].copy()
+        return encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Backbone:
+    """A frozen foundation model as the rest of the software sees it."""
+
+    spec: BackboneSpec
+    vision: ImageTower
+    text: TextTower
+    vocabulary: Vocabulary
+
+
+class BackboneModule(Protocol):
+    """What a backbone's file offers."""
+
+    def spec(self, settings: BackboneSettings) -> BackboneSpec:
+        """Return the sizes; needs no weights and no optional package."""
+
+    def build(self, settings: BackboneSettings, device: torch.device) -> Backbone:
+        """Return the backbone; weights may be read later."""
+
+
+_built: dict[tuple[BackboneSettings, str], Backbone] = {}
+_lock = threading.Lock()
+
+
+def _find(name: str) -> BackboneModule:
+    if name not in REGISTRY:
+        raise UserError(f"backbone.name: unknown backbone '{name}'; {nearest(name, REGISTRY)}")
+    return cast(BackboneModule, importlib.import_module(REGISTRY[name]))
+
+
+def spec(settings: BackboneSettings) -> BackboneSpec:
+    """Return a backbone's sizes, without weights and without optional packages.
+
+    Raises
+    ------
+    UserError
+        If the settings name an unknown backbone or tower, or a size that a tower cannot take.
+
+    Examples
+    --------
+    >>> sizes = spec(BackboneSettings())
+    >>> sizes.vision_tokens, sizes.vision_dim, sizes.text_dim
+    (9, 1280, 384)
+    """
+    return _find(settings.name).spec(settings)
+
+
+def load_backbone(settings: BackboneSettings, device: str | torch.device = "cpu") -> Backbone:
+    """Return the backbone, the same object for the same settings and device within a process.
+
+    Raises
+    ------
+    UserError
+        As :func:`spec`; also if a package that holds weights is not installed.
+    """
+    place = torch.device(device)
+    with _lock:
+        key = (settings, str(place))
+        if key not in _built:
+            _built[key] = _find(settings.name).build(settings, place)
+        return _built[key]

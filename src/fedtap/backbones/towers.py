@@ -1,0 +1,80 @@
+"""The backbone `towers`: any vision tower beside any text tower, both frozen. A new tower is one file and one line here."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Protocol, cast
+
+import torch
+
+from fedtap.backbones.base import Backbone, BackboneSpec, ImageTower, TextTower
+from fedtap.config import BackboneSettings
+from fedtap.errors import UserError, nearest
+
+VISION: dict[str, str] = {
+    "efficientnet-lite0": "fedtap.backbones.efficientnet",
+    "untrained-tiny": "fedtap.backbones.untrained",
+}
+TEXT: dict[str, str] = {
+    "minilm-l6": "fedtap.backbones.minilm",
+    "untrained-tiny": "fedtap.backbones.untrained",
+}
+
+
+class VisionModule(Protocol):
+    """What a vision tower's file offers. Sizes need no weights and no optional package."""
+
+    def vision_sizes(self, image_size: int) -> tuple[int, int]:
+        """Return (dim, tokens) for images of ``image_size`` pixels."""
+
+    def vision_tower(self, image_size: int, device: torch.device) -> ImageTower:
+        """Return the tower."""
+
+
+class TextModule(Protocol):
+    """What a text tower's file offers. Sizes need no weights and no optional package."""
+
+    def text_sizes(self) -> tuple[int, int, int]:
+        """Return (dim, vocabulary, embedding dim)."""
+
+    def text_tower(self, tokens: int, device: torch.device) -> TextTower:
+        """Return the tower, for texts of at most ``tokens`` tokens."""
+
+
+def _find(registry: dict[str, str], kind: str, name: str) -> object:
+    if name not in registry:
+        raise UserError(f"backbone.{kind}: unknown tower '{name}'; {nearest(name, registry)}")
+    return importlib.import_module(registry[name])
+
+
+def _vision(settings: BackboneSettings) -> VisionModule:
+    return cast(VisionModule, _find(VISION, "vision", settings.vision))
+
+
+def _text(settings: BackboneSettings) -> TextModule:
+    return cast(TextModule, _find(TEXT, "text", settings.text))
+
+
+def spec(settings: BackboneSettings) -> BackboneSpec:
+    """Return the sizes of the two towers that the settings name."""
+    if settings.path is not None:
+        raise UserError("backbone.path: 'towers' reads its weights from installed packages; remove this key")
+    vision_dim, vision_tokens = _vision(settings).vision_sizes(settings.image_size)
+    text_dim, vocabulary, embedding_dim = _text(settings).text_sizes()
+    return BackboneSpec(
+        name=f"towers:{settings.vision}+{settings.text}",
+        vision_dim=vision_dim,
+        vision_tokens=vision_tokens,
+        text_dim=text_dim,
+        text_tokens=settings.text_tokens,
+        vocabulary=vocabulary,
+        embedding_dim=embedding_dim,
+    )
+
+
+def build(settings: BackboneSettings, device: torch.device) -> Backbone:
+    """Return the two towers; their weights are read when the first item is encoded."""
+    sizes = spec(settings)
+    text = _text(settings).text_tower(settings.text_tokens, device)
+    vision = _vision(settings).vision_tower(settings.image_size, device)
+    return Backbone(spec=sizes, vision=vision, text=text, vocabulary=text.vocabulary)
