@@ -121,6 +121,12 @@ class TestProbe:
         logits = Probe(weight, bias, mean, scale).logits(train_x)
         np.testing.assert_allclose(logits, (train_x - mean) / scale @ weight.T + bias, rtol=1e-4, atol=1e-5)
 
+    def test_folded_into_one_linear_layer_it_gives_the_same_logits(self) -> None:
+        train_x, train_y = clusters(0, 30, 3)
+        probe = fit_probe(train_x, train_y, train_x, train_y, 4)
+        weight, bias = probe.folded()
+        np.testing.assert_allclose(train_x @ weight.T + bias, probe.logits(train_x), atol=1e-4)
+
     @pytest.mark.parametrize("present", [[1, 4], [0, 2, 5]])
     def test_absent_classes_are_never_predicted(self, present: list[int]) -> None:
         train_x, labels = clusters(0, 30, len(present))

@@ -47,6 +47,12 @@ class Probe(NamedTuple):
         result: NDArray[np.float32] = ((x - self.mean) / self.scale).astype(np.float32) @ self.weight.T + self.bias
         return result
 
+    def folded(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return weight ``(C, d)`` and bias ``(C,)`` that give the same logits on features as they come, as one linear layer."""
+        weight = self.weight.astype(np.float64) / self.scale
+        bias = self.bias - weight @ self.mean.astype(np.float64)
+        return weight.astype(np.float32), bias.astype(np.float32)
+
 
 def majority(train_labels: Integers, test_labels: Integers) -> float:
     """Return the test accuracy of always answering the most frequent training label (the smallest of several).
