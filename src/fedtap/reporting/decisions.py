@@ -1,0 +1,60 @@
+"""The decisions of a run, as a timeline: where the federated model took the personal one's place, and what was distilled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+CHANGED = {"replace": "replaced", "distil": "kept"}
+"""The outcome, per kind of decision, that changed the personal model (of distillation: the distilled model was kept)."""
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Decisions of kind "replace" for one task of one client, by round."""
+
+    client: str
+    task: str
+    rounds: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def weighed(self) -> list[Mapping[str, Any]]:
+        """The decisions in which there was a choice: all but the first participation's."""
+        return [decision for decision in self.rounds.values() if not is_first(decision)]
+
+    @property
+    def replaced(self) -> int:
+        """How often the federated model took the personal one's place although there was a choice."""
+        return sum(changed(decision) for decision in self.weighed)
+
+
+def changed(decision: Mapping[str, Any]) -> bool:
+    """Tell whether a decision changed the personal model.
+
+    >>> changed({"kind": "replace", "outcome": "replaced"}), changed({"kind": "replace", "outcome": "kept"})
+    (True, False)
+    >>> changed({"kind": "distil", "outcome": "kept"}), changed({"kind": "distil", "outcome": "reverted"})
+    (True, False)
+    """
+    return bool(decision["outcome"] == CHANGED[decision["kind"]])
+
+
+def is_first(decision: Mapping[str, Any]) -> bool:
+    """Tell whether a replacement was no choice: a client's first participation has no personal loss to compare with."""
+    return decision.get("personal_loss") is None
+
+
+def timelines(events: Iterable[Mapping[str, Any]], order: Sequence[tuple[str, str]] = ()) -> list[Timeline]:
+    """Return one timeline per client and task with replacement decisions, in the order given, then by name."""
+    found: dict[tuple[str, str], Timeline] = {}
+    for event in decisions(events, "replace"):
+        key = (event["client"], event["task"])
+        found.setdefault(key, Timeline(*key)).rounds[int(event["round"])] = event
+    place = {key: number for number, key in enumerate(order)}
+    return [found[key] for key in sorted(found, key=lambda key: (place.get(key, len(place)), key))]
+
+
+def decisions(events: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
+    """Return the decision events of a kind, "replace" or "distil"."""
+    return [event for event in events if event["event"] == "decision" and event.get("kind") == kind]

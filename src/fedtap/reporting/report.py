@@ -1,0 +1,191 @@
+"""The report of a run: one HTML file that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from fedtap.reporting.decisions import decisions, timelines
+from fedtap.reporting.markup import Markup, el, join
+from fedtap.reporting.record import RunRecord, read_run
+from fedtap.reporting.series import loss_curves, round_seconds, traffic
+from fedtap.reporting.standings import standings
+from fedtap.reporting.story import key_figures, sentences
+from fedtap.reporting.tables import every_metric, family_table, standing_table, table
+from fedtap.reporting.timeline import distillation_table, replacement_table
+from fedtap.reporting.words import human_seconds, plural
+from fedtap.storage import write_bytes
+
+SPLITS = (
+    (
+        "test",
+        "Results on each client's own test data",
+        "Each client's models on test data of that client. ★ marks the best model, ▿ one that loses to the trivial baseline. "
+        "↑ higher is better, ↓ lower is better.",
+    ),
+    (
+        "unseen",
+        "Clients that never took part",
+        "The models that clients get from the finished server although they were held out of training.",
+    ),
+    (
+        "cross",
+        "Cross-client test",
+        "Each client's models on test data of other clients with the same tasks: what they know beyond the client's own data.",
+    ),
+)
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write ``report.html`` into a run's folder and return its path; an unfinished run gets a report that says so.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no run, or a file of it is damaged.
+    """
+    record = read_run(run_folder)
+    target = run_folder / "report.html"
+    write_bytes(target, render(record).encode())
+    return target
+
+
+def render(record: RunRecord) -> str:
+    """Return the report of a run as one HTML page."""
+    page = Template(resources.files("fedtap.reporting").joinpath("template.html").read_text(encoding="utf-8"))
+    scenario = str(record.config.get("name") or record.run.get("scenario") or "run")
+    run = record.run
+    facts = f"method {run.get('method', '?')} · seed {run.get('seed', '?')} · fedtap {run.get('fedtap', '?')}"
+    sections = [_results(record), _decisions(record), _training(record), _cost(record), _lost(record), _setup(record)]
+    return page.substitute(
+        title=join([scenario, " · ", str(record.run.get("method", ""))]),
+        heading=join([scenario]),
+        about=join([str(record.config.get("about") or "")]),
+        facts=join([facts]),
+        figures=join(el("div", el("dd", figure), el("dt", name)) for figure, name in key_figures(record)),
+        notice=_notice(record),
+        story=join(el("p", sentence) for sentence in sentences(record)),
+        sections=join(sections),
+    )
+
+
+def _notice(record: RunRecord) -> Markup:
+    if record.rows is not None:
+        return Markup()
+    command = el("code", "fedtap run … --resume")
+    parts = ("This run is not finished, so there are no results yet; ", command, " continues it.")
+    return el("p", *parts, class_="notice", role="status")
+
+
+def _section(title: str, *content: str) -> Markup:
+    return el("section", el("h2", title), *content)
+
+
+def _results(record: RunRecord) -> Markup:
+    if record.rows is None:
+        return Markup()
+    parts: list[Markup] = []
+    for split, title, explanation in SPLITS:
+        found = standings(record.rows, record.config, split)
+        if found:
+            families = family_table(found) if len(found) > 1 else Markup()
+            parts.append(_section(title, el("p", explanation, class_="note"), families, standing_table(found, title)))
+    parts.append(every_metric(record.rows) if record.rows else Markup())
+    return join(parts)
+
+
+def _decisions(record: RunRecord) -> Markup:
+    order = list(record.pairs())
+    lines = timelines(record.events, order)
+    distilled = decisions(record.events, "distil")
+    parts: list[Markup] = []
+    if lines:
+        rounds = sorted({number for line in lines for number in line.rounds})
+        note = (
+            "● the federated model took the personal one's place on that task's path, ○ the personal model was kept, ◆ the "
+            "client's first participation, which always adopts the federated model; empty: the client took no part. Point at "
+            "a mark for the losses and the rule."
+        )
+        span = list(range(rounds[0], max(rounds[-1], int(record.config.get("rounds") or 0)) + 1))
+        parts.append(
+            _section("When the federated model took over", el("p", note, class_="note"), replacement_table(lines, span))
+        )
+    if distilled:
+        place = {key: number for number, key in enumerate(order)}
+        ranked = sorted(distilled, key=lambda event: place.get((event["client"], event["task"]), len(place)))
+        note = (
+            "Validation losses of the personal model before and after distillation. What would leave a task of the client worse "
+            "is undone."
+        )
+        parts.append(_section("Distillation", el("p", note, class_="note"), distillation_table(ranked)))
+    return join(parts)
+
+
+def _training(record: RunRecord) -> Markup:
+    from fedtap.reporting.plots import loss_figure  # matplotlib takes a second that runs without updates need not spend
+
+    curves = loss_curves(record.events, record.pairs())
+    if not curves:
+        return Markup()
+    note = "Mean over the clients that took part; they differ from round to round, so the lines are not smooth."
+    return _section("Training losses", el("p", note, class_="note"), el("figure", loss_figure(curves)))
+
+
+def _cost(record: RunRecord) -> Markup:
+    from fedtap.reporting.plots import seconds_figure, traffic_figure
+
+    figures: list[Markup] = []
+    moved = traffic(record.events)
+    if any(t.down or t.up for t in moved.values()):
+        figures.append(el("figure", el("figcaption", "Traffic"), traffic_figure(moved)))
+    seconds = round_seconds(record.events)
+    if seconds:
+        figures.append(el("figure", el("figcaption", "Time"), seconds_figure(seconds)))
+    phases = _phases((record.cost or {}).get("by_phase") or {})
+    if not figures and not phases:
+        return Markup()
+    return _section("Cost", el("div", *figures, class_="pair"), phases)
+
+
+def _phases(by_phase: dict[str, Any]) -> Markup:
+    seconds = {
+        name: float(value.get("seconds", 0) if isinstance(value, dict) else value) for name, value in by_phase.items()
+    }
+    total = sum(seconds.values())
+    if not total:
+        return Markup()
+    rows = [
+        (name.replace("_", " "), human_seconds(spent), f"{spent / total:.0%}")
+        for name, spent in sorted(seconds.items(), key=lambda item: -item[1])
+    ]
+    return table(("phase", "time", "share"), rows, "Wall-clock time by phase", numeric=(1, 2))
+
+
+def _lost(record: RunRecord) -> Markup:
+    lost = [event for event in record.events if event["event"] in ("rejected", "failed")]
+    if not lost:
+        return Markup()
+    rows = [
+        (str(event.get("round", "")), event["event"], str(event.get("client", "")), str(event.get("why", "")))
+        for event in lost
+    ]
+    inner = table(("round", "what", "client", "why"), rows, "Replies that were not averaged")
+    return _section("Rejected and failed", inner)
+
+
+def _setup(record: RunRecord) -> Markup:
+    environment = {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in (record.run.get("environment") or {}).items()
+    }
+    versions = table(("what", "value"), list(environment.items()), "Environment") if environment else Markup()
+    config = el("pre", json.dumps(record.config, indent=1, ensure_ascii=False), tabindex=0)
+    count = len(record.clients)
+    return _section(
+        "How it was set up",
+        versions,
+        el("details", el("summary", f"The resolved scenario ({plural(count, 'client')})"), config),
+    )

@@ -1,0 +1,83 @@
+"""Numbers and names as people read them."""
+
+from __future__ import annotations
+
+FAMILIES = {
+    "image_classification": "image classification",
+    "text_classification": "text classification",
+    "image_text_classification": "image and text classification",
+    "image_generation": "image generation",
+    "text_generation": "text generation",
+}
+METRICS = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "cross_entropy": "cross-entropy",
+    "mse": "MSE",
+    "psnr": "PSNR",
+    "ssim": "SSIM",
+    "exact_match": "exact match",
+    "chrf": "chrF",
+    "rouge_l": "ROUGE-L",
+}
+
+
+def family_name(family: str) -> str:
+    """Return a task family's name in words."""
+    return FAMILIES.get(family, family.replace("_", " "))
+
+
+def metric_name(metric: str) -> str:
+    """Return a metric's name in words."""
+    return METRICS.get(metric, metric.replace("_", " "))
+
+
+def human_bytes(number: float) -> str:
+    """Return bytes in decimal units.
+
+    >>> human_bytes(0), human_bytes(1), human_bytes(1234), human_bytes(5_600_000)
+    ('0 bytes', '1 byte', '1.2 kB', '5.6 MB')
+    """
+    if number < 1000:
+        return f"{number:.0f} byte{'' if round(number) == 1 else 's'}"
+    for unit in ("kB", "MB", "GB"):
+        number /= 1000
+        if round(number, 1) < 1000:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1000:.1f} TB"
+
+
+def human_seconds(seconds: float) -> str:
+    """Return a duration, coarser the longer it is.
+
+    >>> human_seconds(4.21), human_seconds(75), human_seconds(3725)
+    ('4.2 s', '1 min 15 s', '1 h 2 min')
+    """
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def number(value: float | None) -> str:
+    """Return a metric's value to three decimals, small ones to three significant digits; a dash where there is none.
+
+    >>> number(0.5), number(0.00123), number(21.456), number(None)
+    ('0.500', '0.00123', '21.46', '–')
+    """
+    if value is None:
+        return "–"
+    if value != 0 and abs(value) < 0.01:
+        return f"{value:.3g}"
+    return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def plural(count: int, noun: str, many: str | None = None) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "client"), plural(3, "reply", "replies")
+    ('1 client', '3 replies')
+    """
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
