@@ -53,7 +53,8 @@ class ReconstructionSettings(Settings):
 class NetworkSettings(Settings):
     """The network of experts (algorithm.md, section 5).
 
-    ``adaptation`` is ``full`` (fusion layers trained from a seeded start) or ``lora`` (frozen, with low-rank adapters).
+    ``adaptation`` is ``full`` (fusion layers trained from a seeded start) or ``lora`` (frozen, with low-rank adapters);
+    ``answer_tokens`` bounds generated text.
     """
 
     dim: Positive = 128
@@ -66,6 +67,7 @@ class NetworkSettings(Settings):
     lora_alpha: Rate = 16.0
     fusion: Fusion = "joint"
     decoder_layers: Positive = 1
+    answer_tokens: Annotated[int, Field(ge=2, le=512)] = 24
     reconstruction: ReconstructionSettings = ReconstructionSettings()
 
     @model_validator(mode="after")

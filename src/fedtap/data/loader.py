@@ -1,0 +1,114 @@
+"""A client's examples as features and targets, ready to be batched; nothing is padded beyond the longest of its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedtap.batch import Batch, TaskBatch
+from fedtap.pairs import Pair
+
+Split = Literal["train", "validation", "test"]
+Features = Sequence[np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskExamples:
+    """The examples of one task in one split.
+
+    Parameters
+    ----------
+    pair
+        The pair of all of them.
+    image, text
+        Per example the tower's features ``(tokens, features)`` (float16, memory-mapped), or None without that modality.
+    target
+        ``(n,)`` long (classification), ``(n, 3, 64, 64)`` uint8 (reconstruction), or ``(n, length)`` long, padded with 0.
+    """
+
+    pair: Pair
+    image: Features | None
+    text: Features | None
+    target: Tensor
+
+    def __len__(self) -> int:
+        return int(self.target.shape[0])
+
+    def take(self, indices: Sequence[int], rows: Sequence[int], device: torch.device) -> TaskBatch:
+        """Return the examples at ``indices`` as a task batch that fills these rows of a batch."""
+        chosen = torch.as_tensor(indices, dtype=torch.long)
+        image = None if self.image is None else _pad([self.image[i] for i in indices])[0]
+        text, mask = (None, None) if self.text is None else _pad([self.text[i] for i in indices])
+        target = self.target[chosen]
+        if self.pair.type == "reconstruction":
+            target = target.to(torch.float32).div(127.5).sub(1)
+        elif self.pair.type == "text_generation":
+            target = target[:, : max(1, int((target != 0).sum(dim=1).max()))]
+        return TaskBatch(
+            self.pair,
+            torch.as_tensor(rows, dtype=torch.long),
+            None if image is None else image.to(device),
+            None if text is None else text.to(device),
+            None if mask is None else mask.to(device),
+            target.to(device),
+        )
+
+    def batches(self, size: int, device: torch.device) -> Iterator[Batch]:
+        """Iterate over all examples in order, in batches of at most ``size``."""
+        for start in range(0, len(self), size):
+            indices = range(start, min(start + size, len(self)))
+            yield (self.take(indices, range(len(indices)), device),)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientData:
+    """A client's encoded splits: task name -> split -> examples, tasks in the order of the client's pairs."""
+
+    tasks: Mapping[str, Mapping[Split, TaskExamples]]
+
+    def size(self, task: str, split: Split = "train") -> int:
+        """Return the number of examples of a task in a split."""
+        return len(self.tasks[task][split])
+
+    def draw(
+        self, tasks: Sequence[str], *, size: int, steps: int, generator: torch.Generator, device: torch.device
+    ) -> Iterator[Batch]:
+        """Iterate over ``steps`` shuffled batches of the training split, the tasks mixed in proportion to their examples.
+
+        Every example is drawn once before any is drawn again; a batch holds ``size`` examples, or all there are if fewer.
+        """
+        places = [(task, i) for task in tasks for i in range(self.size(task))]
+        size = min(size, len(places))
+        order: list[int] = []
+        for _ in range(steps):
+            while len(order) < size:
+                order += torch.randperm(len(places), generator=generator).tolist()
+            batch, order = order[:size], order[size:]
+            yield self.collate([places[i] for i in batch], device)
+
+    def collate(self, places: Sequence[tuple[str, int]], device: torch.device) -> Batch:
+        """Return the training examples at (task, index) places as a batch, grouped by task."""
+        grouped: dict[str, tuple[list[int], list[int]]] = {}
+        for row, (task, index) in enumerate(places):
+            indices, rows = grouped.setdefault(task, ([], []))
+            indices.append(index)
+            rows.append(row)
+        return tuple(
+            self.tasks[task]["train"].take(*grouped[task], device) for task in self.tasks if task in grouped
+        )
+
+
+def _pad(features: Features) -> tuple[Tensor, Tensor]:
+    """Stack ``(tokens, width)`` arrays to ``(n, longest, width)`` float32 with their mask ``(n, longest)``."""
+    longest = max(len(f) for f in features)
+    padded = np.zeros((len(features), longest, features[0].shape[1]), dtype=np.float32)
+    mask = np.zeros((len(features), longest), dtype=bool)
+    for i, feature in enumerate(features):
+        padded[i, : len(feature)] = feature
+        mask[i, : len(feature)] = True
+    return torch.from_numpy(padded), torch.from_numpy(mask)

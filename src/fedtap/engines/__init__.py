@@ -1,0 +1,1 @@
+"""Engines: ways to reach clients. In-process by default."""

@@ -1,0 +1,86 @@
+"""Every model of a client, scored: own test split, cross-client test, and, for clients held out, the unseen split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from fedtap.components import ComponentState
+from fedtap.data.loader import TaskExamples
+from fedtap.data.room import DataRoom
+from fedtap.network.network import Network
+from fedtap.pairs import Pair
+from fedtap.tasks import TASK_TYPES
+
+Row = dict[str, Any]
+BATCH = 64
+
+
+def rows_of(
+    metrics: Mapping[str, tuple[float, int]], *, client: str, pair: Pair, model: str, split: str
+) -> list[Row]:
+    """Return metrics as rows of results.json."""
+    about = {"client": client, "task": pair.task, "family": pair.family, "model": model, "split": split}
+    return [{**about, "metric": metric, "value": value, "n": n} for metric, (value, n) in sorted(metrics.items())]
+
+
+@torch.no_grad()
+def score(network: Network, examples: Sequence[TaskExamples], classes: int) -> dict[str, tuple[float, int]]:
+    """Return the metrics, over all examples together, of the model that is swapped into the network.
+
+    The examples are of one task type and head; their domains may differ, and may be unknown to the model, which then goes
+    without a domain expert.
+    """
+    network.eval()
+    kind = TASK_TYPES[examples[0].pair.type]
+    scores = kind.new_scores(classes)
+    for part in examples:
+        for batch in part.batches(BATCH, network.device):
+            (out,) = network(batch)
+            kind.score(scores, out.head, out.fused, out.output, batch[0].target, network.words)
+    metrics: dict[str, tuple[float, int]] = scores.value()
+    return metrics
+
+
+def evaluate_client(
+    *,
+    client: str,
+    pairs: Iterable[Pair],
+    models: Mapping[str, ComponentState],
+    network: Network,
+    room: DataRoom,
+    cross_examples: int,
+    unseen: bool,
+) -> list[Row]:
+    """Return the rows of a client: each of its models on each task that the architecture serves.
+
+    Parameters
+    ----------
+    client, pairs
+        The client.
+    models
+        Its models by name.
+    network
+        Models are swapped into it.
+    room
+        Where test examples come from.
+    cross_examples
+        The most examples of a cross-client test.
+    unseen
+        Whether the client was held out of training; its own test split is then named ``unseen``.
+    """
+    served = network.architecture.served(pairs)
+    own = {pair.task: [room.client_data(client).tasks[pair.task]["test"]] for pair in served}
+    cross = {pair.task: room.cross(client, pair, cross_examples) for pair in served}
+    rows: list[Row] = []
+    for model, state in models.items():
+        network.load(state)
+        for pair in served:
+            classes = network.architecture.blueprint.heads[pair.head].classes
+            for split, examples in (("unseen" if unseen else "test", own[pair.task]), ("cross", cross[pair.task])):
+                if examples:
+                    metrics = score(network, examples, classes)
+                    rows += rows_of(metrics, client=client, pair=pair, model=model, split=split)
+    return rows

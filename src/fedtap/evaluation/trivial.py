@@ -1,0 +1,88 @@
+"""The trivial baselines of a client's tasks, as rows beside its models: what one gets without looking at the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+
+from fedtap.data.loader import ClientData, Split, TaskExamples
+from fedtap.evaluation import baselines
+from fedtap.evaluation.evaluate import Row, rows_of
+from fedtap.network.probe import probe_features
+from fedtap.pairs import Pair
+from fedtap.tasks.base import Words
+
+
+def trivial_rows(
+    *, client: str, pairs: Iterable[Pair], data: ClientData, words: Words | None, unseen: bool
+) -> list[Row]:
+    """Return majority class, mean picture, unigram cross-entropy, most frequent answer and question-only, where they apply.
+
+    All are fitted on the client's own training split and scored on its own test split.
+    """
+    rows: list[Row] = []
+    for pair in pairs:
+        splits = data.tasks[pair.task]
+        if pair.type == "classification":
+            found = _majority(splits["train"], splits["test"])
+        elif pair.type == "reconstruction":
+            found = _mean_picture(splits["train"], splits["test"])
+        else:
+            assert words is not None
+            found = _text(pair, splits, words)
+        split = "unseen" if unseen else "test"
+        for model, metrics in found.items():
+            rows += rows_of(metrics, client=client, pair=pair, model=model, split=split)
+    return rows
+
+
+Found = dict[str, dict[str, tuple[float, int]]]
+
+
+def _majority(train: TaskExamples, test: TaskExamples) -> Found:
+    value = baselines.majority(train.target.numpy(), test.target.numpy())
+    return {"majority": {"accuracy": (value, len(test))}}
+
+
+def _mean_picture(train: TaskExamples, test: TaskExamples) -> Found:
+    pictures = [_whole(examples)[1].numpy() for examples in (train, test)]
+    return {"mean_picture": {"mse": (baselines.mean_picture(*pictures), len(test))}}
+
+
+def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words) -> Found:
+    ids = {split: [[t for t in row if t != words.pad_id] for row in splits[split].target.tolist()] for split in splits}
+    vocabulary = words.embedding.shape[0]
+    unigram = baselines.unigram(ids["train"], ids["validation"], ids["test"], vocabulary)
+    answers = {split: [words.decode(row) for row in ids[split]] for split in ids}
+    n = len(splits["test"])
+    majority = baselines.majority_text(answers["train"], answers["test"])
+    found: Found = {
+        "unigram": {"cross_entropy": (unigram, sum(map(len, ids["test"])))},
+        "majority": {"exact_match": (majority, n)},
+    }
+    if pair.modality == "image+text":
+        features = {split: _question_features(splits[split]) for split in splits}
+        blind = baselines.question_only(
+            features["train"],
+            answers["train"],
+            features["validation"],
+            answers["validation"],
+            features["test"],
+            answers["test"],
+        )
+        found["question_only"] = {"exact_match": (blind, n)}
+    return found
+
+
+def _whole(examples: TaskExamples) -> tuple[np.ndarray, torch.Tensor]:
+    """Return pooled features ``(n, features)`` and targets of all examples at once."""
+    n = len(examples)
+    batch = examples.take(range(n), range(n), torch.device("cpu"))
+    return probe_features(batch).double().numpy(), batch.target
+
+
+def _question_features(examples: TaskExamples) -> np.ndarray:
+    """Return the pooled features of the texts alone."""
+    return _whole(TaskExamples(Pair("question", "text_generation", "text", "any"), None, examples.text, examples.target))[0]

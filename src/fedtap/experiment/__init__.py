@@ -1,0 +1,5 @@
+"""Whole runs: everything below put together, from a scenario to a folder of results."""
+
+from fedtap.experiment.run import run
+
+__all__ = ["run"]

@@ -1,0 +1,195 @@
+"""A run's folder: what belongs to which run, what is written when, and what may be taken up again."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedtap import __version__
+from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.registry import make
+from fedtap.components import ComponentState
+from fedtap.config import ClientSettings, Scenario
+from fedtap.data.sources import source
+from fedtap.errors import UserError
+from fedtap.federation.store import ClientStore
+from fedtap.reporting.cards import CardTask, model_card
+from fedtap.storage import read_json, write_bytes, write_json
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+    scenario: Scenario
+    algorithm: Algorithm
+    seed: int
+
+    @classmethod
+    def open(
+        cls, scenario: Scenario, *, method: str | None, seed: int, out: str | Path | None, resume: bool, device: str
+    ) -> RunFolder:
+        """Make a new run's folder, or take up an old one.
+
+        Raises
+        ------
+        UserError
+            If the folder holds a run and ``resume`` is not asked for, or holds another run than the one described.
+        """
+        algorithm = make(scenario.method, method, f"scenario '{scenario.name}', method")
+        path = Path(out) if out is not None else Path("runs") / f"{scenario.name}-{algorithm.name}-seed{seed}"
+        folder = cls(path, scenario, algorithm, seed)
+        about = folder._describe(device)
+        record = path / "run.json"
+        if record.exists():
+            if not resume:
+                raise UserError(f"{path}: already holds a run; add --resume to go on with it, or give another --out")
+            _same_run(read_json(record), about, record)
+        elif path.exists() and any(path.iterdir()):
+            raise UserError(f"{path}: is not empty and holds no run; give another --out")
+        else:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"{path}: cannot be made ({error.strerror}); give another --out") from error
+            write_json(record, about)
+        return folder
+
+    @property
+    def events(self) -> Path:
+        """The event log."""
+        return self.path / "events.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The server's last complete round."""
+        return self.path / "checkpoint" / "server.safetensors"
+
+    @property
+    def store(self) -> ClientStore:
+        """The clients' private states."""
+        return ClientStore(self.path / "checkpoint" / "clients")
+
+    def results(self) -> dict[str, Any] | None:
+        """Return the results, if the run is finished."""
+        path = self.path / "results.json"
+        if not path.exists():
+            return None
+        results: dict[str, Any] = read_json(path)
+        return results
+
+    def was_personalised(self, client: str) -> bool:
+        """Tell whether a client's personal model was made and reported."""
+        return self._mark(client).exists()
+
+    def mark_personalised(self, client: str) -> None:
+        """Remember that a client's personal model was made and reported."""
+        write_bytes(self._mark(client), b"")
+
+    def write_results(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Write results.json; it holds nothing that varies from run to run."""
+        results = {"schema": SCHEMA, "method": self.algorithm.name, "seed": self.seed, "rows": rows}
+        write_json(self.path / "results.json", results)
+        return results
+
+    def write_cost(self, cost: Mapping[str, Any]) -> None:
+        """Write cost.json."""
+        write_json(self.path / "cost.json", dict(cost))
+
+    def write_report(self) -> None:
+        """Write report.html."""
+        from fedtap.reporting.report import write_report
+
+        write_report(self.path)
+
+    def save_models(
+        self, client: ClientSettings, models: Mapping[str, ComponentState], rows: list[dict[str, Any]]
+    ) -> None:
+        """Write a client's models as ``clients/ID/MODEL/``, those that ``evaluation.save`` asks for."""
+        save = self.scenario.evaluation.save
+        wanted = {"none": [], "all": list(models), "deployed": [self.algorithm.deployed]}[save]
+        for model in wanted:
+            if model not in models:
+                continue
+            place = self.path / "clients" / client.id / model
+            models[model].save(place / "model.safetensors")
+            write_json(place / "config.json", self._model_config(client, model))
+            write_bytes(place / "README.md", self._card(client, model, rows).encode())
+
+    def _mark(self, client: str) -> Path:
+        return self.path / "checkpoint" / "personalised" / client
+
+    def _describe(self, device: str) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "fedtap": __version__,
+            "scenario": self.scenario.name,
+            "method": self.algorithm.name,
+            "seed": self.seed,
+            "config": {
+                **self.scenario.resolved(),
+                "method": {"name": self.algorithm.name, **self.algorithm.params.model_dump(mode="json")},
+                "folder": str(self.scenario.folder),
+            },
+            "environment": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "platform": platform.platform(),
+                "threads": torch.get_num_threads(),
+                "device": device,
+            },
+        }
+
+    def _model_config(self, client: ClientSettings, model: str) -> dict[str, Any]:
+        return {
+            "schema": SCHEMA,
+            "fedtap": __version__,
+            "model": model,
+            "method": self.algorithm.name,
+            "architecture": self.algorithm.architecture,
+            "client": client.model_dump(mode="json"),
+            "backbone": self.scenario.backbone.model_dump(mode="json"),
+            "network": self.scenario.network.model_dump(mode="json"),
+        }
+
+    def _card(self, client: ClientSettings, model: str, rows: list[dict[str, Any]]) -> str:
+        tasks = []
+        for task in client.tasks:
+            data = source(task.source)
+            tasks.append(CardTask(task.name, task.type, task.modality, task.domain, data.title, data.licence))
+        backbone = self.scenario.backbone
+        return model_card(
+            client=client.id,
+            model=model,
+            method=self.algorithm.name,
+            scenario=self.scenario.name,
+            seed=self.seed,
+            backbone=f"{backbone.name}: {backbone.vision} + {backbone.text}",
+            tasks=tasks,
+            rows=rows,
+            version=__version__,
+        )
+
+
+def _same_run(old: Mapping[str, Any], new: Mapping[str, Any], place: Path) -> None:
+    """Refuse to go on with a run under another description; what the machine is called does not matter."""
+    for key in ("fedtap", "method", "seed", "config"):
+        if old.get(key) != new[key]:
+            what = key if key != "config" else f"config.{_first_difference(old.get('config') or {}, new['config'])}"
+            raise UserError(f"{place}: holds a run with another {what}; give that one's settings, or another --out")
+
+
+def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if a != b:
+            return f"{key}.{_first_difference(a, b)}" if isinstance(a, dict) and isinstance(b, dict) else key
+    return ""

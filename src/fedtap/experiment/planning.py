@@ -1,0 +1,89 @@
+"""What a scenario asks of its clients and its server, known without data and without weights: components, parameters, bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.registry import make
+from fedtap.backbones.base import spec
+from fedtap.config import Scenario
+from fedtap.data.sources import source
+from fedtap.errors import UserError
+from fedtap.network.architecture import Architecture, Blueprint, HeadInfo
+from fedtap.network.experts import Experts
+from fedtap.network.probe import Probe
+from fedtap.pairs import ComponentKey
+
+ARCHITECTURES: dict[str, type[Architecture]] = {kind.name: kind for kind in (Experts, Probe)}
+WIRE_BYTES = 4  # float32 on the wire
+
+
+def check(scenario: Scenario) -> None:
+    """Check without data that every task's source can serve it.
+
+    Raises
+    ------
+    UserError
+        Naming the client, the task and the mend.
+    """
+    for client in scenario.clients:
+        for task in client.tasks:
+            try:
+                source(task.source).check(task)
+            except UserError as error:
+                raise UserError(f"scenario '{scenario.name}', client '{client.id}', {error}") from error
+
+
+def blueprint(scenario: Scenario) -> Blueprint:
+    """Return what the shapes of a scenario's components depend on."""
+    heads: dict[str, HeadInfo] = {}
+    for client in scenario.clients:
+        for task in client.tasks:
+            classes = len(source(task.source).classes(task)) if task.type == "classification" else 0
+            known = heads.setdefault(task.pair.head, HeadInfo(task.type, classes))
+            if known.classes != classes:
+                raise UserError(
+                    f"scenario '{scenario.name}', client '{client.id}', task '{task.name}': head '{task.pair.head}' has "
+                    f"{known.classes} classes elsewhere and {classes} here; give one of them another name or `head`"
+                )
+    return Blueprint(spec(scenario.backbone), scenario.network, heads)
+
+
+def architecture_of(scenario: Scenario, algorithm: Algorithm) -> Architecture:
+    """Return the architecture that a method trains on a scenario."""
+    return ARCHITECTURES[algorithm.architecture](blueprint(scenario))
+
+
+def plan_report(scenario: Scenario, method: str | None = None) -> dict[str, Any]:
+    """Return components, parameters and bytes on the wire per client and for the server, in all and per kind.
+
+    A client's bytes are what it downloads, and again what it uploads, in a round.
+    """
+    check(scenario)
+    algorithm = make(scenario.method, method)
+    architecture = architecture_of(scenario, algorithm)
+    plans = {client.id: algorithm.travels(architecture.plan(client.pairs)) for client in scenario.clients}
+    sizes = {key: architecture.parameter_count(key) for key in sorted(frozenset().union(*plans.values()))}
+
+    def totals(keys: Iterable[ComponentKey]) -> dict[str, int]:
+        counts = [sizes[key] for key in keys]
+        return {"components": len(counts), "parameters": sum(counts), "bytes": sum(counts) * WIRE_BYTES}
+
+    def with_kinds(keys: Iterable[ComponentKey]) -> dict[str, Any]:
+        keys = sorted(keys)
+        kinds = sorted({key.kind for key in keys})
+        return {**totals(keys), "kinds": {kind: totals(key for key in keys if key.kind == kind) for kind in kinds}}
+
+    clients = [
+        {
+            "client": client.id,
+            "unseen": client.unseen,
+            "pairs": [[pair.modality, pair.task, pair.domain] for pair in client.pairs],
+            **with_kinds(plans[client.id]),
+        }
+        for client in scenario.clients
+    ]
+    held = frozenset().union(*(plans[client.id] for client in scenario.participants))
+    return {"clients": clients, "server": with_kinds(held)}

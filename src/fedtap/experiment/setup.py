@@ -1,0 +1,104 @@
+"""Everything a run works with, built once: data, backbone, network, transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fedtap.algorithms.base import Algorithm
+from fedtap.backbones.base import Backbone, load_backbone
+from fedtap.config import Scenario
+from fedtap.data.encode import default_folder
+from fedtap.data.partition import partition
+from fedtap.data.room import DataRoom
+from fedtap.engines.inprocess import InProcessTransport
+from fedtap.errors import UserError
+from fedtap.experiment.planning import architecture_of, check
+from fedtap.federation.client import ClientSite
+from fedtap.federation.messages import ClientCard
+from fedtap.federation.store import ClientStore
+from fedtap.network.network import Network
+from fedtap.pairs import ComponentKey
+from fedtap.tasks.base import Words
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a run works with."""
+
+    scenario: Scenario
+    algorithm: Algorithm
+    seed: int
+    network: Network
+    room: DataRoom
+    site: ClientSite
+    transport: InProcessTransport
+    cards: Sequence[ClientCard]
+    server_keys: frozenset[ComponentKey]
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the torch device that a name stands for; ``auto`` is a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: not available ({str(error).splitlines()[0]}); use --device cpu") from error
+    return device
+
+
+def words_of(backbone: Backbone, scenario: Scenario, device: torch.device) -> Words | None:
+    """Return the frozen words, where a task of the scenario generates text."""
+    if not any(task.type == "text_generation" for client in scenario.clients for task in client.tasks):
+        return None
+    vocabulary = backbone.vocabulary
+    embedding = vocabulary.embedding.to(device)
+    return Words(embedding, vocabulary.start_id, vocabulary.end_id, vocabulary.decode, vocabulary.pad_id)
+
+
+def set_up(
+    scenario: Scenario,
+    algorithm: Algorithm,
+    *,
+    seed: int,
+    device: str,
+    store: ClientStore,
+    tell: Callable[[dict[str, Any]], None],
+) -> Bench:
+    """Build what a run works with; examples that were never encoded on this machine are encoded here."""
+    check(scenario)
+    place = resolve_device(device)
+    shares = partition(scenario, seed)
+    backbone = load_backbone(scenario.backbone, place)
+    room = DataRoom(
+        scenario=scenario,
+        partition=shares,
+        seed=seed,
+        backbone=backbone,
+        folder=default_folder(),
+        progress=lambda tower, done, total: tell({"event": "encoding", "tower": tower, "done": done, "total": total}),
+    )
+    room.prepare([client.id for client in scenario.clients])
+    architecture = architecture_of(scenario, algorithm)
+    keys = frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))
+    network = Network(architecture, keys, seed=seed, words=words_of(backbone, scenario, place)).to(place)
+    site = ClientSite(
+        algorithm=algorithm, network=network, scenario=scenario, seed=seed, data=room, store=store
+    )
+    cards = [ClientCard(client.id, client.pairs, room.examples(client.id)) for client in scenario.clients]
+    return Bench(
+        scenario=scenario,
+        algorithm=algorithm,
+        seed=seed,
+        network=network,
+        room=room,
+        site=site,
+        transport=InProcessTransport(site, cards),
+        cards=cards,
+        server_keys=algorithm.travels(keys),
+    )

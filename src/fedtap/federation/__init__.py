@@ -1,0 +1,1 @@
+"""The round loop and what it needs, free of any engine."""

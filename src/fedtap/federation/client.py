@@ -1,0 +1,82 @@
+"""The client's side of a round: its state from the store, the method's hook, its state back, the reply."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Protocol
+
+from fedtap.algorithms.base import Algorithm, ClientState, Update
+from fedtap.components import ComponentState
+from fedtap.config import Scenario
+from fedtap.data.loader import ClientData
+from fedtap.federation.messages import Reply, Request
+from fedtap.federation.store import ClientStore
+from fedtap.network.network import Network
+from fedtap.pairs import Pair
+from fedtap.training.client import LocalClient
+
+
+class DataRoom(Protocol):
+    """Where clients' encoded data come from."""
+
+    def client_data(self, client: str) -> ClientData:
+        """Return a client's encoded splits."""
+
+
+class ClientSite:
+    """Answers requests for the clients of this process, one after another, with one network and one store."""
+
+    def __init__(
+        self,
+        *,
+        algorithm: Algorithm,
+        network: Network,
+        scenario: Scenario,
+        seed: int,
+        data: DataRoom,
+        store: ClientStore,
+    ) -> None:
+        self.algorithm = algorithm
+        self.network = network
+        self.scenario = scenario
+        self.seed = seed
+        self._data = data
+        self._store = store
+
+    def local(self, client: str, round_number: int, pairs: tuple[Pair, ...] | None = None) -> LocalClient:
+        """Return a client at work in a round."""
+        return LocalClient(
+            client,
+            self.scenario.client(client).pairs if pairs is None else pairs,
+            data=self._data.client_data(client),
+            network=self.network,
+            scenario=self.scenario,
+            seed=self.seed,
+            round=round_number,
+        )
+
+    def answer(self, request: Request) -> Reply:
+        """Do what is asked. The new private state is kept only if all went well."""
+        began = time.perf_counter()
+        client = self.local(request.client, request.round)
+        state = self._store.load(request.client, before=request.round) or self.algorithm.start(client)
+        if request.kind == "train":
+            update, state = self.algorithm.local_round(client, request.components, state)
+            update = Update(
+                update.components.slice(self.algorithm.travels(frozenset(update.components))),
+                {key: n for key, n in update.counts.items() if key in self.algorithm.travels(frozenset([key]))},
+                update.losses,
+                update.personal_losses,
+                update.decisions,
+            )
+        else:
+            state = self.algorithm.personalise(client, request.components, state)
+            update = Update(ComponentState(), {}, decisions=state.decisions)
+        self._store.save(request.client, request.round, state)
+        return Reply(request.client, request.round, update, time.perf_counter() - began, client.steps_taken)
+
+    def models(self, client: str, received: ComponentState) -> Mapping[str, ComponentState]:
+        """Return a client's models after the last round, by name."""
+        state = self._store.load(client, before=self.scenario.rounds + 2) or ClientState()
+        return self.algorithm.models(received, state)

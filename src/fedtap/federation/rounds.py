@@ -1,0 +1,74 @@
+"""The round loop: sample, send, receive, check, average, record. It knows neither the engine nor the method."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fedtap.federation.messages import Failure, Reply, Request
+from fedtap.federation.server import Server
+from fedtap.federation.transport import Transport
+
+Event = Mapping[str, Any]
+Observer = Callable[[dict[str, Any]], None]
+
+
+def run_round(
+    server: Server, transport: Transport, clients: Sequence[str], round_number: int, observe: Observer
+) -> None:
+    """Run one round with these clients and leave the server with its result.
+
+    A client that fails or whose reply is refused is recorded and left out; a round without a single sound reply changes
+    nothing.
+    """
+    began = time.perf_counter()
+    observe({"event": "round_started", "round": round_number, "clients": list(clients)})
+    requests = {client: server.request(client, round_number) for client in clients}
+    accepted: dict[str, Reply] = {}
+    for answer in transport.exchange(list(requests.values())):
+        request = requests.get(answer.client)
+        if isinstance(answer, Failure):
+            observe({"event": "failed", "round": round_number, "client": answer.client, "why": answer.why})
+            continue
+        if request is None or answer.client in accepted:
+            why = "nobody asked" if request is None else "a second reply to one request"
+        else:
+            why = server.complaint(answer, request) or ""
+        if why or request is None:
+            observe({"event": "rejected", "round": round_number, "client": answer.client, "why": why})
+            continue
+        accepted[answer.client] = answer
+        report(answer, request, observe)
+    server.aggregate(list(accepted.values()))
+    observe(
+        {
+            "event": "round_finished",
+            "round": round_number,
+            "clients": sorted(accepted),
+            "seconds": round(time.perf_counter() - began, 4),
+        }
+    )
+
+
+def report(reply: Reply, request: Request, observe: Observer) -> None:
+    """Record a sound reply and the decisions that came with it."""
+    update = reply.update
+    observe(
+        {
+            "event": "update" if request.kind == "train" else "personalised",
+            "round": reply.round,
+            "client": reply.client,
+            "examples": max(update.counts.values(), default=0),
+            "losses": dict(update.losses),
+            "personal_losses": dict(update.personal_losses),
+            "seconds": round(reply.seconds, 4),
+            "steps": reply.steps,
+            "bytes_down": request.components.nbytes,
+            "bytes_up": update.components.nbytes,
+            "components": len(update.components),
+        }
+    )
+    for decision in update.decisions:
+        observe({"event": "decision", "round": reply.round, "client": reply.client, **asdict(decision)})

@@ -1,0 +1,83 @@
+"""A client's reply is hostile until it has passed here. Nothing of a refused reply reaches the server's components."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+
+from fedtap.components import ComponentKey, ComponentState
+from fedtap.federation.messages import ClientCard, Reply, Request
+
+MAX_LOSSES = 1_000
+MAX_ABS = 1e6  # a trained weight of this size means that the model has long been useless
+
+
+def complaint(
+    reply: Reply, request: Request, card: ClientCard, counts: Mapping[ComponentKey, int], shapes: ComponentState
+) -> str | None:
+    """Return in one line why a reply must be refused, or None if it is sound.
+
+    Parameters
+    ----------
+    reply, request
+        The answer and what was asked.
+    card
+        What the client registered with.
+    counts
+        The most examples that the client may claim for each component it may send, by its card; no others may come.
+    shapes
+        The server's own components, whose parameter names, shapes and dtypes a reply must have.
+    """
+    if reply.client != request.client or reply.round != request.round:
+        return f"answers for client '{reply.client}' in round {reply.round}, asked was '{request.client}' in {request.round}"
+    update = reply.update
+    for key in update.components:
+        if key not in counts:
+            return f"component '{key}' is not in the client's plan"
+        wrong = _component_complaint(key, update.components[key], shapes[key])
+        if wrong:
+            return wrong
+    for key, count in update.counts.items():
+        if key not in update.components:
+            return f"an example count for component '{key}', which was not sent"
+        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+            return f"the example count of '{key}' is {count!r}; expected a whole number from 0"
+        if count > counts[key]:
+            return f"the example count of '{key}' is {count}; the client registered {counts[key]}"
+    missing = [key for key in update.components if key not in update.counts]
+    if missing:
+        return f"no example count for component '{missing[0]}'"
+    return _loss_complaint(update.losses, card) or _loss_complaint(update.personal_losses, card)
+
+
+def _component_complaint(
+    key: ComponentKey, given: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+) -> str | None:
+    if given.keys() != expected.keys():
+        return f"component '{key}' has parameters {sorted(given)}, expected {sorted(expected)}"
+    for name, tensor in given.items():
+        like = expected[name]
+        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
+            return f"'{key}:{name}' is not a dense tensor"
+        if tensor.shape != like.shape:
+            return f"'{key}:{name}' has shape {tuple(tensor.shape)}, expected {tuple(like.shape)}"
+        if tensor.dtype != like.dtype:
+            return f"'{key}:{name}' has dtype {tensor.dtype}, expected {like.dtype}"
+        if not bool(torch.isfinite(tensor).all()):
+            return f"'{key}:{name}' holds a value that is not finite"
+        if tensor.numel() and float(tensor.abs().max()) > MAX_ABS:
+            return f"'{key}:{name}' holds a value beyond {MAX_ABS:g}"
+    return None
+
+
+def _loss_complaint(losses: Mapping[str, float], card: ClientCard) -> str | None:
+    if len(losses) > MAX_LOSSES:
+        return f"{len(losses)} losses"
+    for task, loss in losses.items():
+        if task not in card.examples:
+            return f"a loss for task '{task}', which the client does not have"
+        if isinstance(loss, bool) or not isinstance(loss, int | float) or not math.isfinite(loss):
+            return f"the loss of task '{task}' is not a finite number"
+    return None

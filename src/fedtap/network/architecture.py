@@ -1,0 +1,92 @@
+"""What an architecture is: which components a client's pairs call for, how each is built, and how a batch runs through them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fedtap.backbones.base import BackboneSpec
+from fedtap.batch import Batch
+from fedtap.config import NetworkSettings
+from fedtap.pairs import ComponentKey, Pair
+from fedtap.tasks.base import Fused, Words
+
+
+@dataclass(frozen=True, slots=True)
+class HeadInfo:
+    """What a head is for: its task type's name and, for classification, the number of classes."""
+
+    type: str
+    classes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """All that the shapes of components depend on; known without data and without weights."""
+
+    backbone: BackboneSpec
+    network: NetworkSettings
+    heads: Mapping[str, HeadInfo]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOutput:
+    """What a model made of the examples of one pair: the head that spoke, its fused input, and its raw output."""
+
+    head: nn.Module
+    fused: Fused
+    output: Tensor
+
+
+class Architecture(ABC):
+    """An architecture over a backbone's features; implementations hold no trainable state."""
+
+    name: str
+
+    def __init__(self, blueprint: Blueprint) -> None:
+        self.blueprint = blueprint
+
+    @abstractmethod
+    def path(self, pairs: Iterable[Pair], task: str) -> frozenset[ComponentKey]:
+        """Return the components that one task's forward pass runs through; empty where the architecture cannot serve it."""
+
+    def plan(self, pairs: Iterable[Pair]) -> frozenset[ComponentKey]:
+        """Return the union of the paths of a client's tasks."""
+        pairs = tuple(pairs)
+        return frozenset().union(*(self.path(pairs, pair.task) for pair in pairs))
+
+    def served(self, pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+        """Return the pairs that this architecture can serve."""
+        pairs = tuple(pairs)
+        return tuple(pair for pair in pairs if self.path(pairs, pair.task))
+
+    @abstractmethod
+    def build(self, key: ComponentKey) -> nn.Module:
+        """Return a component's module, its values not yet set."""
+
+    @abstractmethod
+    def start(self, key: ComponentKey, module: nn.Module, seed: int) -> None:
+        """Set a component's values to its start, which depends on the key and the seed alone."""
+
+    @abstractmethod
+    def forward(
+        self,
+        batch: Batch,
+        components: Mapping[ComponentKey, nn.Module],
+        frozen: nn.ModuleDict,
+        words: Words | None,
+    ) -> Sequence[TaskOutput]:
+        """Run each task batch through the components that its route names."""
+
+    def frozen_modules(self, seed: int) -> nn.ModuleDict:
+        """Return the frozen layers that components adapt, if any."""
+        return nn.ModuleDict()
+
+    def parameter_count(self, key: ComponentKey) -> int:
+        """Return the number of scalars of a component, without allocating it."""
+        with torch.device("meta"):
+            return sum(parameter.numel() for parameter in self.build(key).parameters())

@@ -1,0 +1,186 @@
+"""TAP's architecture: encoders, four-path fusion with task, modality and domain experts, and one head a task (section 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fedtap import pairs as pairs_module
+from fedtap.batch import Batch, TaskBatch
+from fedtap.network.architecture import Architecture, Blueprint, TaskOutput
+from fedtap.network.blocks import (
+    ATTENTION_NAMES,
+    EXPERT_NAMES,
+    DomainExpert,
+    FrozenLayers,
+    FullWeights,
+    LayerWeights,
+    LowRank,
+    StackStart,
+    seeded_layer,
+)
+from fedtap.network.encoders import Encoder, SharedProjection
+from fedtap.network.fusion import Fusion
+from fedtap.network.start import start_module
+from fedtap.pairs import STACKS, ComponentKey, Modality, Pair
+from fedtap.randomness import torch_generator
+from fedtap.tasks import TASK_TYPES
+from fedtap.tasks.base import Fused, HeadSizes, Words
+
+
+class Experts(Architecture):
+    """The network of experts.
+
+    Parameters
+    ----------
+    blueprint
+        Sizes and heads.
+    layers
+        2 L pretrained fusion layers in canonical form (the first L seed MoTE, the others MoME), or None for a seeded start.
+    """
+
+    name = "experts"
+
+    def __init__(self, blueprint: Blueprint, layers: Sequence[LayerWeights] | None = None) -> None:
+        super().__init__(blueprint)
+        count = blueprint.network.layers
+        if layers is not None and len(layers) != 2 * count:
+            raise ValueError(f"{len(layers)} fusion layers given, {2 * count} needed (L for MoTE, L for MoME)")
+        self._layers = layers
+
+    def path(self, pairs: Iterable[Pair], task: str) -> frozenset[ComponentKey]:
+        """Return the components on a task's path (see :func:`fedtap.pairs.path`)."""
+        return pairs_module.path(pairs, task, self.blueprint.network.fusion)
+
+    def build(self, key: ComponentKey) -> nn.Module:
+        """Return a component's module."""
+        spec, network = self.blueprint.backbone, self.blueprint.network
+        match key.kind, key.names:
+            case "encoder", ("image",):
+                return Encoder(spec.vision_dim, network.dim, spec.vision_tokens)
+            case "encoder", ("text",):
+                return Encoder(spec.text_dim, network.dim, 0)
+            case "shared", ():
+                return SharedProjection(network.dim)
+            case "domain", (_,):
+                return DomainExpert(network)
+            case "attention", (_, _):
+                return LowRank(("q_w", "v_w"), network) if self._low_rank else FullWeights(ATTENTION_NAMES, network)
+            case "expert", (_, _, _):
+                return LowRank(("up_w", "down_w"), network) if self._low_rank else FullWeights(EXPERT_NAMES, network)
+            case "head", (name,) if name in self.blueprint.heads:
+                head = self.blueprint.heads[name]
+                return TASK_TYPES[head.type].build_head(HeadSizes(network, head.classes, spec.embedding_dim))
+        raise KeyError(str(key))
+
+    def start(self, key: ComponentKey, module: nn.Module, seed: int) -> None:
+        """Start a component. Blocks and experts of one stack start alike, as copies of one pretrained layer would."""
+        if isinstance(module, FullWeights):
+            module.copy_start(self._stack_start(key.names[0], seed))
+        else:
+            start_module(module, torch_generator(seed, "start", str(key)))
+
+    def frozen_modules(self, seed: int) -> nn.ModuleDict:
+        """Return the frozen layers of both stacks, with low-rank adaptation; none otherwise."""
+        if not self._low_rank:
+            return nn.ModuleDict()
+        return nn.ModuleDict({stack: FrozenLayers(self._stack_start(stack, seed)) for stack in STACKS})
+
+    @property
+    def _low_rank(self) -> bool:
+        return self.blueprint.network.adaptation == "lora"
+
+    def _stack_start(self, stack: str, seed: int) -> StackStart:
+        count = self.blueprint.network.layers
+        if self._layers is not None:
+            first = STACKS.index(stack) * count
+            return StackStart.of(self._layers[first : first + count])
+        generator = torch_generator(seed, "start", stack)
+        silent = not self._low_rank  # frozen branches that start at zero would stay so
+        return StackStart.of([seeded_layer(self.blueprint.network, generator, silent=silent) for _ in range(count)])
+
+    def forward(
+        self,
+        batch: Batch,
+        components: Mapping[ComponentKey, nn.Module],
+        frozen: nn.ModuleDict,
+        words: Words | None,
+    ) -> Sequence[TaskOutput]:
+        """Encode, fuse and head every task batch; parts of equal modality and family run through the fusion together.
+
+        A domain that the model has no expert for (cross-client tests) goes without one.
+        """
+        layers = {name: module for name, module in frozen.items() if isinstance(module, FrozenLayers)}
+        fusion = Fusion(self.blueprint.network, components, layers)
+        groups: dict[tuple[Modality, str], list[tuple[int, TaskBatch, Tensor, Tensor]]] = {}
+        for index, part in enumerate(batch):
+            for modality in part.pair.streams(self.blueprint.network.fusion):
+                tokens, mask = self._encode(part, modality, components)
+                groups.setdefault((modality, part.pair.family), []).append((index, part, tokens, mask))
+        fused: list[list[Fused]] = [[] for _ in batch]
+        for (modality, family), members in groups.items():
+            for (index, *_), result in zip(members, _fuse(fusion, modality, family, members, components), strict=True):
+                fused[index].append(result)
+        outputs: list[TaskOutput] = []
+        for part, streams in zip(batch, fused, strict=True):
+            whole = streams[0] if len(streams) == 1 else _side_by_side(streams)
+            head = components[ComponentKey("head", (part.pair.head,))]
+            output = TASK_TYPES[part.pair.type].run(head, whole, part.target, words)
+            outputs.append(TaskOutput(head, whole, output))
+        return outputs
+
+    def _encode(
+        self, part: TaskBatch, modality: Modality, components: Mapping[ComponentKey, nn.Module]
+    ) -> tuple[Tensor, Tensor]:
+        """Return tokens ``(n, tokens, dim)`` and their mask; the joint modality's are image tokens, then text tokens."""
+        tokens: list[Tensor] = []
+        masks: list[Tensor] = []
+        if "image" in modality:
+            assert part.image is not None
+            tokens.append(components[ComponentKey("encoder", ("image",))](part.image))
+            masks.append(torch.ones(part.image.shape[:2], dtype=torch.bool, device=part.image.device))
+        if "text" in modality:
+            assert part.text is not None
+            assert part.text_mask is not None
+            tokens.append(components[ComponentKey("encoder", ("text",))](part.text))
+            masks.append(part.text_mask)
+        return torch.cat(tokens, dim=1), torch.cat(masks, dim=1)
+
+
+def _fuse(
+    fusion: Fusion,
+    modality: Modality,
+    family: str,
+    members: Sequence[tuple[int, TaskBatch, Tensor, Tensor]],
+    components: Mapping[ComponentKey, nn.Module],
+) -> list[Fused]:
+    """Fuse task batches of one modality and family as one batch, padded to the longest, and take them apart again."""
+    longest = max(mask.shape[1] for *_, mask in members)
+    x = torch.cat([nn.functional.pad(tokens, (0, 0, 0, longest - tokens.shape[1])) for _, _, tokens, _ in members])
+    mask = torch.cat([nn.functional.pad(mask, (0, longest - mask.shape[1])) for *_, mask in members])
+    rows: dict[str, list[int]] = {}
+    position = 0
+    for _, part, *_ in members:
+        rows.setdefault(part.pair.domain, []).extend(range(position, position + len(part)))
+        position += len(part)
+    domains: list[tuple[DomainExpert | None, Tensor]] = []
+    for domain in sorted(rows):
+        expert = components.get(ComponentKey("domain", (domain,)))
+        assert expert is None or isinstance(expert, DomainExpert)
+        domains.append((expert, torch.tensor(rows[domain], device=x.device)))
+    shared = components[ComponentKey("shared")]
+    out = fusion(x, mask, pairs_module.routes(modality, family), shared, domains)
+    results: list[Fused] = []
+    position = 0
+    for _, part, _, own in members:
+        width = own.shape[1]
+        results.append(Fused(out[position : position + len(part), :width], own))
+        position += len(part)
+    return results
+
+
+def _side_by_side(streams: Sequence[Fused]) -> Fused:
+    """Join the additive paths of one example: their token sequences laid side by side."""
+    return Fused(torch.cat([f.tokens for f in streams], dim=1), torch.cat([f.mask for f in streams], dim=1))

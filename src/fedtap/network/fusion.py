@@ -1,0 +1,182 @@
+r"""Four-path fusion with task experts (MoTE), modality experts (MoME) and domain experts (MoDE).
+
+One layer, with domain experts :math:`E_q, E_v` and a feed-forward expert (algorithm.md, section 5):
+
+.. math::
+    n = LN_1(x),\; q = n + E_q(n),\; k = n,\; v = n + E_v(n), \quad
+    x \leftarrow x + Attn(W_q q, W_k k, W_v v), \quad x \leftarrow x + Expert(LN_2\, x)
+
+The examples of a group share modality and task family, hence their four routes; their domains may differ. Components are
+stacked and applied as one batched product. In the first MoTE layer the routes modality-task and modality-shared attend with the
+same block to the same input: that attention is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fedtap.config import NetworkSettings
+from fedtap.network.blocks import DomainExpert, FrozenLayers
+from fedtap.pairs import STACKS, ComponentKey, Route
+
+DomainRows = Sequence[tuple[DomainExpert | None, Tensor]]
+"""Which examples ``(k,)`` of the group belong to which domain expert; None where the model has no expert for the domain."""
+
+
+class Fusion:
+    """The fusion's arithmetic over components that somebody else holds; it has no parameters of its own."""
+
+    def __init__(
+        self, settings: NetworkSettings, components: Mapping[ComponentKey, nn.Module], frozen: Mapping[str, FrozenLayers]
+    ) -> None:
+        self._settings = settings
+        self._components = components
+        self._frozen = frozen
+        self._scale = settings.lora_alpha / settings.lora_rank
+
+    def __call__(
+        self, x: Tensor, mask: Tensor, routes: Sequence[Route], shared: nn.Module, domains: DomainRows
+    ) -> Tensor:
+        """Return the mean of the four paths' outputs.
+
+        Parameters
+        ----------
+        x
+            ``(n, tokens, dim)``, encoded tokens.
+        mask
+            ``(n, tokens)`` bool, True at real tokens; others are neither attended to nor returned as anything but noise.
+        routes
+            The four routes; those that take the shared input come first.
+        shared
+            The shared projection.
+        domains
+            The domain experts of the examples.
+
+        Returns
+        -------
+        Tensor
+            ``(n, tokens, dim)``.
+        """
+        s = shared(x)
+        streams = torch.stack([s if route.takes_shared_input else x for route in routes])
+        blocks = {
+            "mote": [route.mote_block for route in routes],
+            "mome": [route.mome_block for route in routes],
+        }
+        experts = {
+            "mote": [route.mote_expert for route in routes],
+            "mome": [route.mome_expert for route in routes],
+        }
+        for stack_index, stack in enumerate(STACKS):
+            for layer in range(self._settings.layers):
+                first = stack_index == 0 and layer == 0
+                streams = self._attend(streams, mask, stack, layer, blocks[stack], domains, equal_pair=first)
+                streams = self._feed_forward(streams, stack, layer, blocks[stack], experts[stack])
+        return streams.mean(dim=0)
+
+    def _attend(
+        self,
+        x: Tensor,
+        mask: Tensor,
+        stack: str,
+        layer: int,
+        blocks: Sequence[str],
+        domains: DomainRows,
+        *,
+        equal_pair: bool,
+    ) -> Tensor:
+        """Add the attention branch to every stream; ``x`` is ``(streams, n, tokens, dim)``."""
+        if equal_pair:  # the last two streams are equal and meet the same block: compute one of them
+            done = self._attend(x[:-1], mask, stack, layer, blocks[:-1], domains, equal_pair=False)
+            return torch.cat([done, done[-1:]])
+        weights = self._attention_weights(stack, layer, blocks)
+        streams, n, tokens, dim = x.shape
+        normed = _norm(x, weights["ln1_w"], weights["ln1_b"])
+        query_in, value_in = self._domain_inputs(normed, STACKS.index(stack), layer, domains)
+        q = self._project(query_in, weights, "q")
+        k = self._project(normed, weights, "k")
+        v = self._project(value_in, weights, "v")
+        heads = self._settings.heads
+
+        def split(t: Tensor) -> Tensor:
+            return t.reshape(streams * n, tokens, heads, dim // heads).transpose(1, 2)
+
+        attend = mask.repeat(streams, 1)[:, None, None, :]
+        out = F.scaled_dot_product_attention(split(q), split(k), split(v), attn_mask=attend)
+        out = out.transpose(1, 2).reshape(streams, n, tokens, dim)
+        return x + self._project(out, weights, "o")
+
+    def _domain_inputs(self, n: Tensor, stack: int, layer: int, domains: DomainRows) -> tuple[Tensor, Tensor]:
+        """Return ``n + E_q(n)`` and ``n + E_v(n)``, each example with the experts of its own domain."""
+        if len(domains) == 1:
+            expert = domains[0][0]
+            if expert is None:
+                return n, n
+            query, value = expert(n, stack, layer)
+            return n + query, n + value
+        query, value = torch.zeros_like(n), torch.zeros_like(n)
+        for expert, rows in domains:
+            if expert is not None:
+                dq, dv = expert(n[:, rows], stack, layer)
+                query, value = query.index_copy(1, rows, dq), value.index_copy(1, rows, dv)
+        return n + query, n + value
+
+    def _feed_forward(
+        self, x: Tensor, stack: str, layer: int, blocks: Sequence[str], experts: Sequence[tuple[str, str]]
+    ) -> Tensor:
+        """Add the expert branch to every stream; ``x`` is ``(streams, n, tokens, dim)``."""
+        weights = self._attention_weights(stack, layer, blocks, names=("ln2_w", "ln2_b"))
+        held = [self._components[ComponentKey("expert", (stack, *names))] for names in experts]
+        weights |= self._weights(stack, layer, held, ("up_w", "up_b", "down_w", "down_b"))
+        normed = _norm(x, weights["ln2_w"], weights["ln2_b"])
+        return x + self._project(F.gelu(self._project(normed, weights, "up")), weights, "down")
+
+    def _attention_weights(
+        self,
+        stack: str,
+        layer: int,
+        blocks: Sequence[str],
+        names: Sequence[str] = ("ln1_w", "ln1_b", "q_w", "q_b", "k_w", "k_b", "v_w", "v_b", "o_w", "o_b"),
+    ) -> dict[str, Tensor]:
+        held = [self._components[ComponentKey("attention", (stack, block))] for block in blocks]
+        return self._weights(stack, layer, held, names)
+
+    def _weights(self, stack: str, layer: int, held: Sequence[nn.Module], names: Sequence[str]) -> dict[str, Tensor]:
+        """Return each named tensor stacked to ``(streams, ...)``, or ``(...)`` where it is frozen and so common to all.
+
+        Low-rank factors come beside it as ``name_A`` and ``name_B``.
+        """
+        weights: dict[str, Tensor] = {}
+        for name in names:
+            if self._settings.adaptation == "full":
+                weights[name] = torch.stack([getattr(module, name)[layer] for module in held])
+                continue
+            weights[name] = self._frozen[stack].get_buffer(name)[layer]
+            for factor in (f"{name}_A", f"{name}_B"):
+                if hasattr(held[0], factor):
+                    weights[factor] = torch.stack([getattr(module, factor)[layer] for module in held])
+        return weights
+
+    def _project(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
+        """Multiply every stream ``(streams, n, tokens, in)`` by its matrix; a frozen one is one product for all streams."""
+        matrix, bias = weights[f"{name}_w"], weights[f"{name}_b"]
+        flat = x.flatten(1, 2)
+        if matrix.dim() == 3:
+            out = torch.baddbmm(bias[:, None, :], flat, matrix)
+        else:
+            out = flat @ matrix + bias
+            if f"{name}_w_A" in weights:
+                out = out + self._scale * torch.bmm(torch.bmm(flat, weights[f"{name}_w_A"]), weights[f"{name}_w_B"])
+        return out.unflatten(1, x.shape[1:3])
+
+
+def _norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Layer-normalise ``(streams, n, tokens, dim)`` with one affine map per stream ``(streams, dim)``, or ``(dim,)`` for all."""
+    normed = F.layer_norm(x, x.shape[-1:], eps=1e-5)
+    if weight.dim() == 2:
+        weight, bias = weight[:, None, None, :], bias[:, None, None, :]
+    return normed * weight + bias

@@ -1,0 +1,109 @@
+"""The one network of a process: every component that it may need, held once; a client's model is a state swapped in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fedtap.batch import Batch
+from fedtap.components import ComponentState
+from fedtap.network.architecture import Architecture, TaskOutput
+from fedtap.pairs import ComponentKey
+from fedtap.tasks.base import Words
+
+
+class Network(nn.Module):
+    """Components by key, and the architecture that runs batches through those of the model at hand.
+
+    Parameters
+    ----------
+    architecture
+        What the components are and how they are connected.
+    keys
+        The union of the components that any model in this process needs.
+    seed
+        The run's seed; the starts of all components follow from it.
+    words
+        The frozen word embeddings, where a task generates text.
+    """
+
+    def __init__(
+        self, architecture: Architecture, keys: Iterable[ComponentKey], *, seed: int, words: Words | None = None
+    ) -> None:
+        super().__init__()
+        self.architecture = architecture
+        self.words = words
+        self._seed = seed
+        self._components = {key: architecture.build(key) for key in sorted(keys)}
+        self._modules_by_name = nn.ModuleDict({_name(key): module for key, module in self._components.items()})
+        self._frozen = architecture.frozen_modules(seed)
+        self._held: frozenset[ComponentKey] = frozenset()
+
+    @property
+    def held(self) -> frozenset[ComponentKey]:
+        """The components of the model that is swapped in."""
+        return self._held
+
+    @property
+    def device(self) -> torch.device:
+        """Where the components are."""
+        return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
+
+    def initial_state(self, keys: Iterable[ComponentKey] | None = None) -> ComponentState:
+        """Return the start of these components (default: all); it depends on the seed and each key alone."""
+        wanted = self._components if keys is None else keys
+        for key in wanted:
+            self.architecture.start(key, self._components[key], self._seed)
+        return self._read(wanted)
+
+    def load(self, state: ComponentState) -> None:
+        """Swap a model in: its components are copied into place, all others are out of reach until the next swap.
+
+        Raises
+        ------
+        KeyError
+            If a component or parameter is unknown, or one of a component's parameters is missing.
+        """
+        with torch.no_grad():
+            for key, named in state.items():
+                parameters = dict(self._components[key].named_parameters())
+                if parameters.keys() != named.keys():
+                    raise KeyError(f"{key}: parameters {sorted(named)} given, {sorted(parameters)} expected")
+                for name, tensor in named.items():
+                    parameters[name].copy_(tensor)
+        self._held = frozenset(state)
+
+    def state(self) -> ComponentState:
+        """Return a copy of the model that is swapped in."""
+        return self._read(self._held)
+
+    def trainable(self) -> list[nn.Parameter]:
+        """Return the parameters of the model that is swapped in, in sorted order."""
+        return [parameter for key in sorted(self._held) for parameter in self._components[key].parameters()]
+
+    def forward(self, batch: Batch) -> Sequence[TaskOutput]:
+        """Run a batch through the model that is swapped in."""
+        held = {key: self._components[key] for key in self._held}
+        return self.architecture.forward(batch, held, self._frozen, self.words)
+
+    def run_as(self, state: ComponentState, batch: Batch) -> Sequence[TaskOutput]:
+        """Run a batch through another model with the same components, without swapping and without gradients (a teacher)."""
+        values: dict[str, Tensor] = {
+            f"_modules_by_name.{_name(key)}.{name}": tensor for key, name, tensor in state.tensors()
+        }
+        with torch.no_grad():
+            outputs: Sequence[TaskOutput] = torch.func.functional_call(self, values, (batch,))
+        return outputs
+
+    def _read(self, keys: Iterable[ComponentKey]) -> ComponentState:
+        values: dict[ComponentKey, Mapping[str, Tensor]] = {
+            key: {name: p.detach().cpu().clone() for name, p in self._components[key].named_parameters()} for key in keys
+        }
+        return ComponentState(values)
+
+
+def _name(key: ComponentKey) -> str:
+    """Return the key as a module name, in which torch allows no dot."""
+    return str(key).replace(".", "%2E")

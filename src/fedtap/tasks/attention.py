@@ -1,0 +1,58 @@
+"""Attention and feed-forward layers of the heads, after Vaswani et al. 2017 (arXiv 1706.03762), pre-norm."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of queries to a masked memory. The caller normalises the memory; queries are normalised here."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
+        """Return ``(n, queries, dim)`` from queries ``(n, queries, dim)`` and memory ``(n, tokens, dim)`` with its mask."""
+        q = _split(self.q(self.norm(x)), self.heads)
+        k, v = (_split(part, self.heads) for part in self.kv(memory).chunk(2, dim=-1))
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+        out: Tensor = self.out(_join(attended))
+        return out
+
+
+class CausalAttention(nn.Module):
+    """Multi-head self-attention in which a position sees itself and those before it."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, length, dim)`` to the same shape."""
+        q, k, v = (_split(part, self.heads) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
+        out: Tensor = self.out(_join(F.scaled_dot_product_attention(q, k, v, is_causal=True)))
+        return out
+
+
+class FeedForward(nn.Sequential):
+    """LayerNorm, Linear, GELU, Linear."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+
+
+def _split(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _join(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)

@@ -1,0 +1,102 @@
+"""What a task type is: a head, its losses, what a teacher can tell a student, decoding and scores."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from fedtap.config import NetworkSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Fused:
+    """The fusion's output for some examples: ``tokens`` ``(n, tokens, dim)`` and ``mask`` ``(n, tokens)`` bool, True at tokens."""
+
+    tokens: Tensor
+    mask: Tensor
+
+    def pooled(self) -> Tensor:
+        """Return the masked mean over tokens, ``(n, dim)``."""
+        weight = self.mask.unsqueeze(-1).to(self.tokens.dtype)
+        return (self.tokens * weight).sum(dim=1) / weight.sum(dim=1).clamp(min=1)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSizes:
+    """What a head's shape depends on.
+
+    ``classes`` is 0 but for classification; ``embedding_dim`` is the width of the tower's frozen word embeddings.
+    """
+
+    network: NetworkSettings
+    classes: int
+    embedding_dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The frozen word embeddings that text generation is tied to, ``(vocabulary, embedding_dim)``, the special tokens, and what
+    turns token ids into text.
+    """
+
+    embedding: Tensor
+    start_id: int
+    end_id: int
+    decode: Callable[[Sequence[int]], str]
+    pad_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Per-example sums ``(n,)`` of the losses of ``units`` ``(n,)`` things (one per example, or its tokens), in nats or MSE."""
+
+    total: Tensor
+    units: Tensor
+
+    def mean(self) -> Tensor:
+        """Return the mean over all units, a scalar."""
+        return self.total.sum() / self.units.sum().clamp(min=1)
+
+    def per_example(self) -> Tensor:
+        """Return each example's mean loss, ``(n,)``."""
+        return self.total / self.units.clamp(min=1)
+
+
+class TaskType(ABC):
+    """One type of task; implementations hold no state."""
+
+    name: str
+
+    @abstractmethod
+    def build_head(self, sizes: HeadSizes) -> nn.Module:
+        """Return a head of this type."""
+
+    @abstractmethod
+    def run(self, head: nn.Module, fused: Fused, target: Tensor, words: Words | None) -> Tensor:
+        """Return the head's output for some examples; only teacher forcing may look at ``target``."""
+
+    @abstractmethod
+    def losses(self, output: Tensor, target: Tensor, words: Words | None) -> Losses:
+        """Return the losses of an output of :meth:`run` against the targets."""
+
+    @abstractmethod
+    def distance(self, student: Tensor, teacher: Tensor, target: Tensor, words: Words | None, temperature: float) -> Tensor:
+        """Return the distillation loss of two outputs for the same examples, a scalar (algorithm.md, section 3)."""
+
+    @abstractmethod
+    def answers(self, head: nn.Module, fused: Fused, output: Tensor | None, words: Words | None) -> Any:
+        """Return what the model answers: class probabilities, pictures, or texts; ``output`` is used where it suffices."""
+
+    @abstractmethod
+    def new_scores(self, classes: int) -> Any:
+        """Return an empty accumulator of this type's metrics (see ``metrics``)."""
+
+    @abstractmethod
+    def score(
+        self, scores: Any, head: nn.Module, fused: Fused, output: Tensor, target: Tensor, words: Words | None
+    ) -> None:
+        """Add some examples to an accumulator."""

@@ -1,0 +1,88 @@
+"""Cross-entropy and divergence over a whole vocabulary tied to FROZEN embeddings, without keeping the logits.
+
+With logits ``h E^T`` and E frozen, each token's loss depends on its own hidden row only, so its gradient ``(p - y) E`` can be
+formed in the forward pass, chunk by chunk: no ``tokens x vocabulary`` matrix outlives its chunk (the idea of fused linear
+cross-entropy, Hsu et al. 2024, arXiv 2410.10989, made simpler by the frozen embeddings).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+CHUNK = 256  # tokens; 256 x 30,522 float32 logits are 31 MB
+
+
+class _TokenLosses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, embedding: Tensor, target: Tensor) -> Tensor:
+        losses = hidden.new_empty(hidden.shape[0])
+        gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
+        for start in range(0, hidden.shape[0], CHUNK):
+            rows = slice(start, start + CHUNK)
+            logits = hidden[rows] @ embedding.T
+            wanted = target[rows, None]
+            log_z = torch.logsumexp(logits, dim=-1, keepdim=True)
+            losses[rows] = (log_z - logits.gather(1, wanted)).squeeze(1)
+            if gradient is not None:
+                p = logits.sub_(log_z).exp_()
+                p.scatter_add_(1, wanted, p.new_full(wanted.shape, -1.0))
+                torch.mm(p, embedding, out=gradient[rows])
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * outer[0][:, None], None, None
+
+
+class _TokenDivergences(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, embedding: Tensor, temperature: float) -> Tensor:
+        losses = student.new_empty(student.shape[0])
+        gradient = torch.empty_like(student) if ctx.needs_input_grad[0] else None
+        for start in range(0, student.shape[0], CHUNK):
+            rows = slice(start, start + CHUNK)
+            log_q = F.log_softmax(student[rows] @ embedding.T / temperature, dim=-1)
+            log_p = F.log_softmax(teacher[rows] @ embedding.T / temperature, dim=-1)
+            p = log_p.exp()
+            losses[rows] = temperature**2 * (p * (log_p - log_q)).sum(dim=-1)
+            if gradient is not None:  # d/dh of tau^2 KL(p || q) = tau (q - p) E
+                gradient[rows] = temperature * (log_q.exp_().sub_(p) @ embedding)
+        if gradient is not None:
+            ctx.save_for_backward(gradient)
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * outer[0][:, None], None, None, None
+
+
+def token_losses(hidden: Tensor, embedding: Tensor, target: Tensor) -> Tensor:
+    """Return ``-log softmax(h E^T)[target]`` in nats, per token.
+
+    Parameters
+    ----------
+    hidden
+        ``(tokens, width)``.
+    embedding
+        ``(vocabulary, width)``, frozen: no gradient reaches it.
+    target
+        ``(tokens,)`` long.
+    """
+    result: Tensor = _TokenLosses.apply(hidden, embedding, target)  # type: ignore[no-untyped-call]
+    return result
+
+
+def token_divergences(student: Tensor, teacher: Tensor, embedding: Tensor, temperature: float) -> Tensor:
+    """Return ``tau^2 KL(softmax(z_T / tau) || softmax(z_S / tau))`` per token, with logits ``z = h E^T``; no gradient to the
+    teacher.
+    """
+    result: Tensor = _TokenDivergences.apply(student, teacher.detach(), embedding, temperature)  # type: ignore[no-untyped-call]
+    return result

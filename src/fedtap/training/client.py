@@ -1,0 +1,216 @@
+"""What a method may do at a client: train a model, score it, count, draw random numbers. Methods see nothing else of a site."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from fedtap.components import ComponentKey, ComponentState
+from fedtap.config import Scenario
+from fedtap.data.loader import ClientData, Split
+from fedtap.network.network import Network
+from fedtap.pairs import Pair
+from fedtap.randomness import torch_generator
+from fedtap.tasks import TASK_TYPES
+from fedtap.training.loop import Teacher, train
+from fedtap.training.schedule import finish_rates, round_rate
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained model, the mean training loss per task, and the steps that were kept (validation may choose fewer)."""
+
+    state: ComponentState
+    losses: Mapping[str, float]
+    kept_steps: int
+
+
+class LocalClient:
+    """A client at work in one round.
+
+    Parameters
+    ----------
+    id
+        The client's name.
+    pairs
+        Its pairs; those that the architecture cannot serve are left out.
+    data
+        Its encoded splits.
+    network
+        The process's one network; models are swapped in.
+    scenario
+        Schedule and training settings.
+    seed
+        The run's seed.
+    round
+        1-based; ``scenario.rounds + 1`` after the last.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        pairs: Iterable[Pair],
+        *,
+        data: ClientData,
+        network: Network,
+        scenario: Scenario,
+        seed: int,
+        round: int,
+    ) -> None:
+        self.id = id
+        self.pairs = network.architecture.served(pairs)
+        self.data = data
+        self.network = network
+        self.scenario = scenario
+        self.seed = seed
+        self.round = round
+        self.steps_taken = 0
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The names of the client's tasks."""
+        return tuple(pair.task for pair in self.pairs)
+
+    @cached_property
+    def plan(self) -> frozenset[ComponentKey]:
+        """The components that the client holds."""
+        return self.network.architecture.plan(self.pairs)
+
+    def path(self, task: str) -> frozenset[ComponentKey]:
+        """Return the components on a task's path."""
+        return self.network.architecture.path(self.pairs, task)
+
+    def exclusive(self, task: str) -> frozenset[ComponentKey]:
+        """Return the components of a task's path that no other task of this client uses."""
+        others = (self.path(other) for other in self.tasks if other != task)
+        return self.path(task).difference(*others)
+
+    def counts(self) -> dict[ComponentKey, int]:
+        """Return, per component, the number of training examples whose path uses it."""
+        counts = dict.fromkeys(sorted(self.plan), 0)
+        for task in self.tasks:
+            for key in self.path(task):
+                counts[key] += self.data.size(task)
+        return counts
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Return the generator of (run seed, round, client, purpose)."""
+        return torch_generator(self.seed, self.round, self.id, purpose)
+
+    def initial_state(self) -> ComponentState:
+        """Return the common start of the client's components, the same at every client and at the server."""
+        return self.network.initial_state(self.plan)
+
+    @property
+    def alone_rates(self) -> list[float]:
+        """The rates of as many steps as a participant takes on average, along the same schedule."""
+        scenario = self.scenario
+        participants = len(scenario.participants)
+        turns = max(1, round(scenario.rounds * min(1.0, scenario.clients_per_round / participants)))
+        rounds = [1 + round(i * (scenario.rounds - 1) / max(1, turns - 1)) for i in range(turns)]
+        rates = (round_rate(scenario.training, number, scenario.rounds) for number in rounds)
+        return [rate for rate in rates for _ in range(scenario.local_steps)]
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of this round."""
+        return round_rate(self.scenario.training, self.round, self.scenario.rounds)
+
+    def train(
+        self, state: ComponentState, steps: int, purpose: str, *, rates: Sequence[float] | None = None
+    ) -> Trained:
+        """Train a model for some steps at this round's rate (or at given rates) on a draw of the data named by ``purpose``."""
+        used = [self.rate] * steps if rates is None else rates
+        return self._train(state, used, purpose, teacher=None, select=False)
+
+    def finish(
+        self, state: ComponentState, steps: int, purpose: str, *, teacher: Teacher | None = None
+    ) -> Trained:
+        """Take the low-rate finish and keep the state, of those every ``select_every`` steps, that is best on validation.
+
+        Every method's final model is chosen by this one rule; the start counts too, so that a finish never does harm there.
+        """
+        rates = finish_rates(self.scenario.training, steps)
+        return self._train(state, rates, purpose, teacher=teacher, select=True)
+
+    def _train(
+        self, state: ComponentState, rates: Sequence[float], purpose: str, *, teacher: Teacher | None, select: bool
+    ) -> Trained:
+        if not self.pairs or not rates:
+            return Trained(state, {}, 0)
+        self.network.load(state)
+        batches = self.data.draw(
+            self.tasks,
+            size=self.scenario.batch_size,
+            steps=len(rates),
+            generator=self.generator(purpose),
+            device=self.network.device,
+        )
+        best = _Best(self, state) if select else None
+        losses = train(
+            self.network,
+            batches,
+            rates,
+            self.scenario.training,
+            teacher=teacher,
+            after_step=None if best is None else lambda step: best.look(step, last=step == len(rates)),
+        )
+        self.steps_taken += len(rates)
+        if best is not None:
+            return Trained(best.state, losses, best.steps)
+        return Trained(self.network.state(), losses, len(rates))
+
+    def example_losses(self, state: ComponentState, split: Split = "validation") -> dict[str, Tensor]:
+        """Return per task the mean loss of each example of a split, ``(n,)`` float64 on the CPU."""
+        self.network.load(state)
+        return self.swapped_in_losses(split)
+
+    def mean_losses(self, state: ComponentState, split: Split = "validation") -> dict[str, float]:
+        """Return per task the mean over a split's examples."""
+        return {task: float(losses.mean()) for task, losses in self.example_losses(state, split).items()}
+
+    @torch.no_grad()
+    def swapped_in_losses(self, split: Split) -> dict[str, Tensor]:
+        """Return :meth:`example_losses` of the model that is in the network now."""
+        was_training = self.network.training
+        self.network.eval()
+        result: dict[str, Tensor] = {}
+        for task in self.tasks:
+            parts: list[Tensor] = []
+            for batch in self.data.tasks[task][split].batches(128, self.network.device):
+                (output,) = self.network(batch)
+                kind = TASK_TYPES[batch[0].pair.type]
+                losses = kind.losses(output.output, batch[0].target, self.network.words)
+                parts.append(losses.per_example().to("cpu", torch.float64))
+            result[task] = torch.cat(parts)
+        self.network.train(was_training)
+        return result
+
+
+class _Best:
+    """The best state so far by validation: the mean over tasks of the loss relative to the start's, so that no task's scale rules."""
+
+    def __init__(self, client: LocalClient, start: ComponentState) -> None:
+        self._client = client
+        self._every = client.scenario.training.select_every
+        self._base = self._losses()
+        self._score = 1.0
+        self.state = start
+        self.steps = 0
+
+    def _losses(self) -> dict[str, float]:
+        losses = self._client.swapped_in_losses("validation")
+        return {task: max(float(values.mean()), 1e-12) for task, values in losses.items()}
+
+    def look(self, step: int, *, last: bool) -> None:
+        """Keep the network's state if it is the best so far; called after every step."""
+        if step % self._every and not last:
+            return
+        ratios = [loss / self._base[task] for task, loss in self._losses().items()]
+        score = sum(ratios) / len(ratios)
+        if score < self._score:
+            self._score, self.state, self.steps = score, self._client.network.state(), step
