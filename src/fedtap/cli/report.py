@@ -1,0 +1,18 @@
+"""``fedtap report``: write a run's report again."""
+
+from __future__ import annotations
+
+from fedtap.cli.options import RunFolder
+from fedtap.cli.screen import examples, say
+
+EXAMPLES = examples("fedtap report runs/quickstart")
+
+
+def report(run: RunFolder) -> None:
+    """Write RUN/report.html from what the run left.
+
+    The report is one file that needs no network. A run that is still going on, or was interrupted, gets one too, which says so.
+    """
+    from fedtap.reporting.report import write_report
+
+    say(str(write_report(run)))

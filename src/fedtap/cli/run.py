@@ -1,0 +1,97 @@
+"""``fedtap run``: a federation from the first round to its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fedtap.cli.options import Method, ScenarioFile, Settings
+from fedtap.cli.screen import examples, say, screen, show_table
+
+EXAMPLES = examples(
+    "fedtap run scenarios/quickstart.yaml",
+    "fedtap run scenarios/quickstart.yaml --method fedavg_ft --seed 1",
+    "fedtap run scenarios/quickstart.yaml --set rounds=5 --set method.gate=paired",
+    "fedtap run scenarios/quickstart.yaml --resume",
+)
+
+
+def run(
+    scenario: ScenarioFile,
+    method: Method = None,
+    seed: Annotated[int, typer.Option("--seed", help="All that is random follows from it.")] = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="The run's folder; by default runs/SCENARIO-METHOD-seedSEED."),
+    ] = None,
+    settings: Settings = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last complete round in the run's folder.")
+    ] = False,
+    engine: Annotated[str, typer.Option("--engine", help="What carries the messages: inprocess.")] = "inprocess",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+) -> None:
+    """Train a federation, personalise every client's model, evaluate all of them, and write the report.
+
+    The run's folder gets report.html, results.json, cost.json, run.json, events.jsonl and the clients' models. The same command
+    with the same seed gives the same results.json. Interrupt it at any time (Ctrl-C): --resume goes on from the last complete
+    round, and the results are those of an uninterrupted run.
+    """
+    from fedtap import experiment
+    from fedtap.algorithms.registry import make
+    from fedtap.cli.progress import watcher
+    from fedtap.config import load_scenario
+
+    loaded = load_scenario(scenario, settings or [])
+    name = make(loaded.method, method, place=f"{scenario}: method").name
+    folder = out or Path("runs") / f"{loaded.name}-{name}-seed{seed}"
+    try:
+        with watcher(loaded.rounds) as watch:
+            results = experiment.run(
+                loaded,
+                method=method,
+                seed=seed,
+                out=folder,
+                resume=resume,
+                engine=engine,
+                device=device,
+                observers=[watch],
+            )
+    except KeyboardInterrupt:
+        screen(errors=True).print(
+            f"fedtap: interrupted; the complete rounds are in {folder}: give the same command with --out {folder} --resume",
+            markup=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
+    show_families(results["rows"], loaded.resolved())
+    say(f"Report: {folder / 'report.html'}")
+    say(f"Everything else (results, costs, events, models): {folder}")
+
+
+def show_families(rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:
+    """Show the mean of each family's primary metric on the clients' own test data, by model, beside the trivial baselines."""
+    from rich.text import Text
+
+    from fedtap.reporting.standings import family_standings, model_order, standings
+    from fedtap.reporting.words import family_name, metric_name, number
+    from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
+
+    families = family_standings(standings(rows, config))
+    models = model_order(name for family in families for name in family.values)
+    table: list[list[str | Text]] = []
+    for family in families:
+        arrow = "↑" if HIGHER_IS_BETTER.get(family.metric, True) else "↓"
+        values = [
+            Text(
+                number(family.values.get(model)), style="bold green" if model in family.best and len(models) > 1 else ""
+            )
+            for model in models
+        ]
+        about = (family_name(family.family), f"{metric_name(family.metric)} {arrow}", str(family.client_tasks))
+        table.append([*about, number(family.baseline), *values])
+    head = ("family", "metric", "tasks", "baseline", *models)
+    show_table(head, table, title="Mean over the client tasks, each on the client's own test data", numeric_from=2)

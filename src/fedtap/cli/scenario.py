@@ -1,0 +1,159 @@
+"""``fedtap scenario``: what federations there are, what they contain, and what they will cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from fedtap.cli.options import AsJson, Method, ScenarioFile, Settings
+from fedtap.cli.screen import examples, say, say_json, show_table
+from fedtap.errors import UserError
+
+app = typer.Typer(
+    help="List, show, check and size up federations.", pretty_exceptions_enable=False, rich_markup_mode="markdown"
+)
+
+
+@app.callback(invoke_without_command=True)
+def scenario(context: typer.Context) -> None:
+    """List, show, check and size up federations. A scenario is one YAML file."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command("list", epilog=examples("fedtap scenario list", "fedtap scenario list my/scenarios"))
+def list_scenarios(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where the YAML files are.")] = Path("scenarios"),
+    as_json: AsJson = False,
+) -> None:
+    """List the scenarios of a folder; one that is not valid is listed with its fault."""
+    from fedtap.config import load_scenario
+
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; run this where the folder 'scenarios' is, or name another")
+    found: list[dict[str, Any]] = []
+    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+        try:
+            loaded = load_scenario(path)
+        except UserError as error:
+            found.append({"file": str(path), "name": path.stem, "fault": str(error)})
+            continue
+        found.append(
+            {
+                "file": str(path),
+                "name": loaded.name,
+                "about": loaded.about,
+                "clients": len(loaded.participants),
+                "unseen": len(loaded.unseen),
+                "rounds": loaded.rounds,
+            }
+        )
+    if as_json:
+        say_json(found)
+        return
+    if not found:
+        say(f"{folder}: no scenario there")
+        return
+    rows = [
+        (
+            each["file"],
+            each["name"],
+            each.get("about") or each.get("fault", ""),
+            str(each.get("clients", "–")),
+            str(each.get("rounds", "–")),
+        )
+        for each in found
+    ]
+    show_table(("file", "name", "about", "clients", "rounds"), rows, numeric_from=3)
+
+
+@app.command("show", epilog=examples("fedtap scenario show scenarios/quickstart.yaml"))
+def show(path: ScenarioFile, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Show a federation: who takes part with which tasks and data, and every setting, defaults included."""
+    from fedtap.config import load_scenario
+
+    loaded = load_scenario(path, settings or [])
+    if as_json:
+        say_json(loaded.resolved())
+        return
+    say(loaded.name)
+    if loaded.about:
+        say(loaded.about)
+    rows = [
+        (
+            client.id + (" (unseen)" if client.unseen else ""),
+            task.name,
+            task.type.replace("_", " "),
+            task.modality,
+            task.domain,
+            task.source,
+        )
+        for client in loaded.clients
+        for task in client.tasks
+    ]
+    show_table(("client", "task", "type", "modality", "domain", "source"), rows)
+    others = {key: value for key, value in loaded.resolved().items() if key not in ("name", "about", "clients")}
+    say(yaml.safe_dump(others, sort_keys=False, allow_unicode=True).rstrip())
+
+
+@app.command(
+    "validate", epilog=examples("fedtap scenario validate my.yaml", "fedtap scenario validate my.yaml --set rounds=3")
+)
+def validate(path: ScenarioFile, settings: Settings = None, method: Method = None) -> None:
+    """Check a scenario without loading data or weights: its keys, its sources, its method. Exit code 2 and one line if wrong."""
+    from fedtap.algorithms.registry import make
+    from fedtap.config import load_scenario
+    from fedtap.experiment.planning import blueprint, check
+
+    loaded = load_scenario(path, settings or [])
+    make(loaded.method, method, place=f"{path}: method")
+    check(loaded)
+    blueprint(loaded)
+    unseen = f" and {len(loaded.unseen)} unseen" if loaded.unseen else ""
+    families = sorted({pair.family.replace("_", " ") for client in loaded.clients for pair in client.pairs})
+    say(f"{path}: valid; {len(loaded.participants)} clients{unseen}, {', '.join(families)}")
+
+
+@app.command(
+    "plan", epilog=examples("fedtap scenario plan scenarios/quickstart.yaml", "fedtap scenario plan my.yaml --json")
+)
+def plan(path: ScenarioFile, settings: Settings = None, method: Method = None, as_json: AsJson = False) -> None:
+    """Say which components every client and the server will hold, and their parameters and bytes.
+
+    Neither data nor weights are needed. Frozen weights are in no component, so they are never sent and are not counted here; the
+    bytes are those that travel once down, and once up, in a round.
+    """
+    from fedtap.config import load_scenario
+    from fedtap.experiment.planning import plan_report
+    from fedtap.reporting.words import human_bytes
+
+    loaded = load_scenario(path, settings or [])
+    sizes = plan_report(loaded, method)
+    if as_json:
+        say_json(sizes)
+        return
+    tasks = {client.id: ", ".join(task.name for task in client.tasks) for client in loaded.clients}
+
+    def row(name: str, about: str, size: dict[str, Any]) -> tuple[str, str, str, str, str]:
+        return name, about, str(size["components"]), f"{size['parameters']:,}", human_bytes(size["bytes"])
+
+    head = ("components", "parameters", "bytes")
+    rows = [row(client["client"], tasks[client["client"]], client) for client in sizes["clients"]]
+    rows.append(row("server", "all of them", sizes["server"]))
+    show_table(("client", "tasks", *head), rows, title="Who holds what", numeric_from=2)
+    kinds = [row(kind, KINDS.get(kind, ""), size) for kind, size in sizes["server"]["kinds"].items()]
+    show_table(("kind", "what it is", *head), kinds, title="The server's components by kind", numeric_from=2)
+
+
+KINDS = {
+    "encoder": "adapts a frozen tower's features to the fusion",
+    "shared": "projection that all modalities share",
+    "attention": "attention of a fusion block",
+    "expert": "feed-forward expert of a modality, a task family, or both",
+    "domain": "adapter of queries and values for a domain",
+    "head": "output of a task",
+    "probe": "linear model on frozen features",
+}

@@ -1,0 +1,66 @@
+"""How the commands write: tables and lines on standard output, progress on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+WIDE = 200
+"""Columns where the output is no terminal: a table in a file is not to be folded."""
+
+
+def screen(*, errors: bool = False) -> Console:
+    """Return a console for standard output, or standard error."""
+    console = Console(stderr=errors, highlight=False, soft_wrap=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console = Console(stderr=errors, highlight=False, width=WIDE)
+    return console
+
+
+def say(text: str) -> None:
+    """Write a line as it is, never folded."""
+    screen().print(Text(text), soft_wrap=True)
+
+
+def say_json(value: Any) -> None:
+    """Write a value as JSON."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show_table(
+    head: Sequence[str], rows: Iterable[Sequence[str | Text]], *, title: str = "", numeric_from: int | None = None
+) -> None:
+    """Write a table; columns from ``numeric_from`` are aligned as numbers."""
+    table = Table(
+        title=escape(title) or None,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+    )
+    for at, name in enumerate(head):
+        numeric = numeric_from is not None and at >= numeric_from
+        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+    screen().print(table)
+
+
+def one_line(text: str) -> str:
+    """Return text with its line breaks and runs of spaces made single spaces."""
+    return " ".join(text.split())
+
+
+def examples(*lines: str) -> str:
+    """Return the epilog of a command's help: an example a line."""
+    return "\n".join(["**Examples**\n", *(f"- `{line}`" for line in lines)])
