@@ -1,0 +1,58 @@
+"""What a stranger meets first: the README's examples, the make targets, the pins."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedtap.config import build_scenario
+from fedtap.experiment.planning import check, plan_report
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_example_of_own_data_is_a_valid_scenario() -> None:
+    (text,) = blocks("yaml")
+    scenario = build_scenario({"name": "mine", **yaml.safe_load(text)}, place="README.md", folder=ROOT)
+    check(scenario)
+    assert [client["client"] for client in plan_report(scenario)["clients"]] == ["clinic", "hospital", "laboratory"]
+
+
+def test_the_python_examples_are_python() -> None:
+    assert blocks("python")
+    for text in blocks("python"):
+        compile(text, "README.md", "exec")
+
+
+def test_make_has_every_target_that_the_readme_names() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = {name for text in blocks("console") for name in re.findall(r"^make ([\w-]+)$", text, flags=re.MULTILINE)}
+    assert named == {"demo", "test"}
+    assert named <= targets
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    wanted = re.findall(r'^    "([A-Za-z0-9_-]+)[=><~]', project, flags=re.MULTILINE)
+    pinned = [
+        line.partition("==")[0]
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    assert len(wanted) > 20
+    assert {_plain(name) for name in wanted} <= {_plain(name) for name in pinned}
+
+
+@pytest.mark.parametrize("line", (ROOT / "constraints.txt").read_text().splitlines()[1:])
+def test_a_pin_is_exact_and_comes_from_the_registry(line: str) -> None:
+    assert re.fullmatch(r'[A-Za-z0-9_.-]+==[0-9][0-9a-z.]*(; python_version (<|>=) "3\.11")?', line)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
