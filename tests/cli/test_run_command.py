@@ -161,3 +161,24 @@ def test_live_progress_has_a_bar_a_stage_and_a_line_on_the_round() -> None:
     assert "20/20" in last
     for expected in ("rounds", "1/3", "personalising clients", "2/2", "evaluating clients", "1/2", f"round 1: {LINE}"):
         assert expected in last, expected
+
+
+@pytest.mark.slow
+def test_the_quickstart_shortened_runs_on_its_real_data_and_weights(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quickstart = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
+    out = tmp_path / "out"
+    short = ("rounds=1", "local_steps=2", "training.finish_steps=2", "data.test=32", "evaluation.cross_examples=32")
+    assert call("run", quickstart, "--out", out, *(part for each in short for part in ("--set", each))) == 0
+    config = json.loads((out / "run.json").read_text())["config"]
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    asked = {(client["id"], task["name"]) for client in config["clients"] for task in client["tasks"]}
+    for model in ("federated", "finetuned", "personal"):
+        own = {(row["client"], row["task"]) for row in rows if row["model"] == model and row["split"] != "cross"}
+        assert own == asked
+    for client in config["clients"]:
+        assert (out / "clients" / client["id"] / "personal" / "model.safetensors").is_file()
+    said = capsys.readouterr().out
+    for family in ("image classification", "image generation", "text classification", "text generation"):
+        assert family in said

@@ -125,7 +125,12 @@ def _value(standing: Standing | FamilyStanding, model: str, baseline: float | No
                 aria_label="worse than the baseline",
             )
         )
-    return el("td", *marks, number(value), class_="num best" if best else "num loses" if loses else "num")
+    return el(
+        "td",
+        *marks,
+        number(value),
+        class_=" ".join(["num", *(["best"] if best else []), *(["loses"] if loses else [])]),
+    )
 
 
 def _metric(metric: str) -> str:
