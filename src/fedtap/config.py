@@ -145,7 +145,9 @@ class TaskSettings(Settings):
     @classmethod
     def _plain_name(cls, value: str | None) -> str | None:
         if value is not None and not NAME.fullmatch(value):
-            raise ValueError(f"'{value}' must be letters, digits, '_', '-' or '.', at most 64, so that it can name a file")
+            raise ValueError(
+                f"'{value}' must be letters, digits, '_', '-' or '.', at most 64, so that it can name a file"
+            )
         return value
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -52,6 +52,9 @@ class ClientState:
     """Decisions of the last :meth:`Algorithm.personalise`; not kept in the store."""
 
 
+AnyParams: TypeAlias = Params  # within Algorithm, Params is the method's own
+
+
 class Algorithm(ABC):
     """A method. It holds its parameters and nothing else: all state is in what its hooks take and return.
 
@@ -61,14 +64,14 @@ class Algorithm(ABC):
     name: ClassVar[str]
     summary: ClassVar[str]
     source: ClassVar[str]
-    Params: ClassVar[type[Params]] = Params
+    Params: ClassVar[type[AnyParams]] = Params
     architecture: ClassVar[str] = "experts"
     deployed: ClassVar[str]
     """The model, of those that :meth:`models` names, that the method would have a site use."""
     federated_kinds: ClassVar[frozenset[str] | None] = None
     """The kinds of component that travel; None: all. Others stay with the client."""
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: AnyParams) -> None:
         self.params = params
 
     def travels(self, keys: frozenset[ComponentKey]) -> frozenset[ComponentKey]:

@@ -44,7 +44,6 @@ def paired_gate(federated: Tensor, personal: Tensor, alpha: float) -> tuple[bool
     spread = float(difference.std(unbiased=True))
     mean = float(difference.mean())
     if spread == 0.0:
-        p = 0.0 if mean > 0 else 1.0
-    else:
-        p = float(stats.t.sf(mean / (spread / math.sqrt(n)), n - 1))
+        return mean > 0, 0.0 if mean > 0 else 1.0
+    p = float(stats.t.sf(mean / (spread / math.sqrt(n)), n - 1))
     return p < alpha, p

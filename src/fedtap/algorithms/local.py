@@ -33,9 +33,7 @@ class Local(Algorithm):
     ) -> tuple[Update, ClientState]:
         """Train the personal model; send nothing but the losses."""
         trained = client.train(state.models["personal"], client.scenario.local_steps, "federated")
-        return Update(ComponentState(), {}, trained.losses), ClientState(
-            {"personal": trained.state}, {"trained": True}
-        )
+        return Update(ComponentState(), {}, trained.losses), ClientState({"personal": trained.state}, {"trained": True})
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Take the low-rate finish that every personalising method takes."""

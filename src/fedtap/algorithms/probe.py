@@ -55,4 +55,3 @@ class LinearProbe(FedAvg):
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the averaged and the fitted classifier."""
         return {"federated": received, **state.models}
-

@@ -7,15 +7,15 @@ Stage 1, each round at a sampled client i with federated slice W and personal mo
     X[c] \leftarrow W[c] \;\; \forall c \in path(i, o) \;\text{ iff }\; h^f_o + m_o < h^p_o, \quad
     X \leftarrow \mathrm{AdamW}^E(f_i, X)
 
-where :math:`h` are the mean training losses of a task in the model's last local training (:math:`h^p = \infty` at first); W is
-sent up, X never is. Stage 2, after the last round: the teacher is the finished slice fine-tuned for T' steps, the student X is
-trained for T' steps on :math:`L + \lambda_o \tau^2 KL(teacher \| student)` (pictures: squared error).
+where :math:`h` are the mean training losses of a task in the model's last local training (:math:`h^p = \infty` at first).
+W is sent up, X never is. Stage 2, after the last round: the teacher is the finished slice fine-tuned for T' steps, the
+student X is trained for T' steps on :math:`L + \lambda_o \tau^2 KL(teacher \| student)` (pictures: squared error).
 
 Differences from the paper, each a parameter whose default is named first: ``guard: on`` keeps of the distilled model only task
 paths that leave no task of the client worse on validation; ``compute: equal`` splits the E (and T') steps of the other methods
-between the two models, ``paper`` gives each model all of them; ``gate: margin`` is the paper's, ``paired`` compares both models on
-the same validation examples; ``scope: path`` is the paper's, ``exclusive`` replaces only what no other task of the client uses. The
-final models are chosen on validation, as for every method.
+between the two models, ``paper`` gives each model all of them; ``gate: margin`` is the paper's, ``paired`` compares both models
+on the same validation examples; ``scope: path`` is the paper's, ``exclusive`` replaces only what no other task of the client
+uses. The final models are chosen on validation, as for every method.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fedtap.algorithms.base import Algorithm, ClientState, Decision, Params, Upd
 from fedtap.algorithms.gates import margin_gate, paired_gate
 from fedtap.algorithms.guard import guard
 from fedtap.components import ComponentState
-from fedtap.pairs import Pair
+from fedtap.pairs import ComponentKey, Pair
 from fedtap.training.client import LocalClient
 from fedtap.training.loop import Teacher
 
@@ -141,7 +141,7 @@ class Tap(Algorithm):
             decisions.append(Decision(task, "replace", outcome, _finite(f), _finite(p), rule))
         return decisions
 
-    def _scope(self, client: LocalClient, task: str) -> frozenset:
+    def _scope(self, client: LocalClient, task: str) -> frozenset[ComponentKey]:
         return client.path(task) if self.params.scope == "path" else client.exclusive(task)
 
     def _split(self, steps: int) -> tuple[int, int]:

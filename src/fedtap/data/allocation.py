@@ -26,9 +26,9 @@ def share_out(demands: Ints, available: int) -> Ints:
     """
     total = int(demands.sum())
     if total <= available:
-        return demands.astype(np.int64)
+        return np.array(demands, dtype=np.int64)
     exact = demands * (available / total)
-    shares = np.floor(exact).astype(np.int64)
+    shares: Ints = np.floor(exact).astype(np.int64)
     left = available - int(shares.sum())
     shares[np.argsort(shares - exact, kind="stable")[:left]] += 1
     while (shares == 0).any() and shares.max() > 1:
@@ -117,7 +117,7 @@ def mix(counts: Ints, capacity: Ints) -> None:
             spare[own] += 1
         else:
             held = np.where(np.arange(row.size) == own, 0, counts)
-            giver, stratum = np.unravel_index(int(np.argmax(held)), held.shape)
+            giver, stratum = divmod(int(np.argmax(held)), held.shape[1])
             if counts[giver, stratum] < 2:
                 continue
             counts[giver, stratum] -= 1

@@ -98,9 +98,7 @@ class ClientData:
             indices, rows = grouped.setdefault(task, ([], []))
             indices.append(index)
             rows.append(row)
-        return tuple(
-            self.tasks[task]["train"].take(*grouped[task], device) for task in self.tasks if task in grouped
-        )
+        return tuple(self.tasks[task]["train"].take(*grouped[task], device) for task in self.tasks if task in grouped)
 
 
 def _pad(features: Features) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ from fedtap.training.linear import Floats, Integers, fit_probe
 UNIGRAM_WEIGHTS = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)
 """Weights of the counts in the mixture; 1 is not among them, since it gives a token never seen no chance at all."""
 
+
 def majority(train_labels: Integers, test_labels: Integers) -> float:
     """Return the test accuracy of always answering the most frequent training label (the smallest of several).
 

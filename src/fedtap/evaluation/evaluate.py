@@ -18,9 +18,7 @@ Row = dict[str, Any]
 BATCH = 64
 
 
-def rows_of(
-    metrics: Mapping[str, tuple[float, int]], *, client: str, pair: Pair, model: str, split: str
-) -> list[Row]:
+def rows_of(metrics: Mapping[str, tuple[float, int]], *, client: str, pair: Pair, model: str, split: str) -> list[Row]:
     """Return metrics as rows of results.json."""
     about = {"client": client, "task": pair.task, "family": pair.family, "model": model, "split": split}
     return [{**about, "metric": metric, "value": value, "n": n} for metric, (value, n) in sorted(metrics.items())]

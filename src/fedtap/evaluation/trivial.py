@@ -85,4 +85,6 @@ def _whole(examples: TaskExamples) -> tuple[np.ndarray, torch.Tensor]:
 
 def _question_features(examples: TaskExamples) -> np.ndarray:
     """Return the pooled features of the texts alone."""
-    return _whole(TaskExamples(Pair("question", "text_generation", "text", "any"), None, examples.text, examples.target))[0]
+    return _whole(
+        TaskExamples(Pair("question", "text_generation", "text", "any"), None, examples.text, examples.target)
+    )[0]

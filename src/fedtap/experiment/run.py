@@ -9,6 +9,8 @@ from typing import Any
 
 from fedtap.config import Scenario, load_scenario
 from fedtap.errors import UserError
+from fedtap.evaluation.evaluate import evaluate_client
+from fedtap.evaluation.trivial import trivial_rows
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import RunFolder
 from fedtap.experiment.setup import Bench, set_up
@@ -17,8 +19,6 @@ from fedtap.federation.messages import Failure, Request
 from fedtap.federation.rounds import report, run_round
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
-from fedtap.evaluation.evaluate import evaluate_client
-from fedtap.evaluation.trivial import trivial_rows
 from fedtap.reporting.events import EventLog
 
 Observer = Callable[[dict[str, Any]], None]

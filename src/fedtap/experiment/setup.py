@@ -87,9 +87,7 @@ def set_up(
     architecture = architecture_of(scenario, algorithm)
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))
     network = Network(architecture, keys, seed=seed, words=words_of(backbone, scenario, place)).to(place)
-    site = ClientSite(
-        algorithm=algorithm, network=network, scenario=scenario, seed=seed, data=room, store=store
-    )
+    site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=seed, data=room, store=store)
     cards = [ClientCard(client.id, client.pairs, room.examples(client.id)) for client in scenario.clients]
     return Bench(
         scenario=scenario,

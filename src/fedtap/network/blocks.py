@@ -26,7 +26,9 @@ EXPERT_NAMES = ("up_w", "up_b", "down_w", "down_b")
 
 def layer_shapes(dim: int, hidden: int) -> dict[str, tuple[int, ...]]:
     """Return the shape of each canonical tensor of a layer."""
-    shapes: dict[str, tuple[int, ...]] = {name: (dim, dim) if name.endswith("_w") else (dim,) for name in ATTENTION_NAMES}
+    shapes: dict[str, tuple[int, ...]] = {
+        name: (dim, dim) if name.endswith("_w") else (dim,) for name in ATTENTION_NAMES
+    }
     shapes |= {"ln1_w": (dim,), "ln2_w": (dim,)}
     return shapes | {"up_w": (dim, hidden), "up_b": (hidden,), "down_w": (hidden, dim), "down_b": (dim,)}
 
@@ -94,13 +96,17 @@ class LowRank(nn.Module):
         for name in names:
             rows, columns = shapes[name]
             self.register_parameter(f"{name}_A", nn.Parameter(torch.empty(settings.layers, rows, settings.lora_rank)))
-            self.register_parameter(f"{name}_B", nn.Parameter(torch.empty(settings.layers, settings.lora_rank, columns)))
+            self.register_parameter(
+                f"{name}_B", nn.Parameter(torch.empty(settings.layers, settings.lora_rank, columns))
+            )
 
     @torch.no_grad()
     def start(self, generator: torch.Generator) -> None:
         """Draw A, zero B."""
         for name, parameter in self.named_parameters():
-            parameter.copy_(torch.zeros(parameter.shape) if name.endswith("_B") else xavier(tuple(parameter.shape), generator))
+            parameter.copy_(
+                torch.zeros(parameter.shape) if name.endswith("_B") else xavier(tuple(parameter.shape), generator)
+            )
 
 
 class DomainExpert(nn.Module):

@@ -34,7 +34,8 @@ class Encoder(nn.Module):
     @torch.no_grad()
     def start(self, generator: torch.Generator) -> None:
         """Start with an orthogonal projection, which keeps the features' geometry, and small embeddings."""
-        self.project.weight.copy_(orthogonal(*self.project.weight.shape, generator))
+        rows, columns = self.project.weight.shape
+        self.project.weight.copy_(orthogonal(rows, columns, generator))
         self.kind.normal_(std=0.02, generator=generator)
         if self.position is not None:
             self.position.normal_(std=0.02, generator=generator)

@@ -31,7 +31,10 @@ class Fusion:
     """The fusion's arithmetic over components that somebody else holds; it has no parameters of its own."""
 
     def __init__(
-        self, settings: NetworkSettings, components: Mapping[ComponentKey, nn.Module], frozen: Mapping[str, FrozenLayers]
+        self,
+        settings: NetworkSettings,
+        components: Mapping[ComponentKey, nn.Module],
+        frozen: Mapping[str, FrozenLayers],
     ) -> None:
         self._settings = settings
         self._components = components
@@ -171,7 +174,7 @@ class Fusion:
             out = flat @ matrix + bias
             if f"{name}_w_A" in weights:
                 out = out + self._scale * torch.bmm(torch.bmm(flat, weights[f"{name}_w_A"]), weights[f"{name}_w_B"])
-        return out.unflatten(1, x.shape[1:3])
+        return out.reshape(*x.shape[:3], out.shape[-1])
 
 
 def _norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -99,7 +99,8 @@ class Network(nn.Module):
 
     def _read(self, keys: Iterable[ComponentKey]) -> ComponentState:
         values: dict[ComponentKey, Mapping[str, Tensor]] = {
-            key: {name: p.detach().cpu().clone() for name, p in self._components[key].named_parameters()} for key in keys
+            key: {name: p.detach().cpu().clone() for name, p in self._components[key].named_parameters()}
+            for key in keys
         }
         return ComponentState(values)
 

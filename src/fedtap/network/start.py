@@ -23,10 +23,9 @@ def start_module(module: nn.Module, generator: torch.Generator) -> None:
         nn.init.kaiming_uniform_(module.weight, a=5**0.5, generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.LayerNorm):
-        if module.weight is not None:
-            nn.init.ones_(module.weight)
-            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LayerNorm) and module.weight is not None:
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)
     own = getattr(module, "start", None)
     if callable(own):
         own(generator)

@@ -7,6 +7,4 @@ from fedtap.tasks.classification import Classification
 from fedtap.tasks.reconstruction import Reconstruction
 from fedtap.tasks.text_generation import TextGeneration
 
-TASK_TYPES: dict[str, TaskType] = {
-    kind.name: kind for kind in (Classification(), Reconstruction(), TextGeneration())
-}
+TASK_TYPES: dict[str, TaskType] = {kind.name: kind for kind in (Classification(), Reconstruction(), TextGeneration())}

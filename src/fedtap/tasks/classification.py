@@ -52,7 +52,9 @@ class Classification(TaskType):
         total = F.cross_entropy(output, target, reduction="none")
         return Losses(total, torch.ones_like(total))
 
-    def distance(self, student: Tensor, teacher: Tensor, target: Tensor, words: Words | None, temperature: float) -> Tensor:
+    def distance(
+        self, student: Tensor, teacher: Tensor, target: Tensor, words: Words | None, temperature: float
+    ) -> Tensor:
         """Return ``tau^2 KL(teacher || student)`` of the softened class distributions, mean over examples."""
         p, q = F.log_softmax(teacher / temperature, -1), F.log_softmax(student / temperature, -1)
         return temperature**2 * F.kl_div(q, p, log_target=True, reduction="batchmean")

@@ -81,8 +81,9 @@ def token_losses(hidden: Tensor, embedding: Tensor, target: Tensor) -> Tensor:
 
 
 def token_divergences(student: Tensor, teacher: Tensor, embedding: Tensor, temperature: float) -> Tensor:
-    """Return ``tau^2 KL(softmax(z_T / tau) || softmax(z_S / tau))`` per token, with logits ``z = h E^T``; no gradient to the
-    teacher.
+    """Return ``tau^2 KL(softmax(z_T / tau) || softmax(z_S / tau))`` per token, with logits ``z = h E^T``.
+
+    No gradient reaches the teacher.
     """
     result: Tensor = _TokenDivergences.apply(student, teacher.detach(), embedding, temperature)  # type: ignore[no-untyped-call]
     return result

@@ -127,9 +127,7 @@ class LocalClient:
         used = [self.rate] * steps if rates is None else rates
         return self._train(state, used, purpose, teacher=None, select=False)
 
-    def finish(
-        self, state: ComponentState, steps: int, purpose: str, *, teacher: Teacher | None = None
-    ) -> Trained:
+    def finish(self, state: ComponentState, steps: int, purpose: str, *, teacher: Teacher | None = None) -> Trained:
         """Take the low-rate finish and keep the state, of those every ``select_every`` steps, that is best on validation.
 
         Every method's final model is chosen by this one rule; the start counts too, so that a finish never does harm there.
@@ -192,7 +190,7 @@ class LocalClient:
 
 
 class _Best:
-    """The best state so far by validation: the mean over tasks of the loss relative to the start's, so that no task's scale rules."""
+    """The best state so far by validation: the mean over tasks of the loss relative to the start's (no task's scale rules)."""
 
     def __init__(self, client: LocalClient, start: ComponentState) -> None:
         self._client = client

@@ -47,7 +47,9 @@ class TaskMeans:
         return {task: total / max(self.units[task], 1.0) for task, total in self.sums.items()}
 
 
-def batch_loss(network: Network, batch: Batch, means: TaskMeans | None = None, teacher: Teacher | None = None) -> Tensor:
+def batch_loss(
+    network: Network, batch: Batch, means: TaskMeans | None = None, teacher: Teacher | None = None
+) -> Tensor:
     """Return the loss of a batch under the model swapped into the network, a scalar."""
     outputs = network(batch)
     taught = network.run_as(teacher.state, batch) if teacher is not None else outputs
@@ -114,7 +116,7 @@ def train(
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the training loss is {float(loss.detach())} at step {step}; lower training.lr")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
         optimizer.step()
         if after_step is not None:

@@ -95,7 +95,7 @@ def _structural_similarity(output: Tensor, target: Tensor) -> Tensor:
 
     parts: list[Tensor] = []
     # single precision and few at a time: convolutions in double have no fast path (70 times slower, 2 GB for 64 pictures)
-    for a, b in zip(output.float().split(_AT_ONCE), target.float().split(_AT_ONCE), strict=True):
+    for a, b in zip(torch.split(output.float(), _AT_ONCE), torch.split(target.float(), _AT_ONCE), strict=True):
         # its luminance term compares means as intensities: black must be 0, not -1, or mid-grey pictures divide by nearly zero
         similarity = structural_similarity_index_measure(a + 1, b + 1, data_range=PEAK, reduction="none")
         assert isinstance(similarity, Tensor)
