@@ -1,4 +1,4 @@
-"""The house's floors: an import goes down only. Read from the source with `ast`, so that an import within a function counts too."""
+"""The floors of the house: an import goes down only. Read with `ast`, so that an import within a function counts too."""
 
 import ast
 from collections.abc import Iterator
