@@ -13,8 +13,8 @@ from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
 from fedtap.algorithms.local import Local
 from fedtap.algorithms.probe import LinearProbe
 from fedtap.algorithms.tap import Tap
-from fedtap.config import explain
 from fedtap.errors import UserError, nearest
+from fedtap.explain import explain
 
 _METHODS: tuple[type[Algorithm], ...] = (Local, LinearProbe, FedAvg, FedAvgFineTuning, Tap)
 
