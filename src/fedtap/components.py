@@ -83,8 +83,8 @@ class ComponentState(Mapping[ComponentKey, Mapping[str, Tensor]]):
         return ComponentState({**self._values, **other._values})
 
     def clone(self) -> ComponentState:
-        """Return a deep copy, detached from any graph."""
-        return self.map(lambda tensor: tensor.detach().clone())
+        """Return a deep copy, detached from any graph, each tensor contiguous and in memory of its own."""
+        return self.map(lambda tensor: tensor.detach().clone(memory_format=torch.contiguous_format))
 
     def map(self, function: TensorFunction) -> ComponentState:
         """Return a state with ``function`` applied to every tensor."""
@@ -114,7 +114,7 @@ class ComponentState(Mapping[ComponentKey, Mapping[str, Tensor]]):
 
     def to_bytes(self) -> bytes:
         """Return the state in safetensors form."""
-        return save_bytes({label: tensor.detach().cpu().contiguous() for label, tensor in self.flat().items()})
+        return save_bytes(self.clone().flat())  # a copy, since safetensors refuses tensors that share memory
 
     @classmethod
     def from_bytes(cls, data: bytes, place: str = "received bytes") -> ComponentState:

@@ -38,8 +38,7 @@ class Checkpoint:
     def save(self, path: Path) -> None:
         """Write the checkpoint, atomically."""
         facts = json.dumps({"round": self.round, "events": self.events, "seconds": self.seconds})
-        tensors = {label: tensor.contiguous() for label, tensor in self.components.flat().items()}
-        write_bytes(path, save(tensors, {"checkpoint": facts}))
+        write_bytes(path, save(self.components.clone().flat(), {"checkpoint": facts}))
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint | None:
@@ -59,7 +58,7 @@ class Checkpoint:
             return cls(
                 int(facts["round"]), ComponentState.from_flat(flat), int(facts["events"]), float(facts["seconds"])
             )
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: damaged or truncated ({error}); restore it from a copy, or start anew with another --out"
             ) from error

@@ -29,7 +29,8 @@ class ClientStore:
     def rounds(self, client: str) -> list[int]:
         """Return the rounds after which states of a client are held, in order."""
         files = (self._folder / client).glob("round-*.safetensors")
-        return sorted(int(file.stem.removeprefix("round-")) for file in files)
+        numbers = (file.stem.removeprefix("round-") for file in files)
+        return sorted(int(number) for number in numbers if number.isdecimal())
 
     def load(self, client: str, before: int) -> ClientState | None:
         """Return the newest state from a round earlier than ``before``, or None if there is none.
@@ -53,7 +54,7 @@ class ClientStore:
                     models[model] = ComponentState.from_flat(
                         {label.removeprefix(prefix): file.get_tensor(label) for label in names}
                     )
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: damaged or truncated ({error}); restore it from a copy, or remove it to go on from the round before"
             ) from error
@@ -62,9 +63,9 @@ class ClientStore:
     def save(self, client: str, round_number: int, state: ClientState) -> None:
         """Keep a state as that after a round, then forget all but the newest of the earlier ones."""
         tensors = {
-            f"{model}{_MODEL}{label}": tensor.contiguous()
+            f"{model}{_MODEL}{label}": tensor
             for model, components in sorted(state.models.items())
-            for label, tensor in components.flat().items()
+            for label, tensor in components.clone().flat().items()  # two models may share a tensor; a file may not
         }
         facts = {"models": sorted(state.models), "facts": dict(state.facts)}
         write_bytes(self._path(client, round_number), save(tensors, {"facts": json.dumps(facts, sort_keys=True)}))
