@@ -32,4 +32,4 @@ class InProcessTransport:
             except (UserError, RunError, MemoryError):
                 raise
             except Exception as error:  # whatever a method raises at a client
-                yield Failure(request.client, request.round, f"{type(error).__name__}: {error}".splitlines()[0])
+                yield Failure(request.client, request.round, " ".join(f"{type(error).__name__}: {error}".split()))

@@ -13,6 +13,7 @@ from fedtap.federation.transport import Transport
 
 Event = Mapping[str, Any]
 Observer = Callable[[dict[str, Any]], None]
+MAX_WHY = 500  # characters of a reason in the event log
 
 
 def run_round(
@@ -30,14 +31,14 @@ def run_round(
     for answer in transport.exchange(list(requests.values())):
         request = requests.get(answer.client)
         if isinstance(answer, Failure):
-            observe({"event": "failed", "round": round_number, "client": answer.client, "why": answer.why})
+            observe({"event": "failed", "round": round_number, "client": answer.client, "why": _line(answer.why)})
             continue
         if request is None or answer.client in accepted:
             why = "nobody asked" if request is None else "a second reply to one request"
         else:
             why = server.complaint(answer, request) or ""
         if why or request is None:
-            observe({"event": "rejected", "round": round_number, "client": answer.client, "why": why})
+            observe({"event": "rejected", "round": round_number, "client": answer.client, "why": _line(why)})
             continue
         accepted[answer.client] = answer
         report(answer, request, observe)
@@ -50,6 +51,12 @@ def run_round(
             "seconds": round(time.perf_counter() - began, 4),
         }
     )
+
+
+def _line(text: str) -> str:
+    """Return a text that others wrote as one short line for the event log."""
+    line = " ".join(text.encode("utf-8", "replace").decode().split())
+    return line if len(line) <= MAX_WHY else f"{line[: MAX_WHY - 1]}…"
 
 
 def report(reply: Reply, request: Request, observe: Observer) -> None:

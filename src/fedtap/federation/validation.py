@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
+from fedtap.algorithms.base import Decision, Update
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.messages import ClientCard, Reply, Request
 
-MAX_LOSSES = 1_000
+MAX_DECISIONS = 1_000
+MAX_TEXT = 200  # characters of a decision's words
 MAX_ABS = 1e6  # a trained weight of this size means that the model has long been useless
 
 
@@ -33,6 +35,8 @@ def complaint(
     if reply.client != request.client or reply.round != request.round:
         return f"answers for client '{reply.client}' in round {reply.round}, asked was '{request.client}' in {request.round}"
     update = reply.update
+    if not _has_form(update):
+        return "the update is not of the form that was agreed on"
     for key in update.components:
         if key not in counts:
             return f"component '{key}' is not in the client's plan"
@@ -49,17 +53,31 @@ def complaint(
     missing = [key for key in update.components if key not in update.counts]
     if missing:
         return f"no example count for component '{missing[0]}'"
-    return _loss_complaint(update.losses, card) or _loss_complaint(update.personal_losses, card)
+    return (
+        _loss_complaint(update.losses, card)
+        or _loss_complaint(update.personal_losses, card)
+        or _decision_complaint(update.decisions, card)
+        or _effort_complaint(reply)
+    )
+
+
+def _has_form(update: Update) -> bool:
+    mappings = (update.counts, update.losses, update.personal_losses) if isinstance(update, Update) else (None,)
+    return (
+        all(isinstance(each, Mapping) for each in mappings)
+        and isinstance(update.components, ComponentState)
+        and isinstance(update.decisions, list | tuple)
+    )
 
 
 def _component_complaint(
     key: ComponentKey, given: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
 ) -> str | None:
     if given.keys() != expected.keys():
-        return f"component '{key}' has parameters {sorted(given)}, expected {sorted(expected)}"
+        return f"component '{key}' has parameters {sorted(map(str, given))}, expected {sorted(expected)}"
     for name, tensor in given.items():
         like = expected[name]
-        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
+        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.device != like.device:
             return f"'{key}:{name}' is not a dense tensor"
         if tensor.shape != like.shape:
             return f"'{key}:{name}' has shape {tuple(tensor.shape)}, expected {tuple(like.shape)}"
@@ -73,11 +91,42 @@ def _component_complaint(
 
 
 def _loss_complaint(losses: Mapping[str, float], card: ClientCard) -> str | None:
-    if len(losses) > MAX_LOSSES:
-        return f"{len(losses)} losses"
     for task, loss in losses.items():
         if task not in card.examples:
             return f"a loss for task '{task}', which the client does not have"
-        if isinstance(loss, bool) or not isinstance(loss, int | float) or not math.isfinite(loss):
+        if not _is_finite(loss):
             return f"the loss of task '{task}' is not a finite number"
     return None
+
+
+def _decision_complaint(decisions: Sequence[Decision], card: ClientCard) -> str | None:
+    if len(decisions) > MAX_DECISIONS:
+        return f"{len(decisions)} decisions; expected {MAX_DECISIONS} at the most"
+    for decision in decisions:
+        if not isinstance(decision, Decision) or decision.task not in card.examples:
+            return "a decision for a task that the client does not have"
+        for text in (decision.kind, decision.outcome, decision.rule):
+            if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
+                return f"a decision for task '{decision.task}' holds no plain words"
+        for loss in (decision.federated_loss, decision.personal_loss):
+            if loss is not None and not _is_finite(loss):
+                return f"a loss in a decision for task '{decision.task}' is not a finite number"
+    return None
+
+
+def _effort_complaint(reply: Reply) -> str | None:
+    if not _is_finite(reply.seconds) or reply.seconds < 0:
+        return "the seconds of work are not a finite number from 0"
+    if isinstance(reply.steps, bool) or not isinstance(reply.steps, int) or reply.steps < 0:
+        return "the steps of work are not a whole number from 0"
+    return None
+
+
+def _is_finite(value: object) -> bool:
+    """Tell whether a value is a real number; one too large for a float is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
