@@ -260,7 +260,7 @@ def _write_files(folder: Path, n: int = 80) -> None:
             {**shape, "text": f"what color is it {i}", "target": ("red", "blue")[i % 2]}
         )
         tables.setdefault("mood", []).append(
-            {"text": f"{'bad fair good'.split()[i % 3]} film {i}", "label": i % CLASSES}
+            {"text": f"{['bad', 'fair', 'good'][i % 3]} film {i}", "label": i % CLASSES}
         )
         for task in ("law", "medicine", "morals", "concepts"):
             tables.setdefault(task, []).append(

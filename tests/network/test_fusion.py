@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import pytest
 import torch
-from tiny import CAPTION, CONCEPTS, LAW, MEDICINE, MOOD, VQA, blueprint, generator, modules
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import FlavaImageConfig
@@ -14,6 +13,7 @@ from fedtap.network.blocks import FrozenLayers
 from fedtap.network.experts import Experts
 from fedtap.network.fusion import Fusion
 from fedtap.pairs import STACKS, ComponentKey, Pair, Route, routes
+from tiny import CAPTION, CONCEPTS, LAW, MEDICINE, MOOD, VQA, blueprint, generator, modules
 
 Components = Mapping[ComponentKey, nn.Module]
 LAYERS, DIM, HEADS, HIDDEN = 2, 16, 2, 24

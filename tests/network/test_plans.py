@@ -4,6 +4,12 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 import torch
+from torch import nn
+
+from fedtap.network.experts import Experts
+from fedtap.network.probe import Probe
+from fedtap.pairs import ComponentKey, Pair
+from fedtap.tasks import TASK_TYPES
 from tiny import (
     CONCEPTS,
     DIGITS,
@@ -19,12 +25,6 @@ from tiny import (
     modules,
     words,
 )
-from torch import nn
-
-from fedtap.network.experts import Experts
-from fedtap.network.probe import Probe
-from fedtap.pairs import ComponentKey, Pair
-from fedtap.tasks import TASK_TYPES
 
 EVERYTHING = (*EVERY_PAIR, *(pair for pairs in TEN_KINDS.values() for pair in pairs))
 CLIENTS = {
