@@ -12,6 +12,7 @@ from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.messages import ClientCard, Reply, Request
 
 MAX_DECISIONS = 1_000
+HUGE = 10**15  # no count of anything here comes near it
 MAX_TEXT = 200  # characters of a decision's words
 MAX_ABS = 1e6  # a trained weight of this size means that the model has long been useless
 
@@ -47,9 +48,9 @@ def complaint(
         if key not in update.components:
             return f"an example count for component '{key}', which was not sent"
         if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            return f"the example count of '{key}' is {count!r}; expected a whole number from 0"
+            return f"the example count of '{key}' is {_shown(count)}; expected a whole number from 0"
         if count > counts[key]:
-            return f"the example count of '{key}' is {count}; the client registered {counts[key]}"
+            return f"the example count of '{key}' is {_shown(count)}; the client registered {counts[key]}"
     missing = [key for key in update.components if key not in update.counts]
     if missing:
         return f"no example count for component '{missing[0]}'"
@@ -117,9 +118,14 @@ def _decision_complaint(decisions: Sequence[Decision], card: ClientCard) -> str 
 def _effort_complaint(reply: Reply) -> str | None:
     if not _is_finite(reply.seconds) or reply.seconds < 0:
         return "the seconds of work are not a finite number from 0"
-    if isinstance(reply.steps, bool) or not isinstance(reply.steps, int) or reply.steps < 0:
+    if isinstance(reply.steps, bool) or not isinstance(reply.steps, int) or not 0 <= reply.steps <= HUGE:
         return "the steps of work are not a whole number from 0"
     return None
+
+
+def _shown(value: object) -> str:
+    """Return a value's ``repr``; Python refuses to write out whole numbers of thousands of digits."""
+    return f"beyond {HUGE:g}" if isinstance(value, int) and abs(value) > HUGE else repr(value)
 
 
 def _is_finite(value: object) -> bool:
