@@ -1,3 +1,20 @@
 """fedtap: personalized federated fine-tuning of multi-modal, multi-task foundation models."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fedtap.experiment import predict, run
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "predict", "run"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is heavy when it is first asked for: ``import fedtap`` alone takes no torch."""
+    if name in ("predict", "run"):
+        from fedtap import experiment
+
+        return getattr(experiment, name)
+    raise AttributeError(f"module 'fedtap' has no attribute '{name}'")

@@ -63,6 +63,12 @@ class ReconstructionSettings(Settings):
     head: Literal["grid", "pooled"] = "grid"
 
 
+class ClassificationSettings(Settings):
+    """``grid`` keeps where image tokens lie apart (at most 3 x 3 places); ``pooled`` is the paper's head, from their mean."""
+
+    head: Literal["grid", "pooled"] = "grid"
+
+
 class NetworkSettings(Settings):
     """The network of experts (algorithm.md, section 5).
 
@@ -81,6 +87,7 @@ class NetworkSettings(Settings):
     fusion: Fusion = "joint"
     decoder_layers: Positive = 1
     answer_tokens: Annotated[Int, Field(ge=2, le=512)] = 24
+    classification: ClassificationSettings = ClassificationSettings()
     reconstruction: ReconstructionSettings = ReconstructionSettings()
 
     @model_validator(mode="after")
@@ -257,10 +264,10 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _agree(self) -> Scenario:
-        heads: dict[str, tuple[str, str]] = {}
+        heads: dict[str, tuple[str, str, str]] = {}
         for client in self.clients:
             for task in client.tasks:
-                means = (task.type, str(task.classes) if task.type == "classification" else "")
+                means = (task.type, task.modality, str(task.classes) if task.type == "classification" else "")
                 known = heads.setdefault(task.pair.head, means)
                 if known != means:
                     raise ValueError(

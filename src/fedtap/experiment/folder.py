@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class RunFolder:
             if not resume:
                 raise UserError(f"{path}: already holds a run; add --resume to go on with it, or give another --out")
             _same_run(read_json(record), about, record)
-        elif path.exists() and any(path.iterdir()):
+        elif path.exists() and any(not each.name.startswith(".run.json.") for each in path.iterdir()):
             raise UserError(f"{path}: is not empty and holds no run; give another --out")
         else:
             try:
@@ -86,13 +86,31 @@ class RunFolder:
         results: dict[str, Any] = read_json(path)
         return results
 
-    def was_personalised(self, client: str) -> bool:
-        """Tell whether a client's personal model was made and reported."""
-        return self._mark(client).exists()
+    def answered(self, clients: Sequence[str], round_number: int) -> dict[str, int]:
+        """Return which clients need not be asked for their personal models again, and the event log's bytes at each answer.
 
-    def mark_personalised(self, client: str) -> None:
-        """Remember that a client's personal model was made and reported."""
-        write_bytes(self._mark(client), b"")
+        They are asked in order, so these are the first of ``clients``, up to one that has not answered or whose state of that
+        round is gone.
+        """
+        found: dict[str, int] = {}
+        for client in clients:
+            path = self._mark(client)
+            if not path.exists():
+                break
+            mark = read_json(path)
+            if mark["made"] and round_number not in self.store.rounds(client):
+                break
+            found[client] = int(mark["events"])
+        return found
+
+    def mark_answered(self, client: str, *, made: bool, events: int) -> None:
+        """Remember that a client was asked for its personal model, whether it made one, and how long the event log is now."""
+        write_json(self._mark(client), {"made": made, "events": events})
+
+    def forget_answers(self) -> None:
+        """Forget who has answered: the rounds before are to be done again."""
+        for path in self._mark("any").parent.glob("*"):
+            path.unlink()
 
     def write_results(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Write results.json; it holds nothing that varies from run to run."""
@@ -103,6 +121,11 @@ class RunFolder:
     def write_cost(self, cost: Mapping[str, Any]) -> None:
         """Write cost.json."""
         write_json(self.path / "cost.json", dict(cost))
+
+    @property
+    def report(self) -> Path:
+        """The report, which is written last."""
+        return self.path / "report.html"
 
     def write_report(self) -> None:
         """Write report.html."""

@@ -42,7 +42,7 @@ def blueprint(scenario: Scenario) -> Blueprint:
     for client in scenario.clients:
         for task in client.tasks:
             classes = len(source(task.source).classes(task)) if task.type == "classification" else 0
-            known = heads.setdefault(task.pair.head, HeadInfo(task.type, classes))
+            known = heads.setdefault(task.pair.head, HeadInfo(task.type, task.modality, classes))
             if known.classes != classes:
                 raise UserError(
                     f"scenario '{scenario.name}', client '{client.id}', task '{task.name}': head '{task.pair.head}' has "

@@ -15,7 +15,7 @@ from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import RunFolder
 from fedtap.experiment.setup import Bench, set_up
 from fedtap.federation.checkpoint import Checkpoint
-from fedtap.federation.messages import Failure, Request
+from fedtap.federation.messages import Failure, Reply, Request
 from fedtap.federation.rounds import report, run_round
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
@@ -77,6 +77,8 @@ def run(
     folder = RunFolder.open(scenario, method=method, seed=seed, out=out, resume=resume, device=device)
     done = folder.results()
     if done is not None:
+        if not folder.report.exists():
+            folder.write_report()
         return done
 
     def tell(event: dict[str, Any]) -> None:
@@ -100,14 +102,24 @@ class _Work:
             checkpoint = Checkpoint(0, bench.network.initial_state(bench.server_keys), 0, 0.0)
         self._cost.carried = checkpoint.seconds
         self._round = checkpoint.round
-        self._log = EventLog(folder.events)
-        self._log.truncate(checkpoint.events)
         self._server = Server(
             algorithm=bench.algorithm,
             architecture=bench.network.architecture,
             components=checkpoint.components,
             cards=bench.cards,
         )
+        clients = [client.id for client in bench.scenario.clients]
+        self._answered: dict[str, int] = {}
+        if checkpoint.round == bench.scenario.rounds:
+            self._answered = folder.answered(clients, checkpoint.round + 1)
+        else:
+            folder.forget_answers()
+        self._log = EventLog(folder.events)
+        try:
+            self._log.truncate(max([checkpoint.events, *self._answered.values()]))
+        except BaseException:
+            self._log.close()
+            raise
 
     def complete(self) -> dict[str, Any]:
         """Do what is left to do."""
@@ -127,11 +139,11 @@ class _Work:
                 self._personalise()
             with self._cost.phase("evaluate"):
                 rows = self._evaluate()
-            results = self._folder.write_results(rows)
             self._observe({"event": "finished", "round": scenario.rounds})
         finally:
             self._log.close()
         self._folder.write_cost(self._cost.summary(self._folder.events))
+        results = self._folder.write_results(rows)  # with them the run counts as finished: all but the report is there
         self._folder.write_report()
         return results
 
@@ -144,20 +156,20 @@ class _Work:
         checkpoint.save(self._folder.checkpoint)
 
     def _personalise(self) -> None:
-        """Ask every client, those held out too, for its personal model; what was done before a crash is not done again."""
+        """Ask every client, those held out too, for its personal model; who answered before a crash is not asked again."""
         number = self._bench.scenario.rounds + 1
         clients = [client.id for client in self._bench.scenario.clients]
         for done, client in enumerate(clients):
             self._tell({"event": "personalising", "done": done, "total": len(clients), "client": client})
-            if number in self._folder.store.rounds(client) and self._folder.was_personalised(client):
+            if client in self._answered:
                 continue
             request = Request(client, number, "personalise", self._server.slice_for(client))
             (answer,) = self._bench.transport.exchange([request])
             if isinstance(answer, Failure):
                 self._observe({"event": "failed", "round": number, "client": client, "why": answer.why})
-                continue
-            report(answer, request, self._observe)
-            self._folder.mark_personalised(client)
+            else:
+                report(answer, request, self._observe)
+            self._folder.mark_answered(client, made=isinstance(answer, Reply), events=self._log.offset())
         self._tell({"event": "personalising", "done": len(clients), "total": len(clients)})
 
     def _evaluate(self) -> list[dict[str, Any]]:

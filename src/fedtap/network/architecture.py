@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from fedtap.backbones.base import BackboneSpec
 from fedtap.batch import Batch
 from fedtap.config import NetworkSettings
-from fedtap.pairs import ComponentKey, Pair
+from fedtap.pairs import ComponentKey, Modality, Pair
 from fedtap.tasks.base import Fused, Words
 
 
 @dataclass(frozen=True, slots=True)
 class HeadInfo:
-    """What a head is for: its task type's name and, for classification, the number of classes."""
+    """What a head is for: its task type's name, what goes in, and, for classification, the number of classes."""
 
     type: str
+    modality: Modality
     classes: int
 
 

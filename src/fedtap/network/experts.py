@@ -72,7 +72,9 @@ class Experts(Architecture):
                 return LowRank(("up_w", "down_w"), network) if self._low_rank else FullWeights(EXPERT_NAMES, network)
             case "head", (name,) if name in self.blueprint.heads:
                 head = self.blueprint.heads[name]
-                return TASK_TYPES[head.type].build_head(HeadSizes(network, head.classes, spec.embedding_dim))
+                return TASK_TYPES[head.type].build_head(
+                    HeadSizes(network, head.classes, spec.embedding_dim, spec.vision_tokens, head.modality)
+                )
         raise KeyError(str(key))
 
     def start(self, key: ComponentKey, module: nn.Module, seed: int) -> None:

@@ -18,10 +18,14 @@ class CrossAttention(nn.Module):
         self.out = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
-        """Return ``(n, queries, dim)`` from queries ``(n, queries, dim)`` and memory ``(n, tokens, dim)`` with its mask."""
+        """Return ``(n, queries, dim)`` from queries ``(n, queries, dim)`` and memory ``(n, tokens, dim)``.
+
+        ``mask`` is boolean (True: may be seen) or a bias of the attention logits, and broadcasts to
+        ``(n, heads, queries, tokens)``.
+        """
         q = _split(self.q(self.norm(x)), self.heads)
         k, v = (_split(part, self.heads) for part in self.kv(memory).chunk(2, dim=-1))
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
+        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         out: Tensor = self.out(_join(attended))
         return out
 
@@ -51,7 +55,7 @@ class FeedForward(nn.Sequential):
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads).transpose(1, 2)
 
 
 def _join(x: Tensor) -> Tensor:

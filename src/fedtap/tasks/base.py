@@ -10,11 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from fedtap.config import NetworkSettings
+from fedtap.pairs import Modality
 
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """The fusion's output for some examples: ``tokens`` ``(n, tokens, dim)`` and ``mask`` ``(n, tokens)`` bool, True at tokens."""
+    """The fusion's output for some examples: ``tokens`` ``(n, tokens, dim)``, ``mask`` ``(n, tokens)`` bool, True at tokens."""
 
     tokens: Tensor
     mask: Tensor
@@ -29,18 +30,22 @@ class Fused:
 class HeadSizes:
     """What a head's shape depends on.
 
-    ``classes`` is 0 but for classification; ``embedding_dim`` is the width of the tower's frozen word embeddings.
+    ``classes`` is 0 but for classification; ``embedding_dim`` is the width of the tower's frozen word embeddings;
+    ``vision_tokens`` the number of an image's tokens; ``modality`` what goes in.
     """
 
     network: NetworkSettings
     classes: int
     embedding_dim: int
+    vision_tokens: int
+    modality: Modality
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The frozen word embeddings that text generation is tied to, ``(vocabulary, embedding_dim)``, the special tokens, and what
-    turns token ids into text.
+    """The frozen words that text generation is tied to.
+
+    ``embedding`` is ``(vocabulary, embedding_dim)``; beside it the special tokens, and what turns token ids into text.
     """
 
     embedding: Tensor
@@ -84,7 +89,9 @@ class TaskType(ABC):
         """Return the losses of an output of :meth:`run` against the targets."""
 
     @abstractmethod
-    def distance(self, student: Tensor, teacher: Tensor, target: Tensor, words: Words | None, temperature: float) -> Tensor:
+    def distance(
+        self, student: Tensor, teacher: Tensor, target: Tensor, words: Words | None, temperature: float
+    ) -> Tensor:
         """Return the distillation loss of two outputs for the same examples, a scalar (algorithm.md, section 3)."""
 
     @abstractmethod

@@ -1,6 +1,8 @@
-"""Classification: an MLP on the masked mean of the fused tokens, cross-entropy, distillation of the class distribution."""
+"""Classification: a head on the fused tokens, cross-entropy, distillation of the class distribution."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +12,11 @@ from fedtap.tasks.base import Fused, HeadSizes, Losses, TaskType, Words
 from fedtap.tasks.metrics import ClassificationScores
 
 
-class ClassificationHead(nn.Module):
-    """Pool, normalise, then a linear map beside an MLP whose last layer starts at zero: it starts as logistic regression."""
+PLACES = 3  # a grid of image tokens is averaged down to at most PLACES x PLACES
+
+
+class PooledHead(nn.Module):
+    """The paper's head, from the masked mean of all tokens: a linear map beside an MLP; both start at zero."""
 
     def __init__(self, dim: int, classes: int) -> None:
         super().__init__()
@@ -22,7 +27,7 @@ class ClassificationHead(nn.Module):
 
     @torch.no_grad()
     def start(self, _generator: torch.Generator) -> None:
-        """Start both outputs at zero: every class equally likely."""
+        """Start at zero logits: every class equally likely, and the linear map as logistic regression does."""
         self.linear.weight.zero_()
         self.out.weight.zero_()
 
@@ -33,14 +38,52 @@ class ClassificationHead(nn.Module):
         return logits
 
 
+class GridHead(PooledHead):
+    """The pooled head, and beside it a linear map of the tokens at their places.
+
+    Where a stroke lies tells digits apart; its mean over the picture does not. On frozen features of the digits, logistic
+    regression from 3 x 3 places beat the one from their mean by 5 to 10 points.
+    """
+
+    def __init__(self, dim: int, classes: int, side: int) -> None:
+        super().__init__(dim, classes)
+        self.side = side
+        self.kept = min(side, PLACES)
+        self.place_norm = nn.LayerNorm(dim)
+        self.places = nn.Linear(dim * self.kept**2, classes, bias=False)
+
+    @torch.no_grad()
+    def start(self, generator: torch.Generator) -> None:
+        """Start at zero logits."""
+        super().start(generator)
+        self.places.weight.zero_()
+
+    def forward(self, fused: Fused) -> Tensor:
+        """Return logits ``(n, classes)``; the tokens are those of the grid, row by row."""
+        grid = fused.tokens.transpose(1, 2).unflatten(2, (self.side, self.side))
+        if self.kept < self.side:
+            grid = F.adaptive_avg_pool2d(grid, self.kept)
+        places = self.place_norm(grid.flatten(2).transpose(1, 2))
+        # scaled so that many places do not learn faster, together, than their mean would
+        logits: Tensor = super().forward(fused) + self.places(places.flatten(1) / self.kept)
+        return logits
+
+
 class Classification(TaskType):
     """One of a fixed list of classes; a target is its index."""
 
     name = "classification"
 
     def build_head(self, sizes: HeadSizes) -> nn.Module:
-        """Return an MLP head."""
-        return ClassificationHead(sizes.network.dim, sizes.classes)
+        """Return the head that ``network.classification.head`` names.
+
+        Places need a square grid of image tokens and nothing else; text, pairs and other token sequences are pooled.
+        """
+        side = math.isqrt(sizes.vision_tokens)
+        on_grid = sizes.modality == "image" and side * side == sizes.vision_tokens
+        if sizes.network.classification.head == "grid" and on_grid:
+            return GridHead(sizes.network.dim, sizes.classes, side)
+        return PooledHead(sizes.network.dim, sizes.classes)
 
     def run(self, head: nn.Module, fused: Fused, target: Tensor, words: Words | None) -> Tensor:
         """Return logits ``(n, classes)``."""

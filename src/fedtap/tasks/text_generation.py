@@ -51,7 +51,7 @@ class TextHead(nn.Module):
         x = self.embed(embedded) + self.position[: embedded.shape[1]]
         memory = self.memory_norm(fused.tokens)
         for layer in self.layers:
-            x = layer(x, memory, fused.mask)
+            x = layer(x, memory, fused.mask[:, None, None, :])
         hidden: Tensor = self.out(self.out_norm(x))
         return hidden
 
@@ -64,9 +64,7 @@ class TextGeneration(TaskType):
     def build_head(self, sizes: HeadSizes) -> nn.Module:
         """Return a decoder."""
         network = sizes.network
-        return TextHead(
-            network.dim, network.heads, network.decoder_layers, sizes.embedding_dim, network.answer_tokens
-        )
+        return TextHead(network.dim, network.heads, network.decoder_layers, sizes.embedding_dim, network.answer_tokens)
 
     def run(self, head: nn.Module, fused: Fused, target: Tensor, words: Words | None) -> Tensor:
         """Return hidden vectors ``(n, length, width)`` under teacher forcing: position t has seen the tokens before t."""
@@ -84,7 +82,9 @@ class TextGeneration(TaskType):
         total = output.new_zeros(target.shape).masked_scatter(real, flat).sum(dim=1)
         return Losses(total, real.sum(dim=1).to(total.dtype))
 
-    def distance(self, student: Tensor, teacher: Tensor, target: Tensor, words: Words | None, temperature: float) -> Tensor:
+    def distance(
+        self, student: Tensor, teacher: Tensor, target: Tensor, words: Words | None, temperature: float
+    ) -> Tensor:
         """Return ``tau^2 KL(teacher || student)``, mean over non-padding tokens."""
         assert words is not None
         real = target != words.pad_id

@@ -1,0 +1,162 @@
+"""Ask one client's saved model: an image, a text, or both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from fedtap.backbones.base import load_backbone, spec
+from fedtap.components import ComponentState
+from fedtap.config import BackboneSettings, ClientSettings, NetworkSettings, explain
+from fedtap.data.encode import FeatureCache, default_folder
+from fedtap.data.images import denormalise, read_image
+from fedtap.data.loader import TaskExamples
+from fedtap.data.sources import source
+from fedtap.errors import UserError, nearest
+from fedtap.experiment.planning import ARCHITECTURES
+from fedtap.network.architecture import Blueprint, HeadInfo
+from fedtap.network.network import Network
+from fedtap.pairs import Pair
+from fedtap.storage import digest, read_json
+from fedtap.tasks import TASK_TYPES
+from fedtap.tasks.base import Words
+
+
+def predict(
+    run: str | Path,
+    *,
+    client: str,
+    task: str,
+    image: str | Path | None = None,
+    text: str | None = None,
+    model: str | None = None,
+) -> dict[str, Any]:
+    """Return what a client's model answers.
+
+    Parameters
+    ----------
+    run
+        A finished run's folder.
+    client, task
+        Whose model, and which of its tasks.
+    image, text
+        The input; which of them is needed depends on the task's modality.
+    model
+        One of the client's saved models; by default the one that the run's method deploys.
+
+    Returns
+    -------
+    dict
+        ``task``, ``model`` and ``output``: for classification ``{"label", "probabilities": {label: p}}``, for text generation the
+        text, for reconstruction the picture, ``(64, 64, 3)`` uint8.
+
+    Raises
+    ------
+    UserError
+        If the run, client, model or task does not exist, or the input does not fit the task.
+    """
+    folder, chosen = _model_folder(Path(run), client, model)
+    settings, backbone_settings, network_settings, architecture_name = _read_config(folder / "config.json")
+    pairs = {each.name: each for each in settings.tasks}
+    if task not in pairs:
+        raise UserError(f"--task {task}: client '{client}' has no such task; {nearest(task, pairs)}")
+    pair = pairs[task].pair
+    _check_input(pair, image, text)
+    classes = {each.name: source(each.source).classes(each) for each in settings.tasks if each.type == "classification"}
+    heads = {each.pair.head: HeadInfo(each.type, each.modality, len(classes.get(each.name, ()))) for each in settings.tasks}
+    blueprint = Blueprint(spec(backbone_settings), network_settings, heads)
+    architecture = ARCHITECTURES[architecture_name](blueprint)
+    if not architecture.served([pair]):
+        raise UserError(f"--task {task}: the method of this run has no model for {pair.type}; give another task")
+    backbone = load_backbone(backbone_settings, "cpu")
+    words = None
+    if pair.type == "text_generation":
+        v = backbone.vocabulary
+        words = Words(v.embedding, v.start_id, v.end_id, v.decode, v.pad_id)
+    state = ComponentState.load(folder / "model.safetensors")
+    network = Network(architecture, state, seed=0, words=words)
+    try:
+        network.load(state)
+    except (KeyError, RuntimeError) as error:
+        raise UserError(f"{folder}: weights and config.json do not fit together ({error}); restore both") from error
+    example = _encode(pair, image, text, backbone)
+    network.eval()
+    with torch.no_grad():
+        (batch,) = (example.take([0], [0], torch.device("cpu")),)
+        (out,) = network((batch,))
+        answers = TASK_TYPES[pair.type].answers(out.head, out.fused, out.output, words)
+    return {"task": task, "model": chosen, "output": _plain(pair, answers[0], classes.get(task, ()))}
+
+
+def _model_folder(run: Path, client: str, model: str | None) -> tuple[Path, str]:
+    """Return the folder of a client's model, and the model's name."""
+    if not (run / "run.json").exists():
+        raise UserError(f"{run}: holds no run; give the folder of a run made by `fedtap run`")
+    clients = sorted(path.name for path in (run / "clients").glob("*") if path.is_dir())
+    if client not in clients:
+        known = (
+            nearest(client, clients) if clients else "the run saved no models (is it finished, and evaluation.save on?)"
+        )
+        raise UserError(f"--client {client}: {run} has no model of this client; {known}")
+    models = sorted(path.name for path in (run / "clients" / client).glob("*") if path.is_dir())
+    chosen = model or ("personal" if "personal" in models else models[0])
+    if chosen not in models:
+        raise UserError(f"--model {chosen}: client '{client}' has no such model; {nearest(chosen, models)}")
+    return run / "clients" / client / chosen, chosen
+
+
+def _read_config(path: Path) -> tuple[ClientSettings, BackboneSettings, NetworkSettings, str]:
+    raw = read_json(path)
+    try:
+        return (
+            ClientSettings.model_validate(raw["client"]),
+            BackboneSettings.model_validate(raw["backbone"]),
+            NetworkSettings.model_validate(raw["network"]),
+            str(raw["architecture"]),
+        )
+    except KeyError as error:
+        raise UserError(f"{path}: {error} is missing; restore the file from a copy") from error
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error, ClientSettings)}") from error
+
+
+def _check_input(pair: Pair, image: object, text: str | None) -> None:
+    for name, given in (("image", image), ("text", text)):
+        if name in pair.parts and given is None:
+            raise UserError(
+                f"task '{pair.task}' needs an {name}; add --{name}"
+                if name == "image"
+                else f"task '{pair.task}' needs a text; add --text"
+            )
+        if name not in pair.parts and given is not None:
+            raise UserError(f"task '{pair.task}' takes {' and '.join(pair.parts)}; leave out --{name}")
+    if text is not None and not text.strip():
+        raise UserError("--text: is empty; give some words")
+
+
+def _encode(pair: Pair, image: str | Path | None, text: str | None, backbone: Any) -> TaskExamples:
+    """Return the input as one example without a real target."""
+    images = texts = None
+    if image is not None:
+        pixels = read_image(image)
+        images = FeatureCache(default_folder(), backbone.vision).get(
+            [(digest(pixels.tobytes(), str(pixels.shape)), lambda: pixels)]
+        )
+    if text is not None:
+        words = text
+        texts = FeatureCache(default_folder(), backbone.text).get([(digest(words), lambda: words)])
+    shape = (1, 3, 64, 64) if pair.type == "reconstruction" else (1, 1) if pair.type == "text_generation" else (1,)
+    target = torch.zeros(shape, dtype=torch.long)
+    return TaskExamples(pair, images, texts, target)
+
+
+def _plain(pair: Pair, answer: Any, classes: tuple[str, ...]) -> Any:
+    if pair.type == "classification":
+        probabilities = {name: round(float(p), 6) for name, p in zip(classes, answer.tolist(), strict=True)}
+        return {"label": max(probabilities, key=lambda name: probabilities[name]), "probabilities": probabilities}
+    if pair.type == "reconstruction":
+        return denormalise(answer.numpy())
+    return answer
