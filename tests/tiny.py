@@ -25,9 +25,9 @@ from fedtap.network.architecture import Architecture, Blueprint, HeadInfo
 from fedtap.network.experts import Experts
 from fedtap.network.network import Network
 from fedtap.network.probe import Probe
-from fedtap.pairs import ComponentKey, Pair, plan
+from fedtap.pairs import ComponentKey, Modality, Pair
 from fedtap.tasks import TASK_TYPES
-from fedtap.tasks.base import Words
+from fedtap.tasks.base import HeadSizes, Words
 from fedtap.training.client import LocalClient
 
 CPU = torch.device("cpu")
@@ -84,8 +84,24 @@ def words() -> Words:
 
 def blueprint(pairs: Iterable[Pair], **settings: Any) -> Blueprint:
     """Return the sizes of a tiny network for these pairs."""
-    heads = {pair.head: HeadInfo(pair.type, CLASSES if pair.type == "classification" else 0) for pair in pairs}
+    heads = {
+        pair.head: HeadInfo(
+            type=pair.type, modality=pair.modality, classes=CLASSES if pair.type == "classification" else 0
+        )
+        for pair in pairs
+    }
     return Blueprint(SPEC, NetworkSettings(**{**SIZES, **settings}), heads)
+
+
+def head_sizes(modality: Modality, *, vision_tokens: int = SPEC.vision_tokens, **settings: Any) -> HeadSizes:
+    """Return what a tiny head's shape depends on."""
+    return HeadSizes(
+        network=blueprint([], **settings).network,
+        classes=CLASSES,
+        embedding_dim=SPEC.embedding_dim,
+        vision_tokens=vision_tokens,
+        modality=modality,
+    )
 
 
 def build_network(pairs: Iterable[Pair], *, seed: int = 0, probe: bool = False, **settings: Any) -> Network:
@@ -268,8 +284,3 @@ def _write_files(folder: Path, n: int = 80) -> None:
             )
     for task, rows in tables.items():
         (folder / f"{task}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-
-
-def whole_plan() -> frozenset[ComponentKey]:
-    """Return the components of every pair that there is, and of the ten kinds."""
-    return plan({*EVERY_PAIR, *(pair for pairs in TEN_KINDS.values() for pair in pairs)})
