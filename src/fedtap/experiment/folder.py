@@ -86,6 +86,22 @@ class RunFolder:
         results: dict[str, Any] = read_json(path)
         return results
 
+    def check_age(self, round_number: int, clients: Sequence[str]) -> None:
+        """Check that no client is further than the round after the checkpoint's: its earlier states would be gone.
+
+        Raises
+        ------
+        UserError
+            If the checkpoint's file was lost, or an older copy put back without the clients' states that belong to it.
+        """
+        for client in clients:
+            newest = max(self.store.rounds(client), default=0)
+            if newest > round_number + 1:
+                raise UserError(
+                    f"{self.checkpoint}: {f'of round {round_number}' if round_number else 'missing'}, but client '{client}' is "
+                    f"in round {newest}; restore the whole folder {self.checkpoint.parent} from one copy, or give another --out"
+                )
+
     def answered(self, clients: Sequence[str], round_number: int) -> dict[str, int]:
         """Return which clients need not be asked for their personal models again, and the event log's bytes at each answer.
 
@@ -106,11 +122,6 @@ class RunFolder:
     def mark_answered(self, client: str, *, made: bool, events: int) -> None:
         """Remember that a client was asked for its personal model, whether it made one, and how long the event log is now."""
         write_json(self._mark(client), {"made": made, "events": events})
-
-    def forget_answers(self) -> None:
-        """Forget who has answered: the rounds before are to be done again."""
-        for path in self._mark("any").parent.glob("*"):
-            path.unlink()
 
     def write_results(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Write results.json; it holds nothing that varies from run to run."""
@@ -140,8 +151,8 @@ class RunFolder:
         save = self.scenario.evaluation.save
         wanted = {"none": [], "all": list(models), "deployed": [self.algorithm.deployed]}[save]
         for model in wanted:
-            if model not in models:
-                continue
+            if not models.get(model):
+                continue  # the method has none for this client, or one without any component
             place = self.path / "clients" / client.id / model
             models[model].save(place / "model.safetensors")
             write_json(place / "config.json", self._model_config(client, model))

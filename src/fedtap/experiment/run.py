@@ -109,11 +109,9 @@ class _Work:
             cards=bench.cards,
         )
         clients = [client.id for client in bench.scenario.clients]
-        self._answered: dict[str, int] = {}
-        if checkpoint.round == bench.scenario.rounds:
-            self._answered = folder.answered(clients, checkpoint.round + 1)
-        else:
-            folder.forget_answers()
+        folder.check_age(checkpoint.round, clients)
+        last = checkpoint.round == bench.scenario.rounds
+        self._answered = folder.answered(clients, checkpoint.round + 1) if last else {}
         self._log = EventLog(folder.events)
         try:
             self._log.truncate(max([checkpoint.events, *self._answered.values()]))
