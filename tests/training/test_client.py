@@ -1,0 +1,172 @@
+"""What a method can do at a client: draws by purpose, counts, the finish that validation chooses."""
+
+import pytest
+import torch
+
+from fedtap.components import ComponentState
+from fedtap.pairs import ComponentKey
+from fedtap.training.client import LocalClient
+from fedtap.training.loop import Teacher, train
+from fedtap.training.schedule import finish_rates
+from tiny import CONCEPTS, CPU, DIGITS, LAW, MOOD, REDRAW, VQA, build_network, local_client, perturbed
+
+PAIRS = (DIGITS, MOOD, LAW)
+FINISH = {"lr": 0.01, "warmup_rounds": 1, "finish_lr": 0.02, "select_every": 1}
+
+
+def relative_score(client: LocalClient, start: ComponentState, state: ComponentState) -> float:
+    """Return the mean over tasks of the validation loss relative to the start's."""
+    before, after = client.mean_losses(start), client.mean_losses(state)
+    return sum(after[task] / before[task] for task in before) / len(before)
+
+
+def test_training_is_the_loop_on_the_draw_of_its_purpose() -> None:
+    client = local_client(PAIRS)
+    start = perturbed(client.initial_state(), scale=0.1)
+    trained = client.train(start, 3, "federated")
+    network = build_network(PAIRS)
+    network.load(start)
+    batches = client.data.draw(client.tasks, size=8, steps=3, generator=client.generator("federated"), device=CPU)
+    losses = train(network, batches, [client.rate] * 3, client.scenario.training)
+    assert trained.state.equal(network.state())
+    assert trained.losses == losses
+    assert trained.kept_steps == client.steps_taken == 3
+    assert not trained.state.equal(start)
+
+
+def test_the_same_call_gives_the_same_bits_and_another_purpose_round_or_seed_does_not() -> None:
+    start = perturbed(local_client(PAIRS).initial_state(), scale=0.1)
+
+    def trained(purpose: str, **where: int) -> ComponentState:
+        return local_client(PAIRS, **where).train(start, 2, purpose, rates=[0.01, 0.01]).state
+
+    first = trained("federated")
+    assert trained("federated").equal(first)
+    assert not trained("personal").equal(first)
+    assert not trained("federated", round=3).equal(first)
+    assert not trained("federated", seed=1).equal(first)
+
+
+def test_the_state_given_is_left_as_it_was() -> None:
+    client = local_client(PAIRS)
+    start = client.initial_state()
+    kept = start.clone()
+    client.train(start, 2, "federated")
+    client.finish(start, 4, "finish")
+    assert start.equal(kept)
+
+
+@pytest.mark.parametrize("select_every", [1, 2, 3])
+@pytest.mark.parametrize("taught", [False, True])
+def test_the_finish_keeps_the_best_state_on_validation(select_every: int, taught: bool) -> None:
+    client = local_client(PAIRS, training={**FINISH, "select_every": select_every})
+    start = perturbed(client.initial_state(), scale=0.2)
+    teacher = Teacher(client.train(start, 10, "teacher").state, {"digits": 0.5, "law": 2.0}) if taught else None
+    client.steps_taken = 0
+    done = client.finish(start, 8, "finish", teacher=teacher)
+    seen = {0: start}
+    network = build_network(PAIRS)
+    network.load(start)
+    batches = client.data.draw(client.tasks, size=8, steps=8, generator=client.generator("finish"), device=CPU)
+    train(
+        network,
+        batches,
+        finish_rates(client.scenario.training, 8),
+        client.scenario.training,
+        teacher=teacher,
+        after_step=lambda step: seen.update({step: network.state()}),
+    )
+    looked_at = {step for step in seen if step % select_every == 0} | {8}
+    scores = {step: relative_score(client, start, seen[step]) for step in looked_at}
+    best = min(scores, key=scores.__getitem__)
+    assert done.kept_steps == best > 0
+    assert done.state.equal(seen[best])
+    assert client.steps_taken == 8
+
+
+def test_a_finish_that_only_harms_keeps_its_start() -> None:
+    client = local_client(PAIRS, training=FINISH)
+    good = client.train(client.initial_state(), 60, "good", rates=[0.02] * 60).state
+    wild = local_client(PAIRS, training={**FINISH, "finish_lr": 5.0})
+    done = wild.finish(good, 3, "finish")
+    assert done.kept_steps == 0
+    assert done.state.equal(good)
+
+
+def test_a_finish_is_never_worse_than_its_start_on_validation() -> None:
+    for lr in (0.001, 0.05, 0.3):
+        client = local_client(PAIRS, training={**FINISH, "finish_lr": lr, "select_every": 2})
+        start = perturbed(client.initial_state(), scale=0.2)
+        assert relative_score(client, start, client.finish(start, 5, "finish").state) <= 1.0
+
+
+def test_a_finish_of_no_steps_changes_nothing() -> None:
+    client = local_client(PAIRS)
+    start = client.initial_state()
+    done = client.finish(start, 0, "finish")
+    assert done.state.equal(start)
+    assert (done.kept_steps, client.steps_taken, done.losses) == (0, 0, {})
+
+
+def test_validation_losses_are_those_of_each_example_alone() -> None:
+    client = local_client(PAIRS)
+    state = perturbed(client.initial_state())
+    losses = client.example_losses(state)
+    for task in client.tasks:
+        held = client.data.tasks[task]["validation"]
+        assert losses[task].shape == (len(held),)
+        assert losses[task].dtype == torch.float64
+    law = client.data.tasks["law"]["validation"]
+    client.network.load(state)
+    for i in range(3):
+        part = law.take([i], [0], CPU)
+        with torch.no_grad():
+            (out,) = client.network((part,))
+        logits = (out.output @ client.network.words.embedding.T)[0]
+        alone = torch.nn.functional.cross_entropy(logits, part.target[0])
+        assert float(losses["law"][i]) == pytest.approx(float(alone), rel=1e-4)
+    means = client.mean_losses(state)
+    assert means == pytest.approx({task: float(values.mean()) for task, values in losses.items()})
+
+
+def test_counts_are_the_examples_whose_path_uses_a_component() -> None:
+    client = local_client((DIGITS, MOOD, REDRAW), n={"digits": 5, "mood": 7, "redraw": 11})
+    counts = client.counts()
+    assert counts.keys() == client.plan
+    assert counts[ComponentKey("shared")] == 23
+    assert counts[ComponentKey("encoder", ("image",))] == 16
+    assert counts[ComponentKey("encoder", ("text",))] == 7
+    assert counts[ComponentKey("head", ("redraw",))] == 11
+    assert counts[ComponentKey("expert", ("mote", "image", "shared"))] == 16
+    assert counts[ComponentKey("expert", ("mote", "image", "image_generation"))] == 11
+    assert counts[ComponentKey("expert", ("mome", "shared", "shared"))] == 23
+
+
+def test_exclusive_components_are_on_no_other_tasks_path() -> None:
+    client = local_client((CONCEPTS, LAW, VQA))
+    assert client.exclusive("law") == {ComponentKey("domain", ("law",)), ComponentKey("head", ("law",))}
+    assert client.exclusive("law") | client.path("concepts") | client.path("vqa") == client.plan
+    assert ComponentKey("encoder", ("image",)) in client.exclusive("vqa")
+    assert local_client((LAW,)).exclusive("law") == local_client((LAW,)).plan
+
+
+def test_training_alone_takes_as_many_steps_as_a_participant() -> None:
+    # 2 clients, 1 a round, 6 rounds: three turns each, spread over rounds 1, 3 (or 4) and 6
+    client = local_client(
+        (DIGITS,), rounds=6, clients_per_round=1, local_steps=2, training={"lr": 1.0, "warmup_rounds": 1}
+    )
+    rates = client.alone_rates
+    assert len(rates) == 6
+    assert rates[0] == rates[1] == 1.0
+    assert rates[-1] == pytest.approx(0.2)
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_tasks_that_an_architecture_does_not_serve_are_left_out() -> None:
+    pairs = (DIGITS, REDRAW)
+    client = local_client(pairs, network=build_network(pairs, probe=True))
+    assert client.tasks == ("digits",)
+    assert client.plan == {ComponentKey("probe", ("image", "digits"))}
+    nothing = local_client((REDRAW,), network=build_network(pairs, probe=True))
+    trained = nothing.train(nothing.initial_state(), 3, "federated")
+    assert (len(trained.state), trained.losses, nothing.steps_taken) == (0, {}, 0)

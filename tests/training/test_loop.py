@@ -1,0 +1,171 @@
+"""The training loop against hand-computed losses and a hand-written AdamW."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from fedtap.components import ComponentState
+from fedtap.config import TrainingSettings
+from fedtap.network.network import Network
+from fedtap.network.probe import probe_features
+from fedtap.pairs import ComponentKey
+from fedtap.training.loop import TaskMeans, Teacher, batch_loss, train
+from tiny import CPU, DIGITS, LAW, MOOD, REDRAW, VQA, build_network, client_data, mixed_batch, perturbed
+
+PAIRS = (DIGITS, MOOD, REDRAW, VQA, LAW)
+SIZES = {"digits": 1, "mood": 5, "redraw": 2, "vqa": 3, "law": 4}
+
+
+def network_and_batch() -> tuple[Network, tuple]:
+    network = build_network(PAIRS)
+    network.load(perturbed(network.initial_state()))
+    data = client_data(PAIRS, SIZES)
+    return network, data.collate([(task, i) for task, n in SIZES.items() for i in range(n)], CPU)
+
+
+def mean_losses(network: Network, batch: tuple) -> dict[str, Tensor]:
+    """Return the mean loss of each task by PyTorch's own functions."""
+    found = {}
+    for part, out in zip(batch, network(batch), strict=True):
+        if part.pair.type == "classification":
+            found[part.pair.task] = F.cross_entropy(out.output, part.target)
+        elif part.pair.type == "reconstruction":
+            found[part.pair.task] = F.mse_loss(out.output, part.target)
+        else:
+            logits = out.output @ network.words.embedding.T
+            found[part.pair.task] = F.cross_entropy(logits.flatten(0, 1), part.target.flatten(), ignore_index=0)
+    return found
+
+
+def test_a_batchs_loss_is_the_tasks_mean_losses_weighted_by_their_examples() -> None:
+    network, batch = network_and_batch()
+    means = TaskMeans()
+    loss = batch_loss(network, batch, means)
+    by_task = mean_losses(network, batch)
+    expected = sum(SIZES[task] / 15 * by_task[task] for task in SIZES)
+    torch.testing.assert_close(loss, expected)
+    assert means.means() == pytest.approx({task: float(value.detach()) for task, value in by_task.items()}, rel=1e-4)
+
+
+def test_running_means_weigh_by_examples_not_by_batches() -> None:
+    means = TaskMeans()
+    means.add("a", 6.0, 3)
+    means.add("a", 10.0, 1)
+    means.add("b", 1.0, 2)
+    assert means.means() == {"a": 4.0, "b": 0.5}
+
+
+def test_distillation_adds_its_weighted_distance_to_the_tasks_it_names() -> None:
+    network, batch = network_and_batch()
+    mine = network.state()
+    other = perturbed(mine, seed=9)
+    plain = batch_loss(network, batch)
+    outputs = [out.output.detach() for out in network(batch)]
+    network.load(other)
+    theirs = [out.output.detach() for out in network(batch)]
+    network.load(mine)
+    parts = {part.pair.task: i for i, part in enumerate(batch)}
+    tau = 2.0
+    divergence = {}
+    for task in ("mood", "law"):
+        i = parts[task]
+        s, t = outputs[i], theirs[i]
+        if task == "law":
+            real = batch[i].target != 0
+            s, t = (x[real] @ network.words.embedding.T for x in (s, t))
+        q, p = (F.log_softmax(x / tau, dim=-1) for x in (s, t))
+        divergence[task] = tau**2 * F.kl_div(q, p, log_target=True, reduction="batchmean")
+    divergence["redraw"] = F.mse_loss(outputs[parts["redraw"]], theirs[parts["redraw"]])
+    weights = {"mood": 0.5, "law": 2.0, "redraw": 1.0, "digits": 0.0}  # vqa is not named
+    taught = batch_loss(network, batch, teacher=Teacher(other, weights, tau))
+    added = sum(weights[task] * SIZES[task] / 15 * divergence[task] for task in divergence)
+    torch.testing.assert_close(taught - plain, added, atol=1e-4, rtol=1e-3)
+    assert network.state().equal(mine)
+
+
+def adamw(
+    network: Network, batches: list, rates: list[float], settings: TrainingSettings
+) -> tuple[Tensor, Tensor, list]:
+    """Train a linear classifier on pooled features: gradients, clipping and AdamW written out in float64."""
+    (part,) = batches[0]
+    features = probe_features(part).shape[1]
+    w, b = torch.zeros(3, features, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in (w, b)]
+    losses = []
+    for step, ((part,), rate) in enumerate(zip(batches, rates, strict=True), start=1):
+        x = probe_features(part).double()
+        p = torch.softmax(x @ w.T + b, dim=1)
+        y = F.one_hot(part.target, 3).double()
+        losses.append((-(p * y).sum(1).log().sum(), len(y)))
+        gradients = [(p - y).T @ x / len(y), (p - y).mean(0)]
+        norm = math.sqrt(sum(float(g.square().sum()) for g in gradients))
+        factor = min(1.0, settings.clip / (norm + 1e-6))
+        for value, gradient, (m, v) in zip((w, b), gradients, moments, strict=True):
+            g = gradient * factor
+            m.mul_(0.9).add_(0.1 * g)
+            v.mul_(0.999).add_(0.001 * g * g)
+            value.mul_(1 - rate * settings.weight_decay)
+            value.sub_(rate * (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-8))
+    return w, b, losses
+
+
+@pytest.mark.parametrize("clip", [0.05, 100.0])
+def test_steps_are_those_of_adamw(clip: float) -> None:
+    network = build_network([DIGITS], probe=True)
+    network.load(network.initial_state())
+    data = client_data([DIGITS], 20)
+    batches = [
+        data.collate([("digits", i) for i in range(first, first + n)], CPU) for first, n in ((0, 8), (8, 8), (16, 4))
+    ]
+    rates, settings = [0.1, 0.02, 0.3], TrainingSettings(weight_decay=0.5, clip=clip)
+    means = train(network, batches, rates, settings)
+    w, b, losses = adamw(network, batches, rates, settings)
+    state = network.state()[ComponentKey("probe", ("image", "digits"))]
+    torch.testing.assert_close(state["weight"], w.float(), atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(state["bias"], b.float(), atol=2e-5, rtol=1e-4)
+    # the mean over the twenty examples seen, each before the step that it was seen in
+    assert means == pytest.approx({"digits": float(sum(total for total, _ in losses)) / 20}, rel=1e-5)
+
+
+def test_only_the_model_that_is_swapped_in_moves_and_frozen_layers_do_not() -> None:
+    network = build_network((DIGITS, MOOD), adaptation="lora")
+    everything = perturbed(network.initial_state())
+    network.load(everything)
+    plan = network.architecture.plan([MOOD])
+    frozen = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    network.load(everything.slice(plan))
+    train(network, [mixed_batch([MOOD], 4)] * 2, [0.1, 0.1], TrainingSettings())
+    after = network.state()
+    assert all(not torch.equal(tensor, everything[key][name]) for key, name, tensor in after.tensors())
+    network.load(after.slice([]))
+    elsewhere = dict(network.named_parameters())
+    for key in network.architecture.plan([DIGITS]) - plan:
+        for name, tensor in everything[key].items():
+            assert torch.equal(elsewhere[f"_modules_by_name.{key}.{name}"], tensor)
+    assert frozen
+    assert all(torch.equal(buffer, frozen[name]) for name, buffer in network.named_buffers())
+
+
+def test_a_loss_that_is_not_finite_stops_the_training() -> None:
+    network, batch = network_and_batch()
+    state = network.state()
+    broken = state.slice([ComponentKey("shared")]).map(lambda tensor: tensor * math.nan)
+    network.load(state.merge(broken))
+    with pytest.raises(FloatingPointError, match=r"nan at step 1; lower training\.lr"):
+        train(network, [batch], [0.1], TrainingSettings())
+
+
+def test_the_observer_is_called_after_each_step_and_every_batch_needs_its_rate() -> None:
+    network, batch = network_and_batch()
+    states: list[tuple[int, ComponentState]] = []
+    train(
+        network, [batch] * 2, [1e-3, 1e-3], TrainingSettings(), after_step=lambda n: states.append((n, network.state()))
+    )
+    assert [number for number, _ in states] == [1, 2]
+    assert states[1][1].equal(network.state())
+    assert not states[0][1].equal(states[1][1])
+    with pytest.raises(ValueError, match="longer"):
+        train(network, [batch], [1e-3, 1e-3], TrainingSettings())
