@@ -66,4 +66,4 @@ format: $(READY_DEV)
 	$(BIN)/ruff format .
 
 bench: $(READY_DEV)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/scale.py
