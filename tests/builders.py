@@ -82,7 +82,7 @@ class ToyMethod(Algorithm):
         head = ComponentState({ComponentKey("head", ("own",)): {"weight": torch.zeros(2)}})
         seen = [*state.facts.get("seen", []), client.round]
         counts = dict.fromkeys([*trained, *head], 1)
-        return Update(trained.merge(head), counts, {task: 0.5 for task in client.tasks}), ClientState(
+        return Update(trained.merge(head), counts, dict.fromkeys(client.tasks, 0.5)), ClientState(
             {"mine": trained}, {"seen": seen}
         )
 
@@ -106,9 +106,7 @@ def server(cards: Sequence[ClientCard] = CARDS, algorithm: Algorithm | None = No
     """Return a server that holds every component of these clients' plans that travels."""
     method, architecture = algorithm or ToyMethod(), ToyArchitecture()
     keys = frozenset().union(*(architecture.plan(card.pairs) for card in cards))
-    return Server(
-        algorithm=method, architecture=architecture, components=components(method.travels(keys)), cards=cards
-    )
+    return Server(algorithm=method, architecture=architecture, components=components(method.travels(keys)), cards=cards)
 
 
 def sound_reply(request: Request, card: ClientCard, seed: int = 1, **changes: Any) -> Reply:

@@ -128,9 +128,7 @@ def test_the_plan_is_the_union_of_the_paths(pairs: list[Pair], fusion: str) -> N
 
 @given(clients(), FUSIONS)
 def test_each_component_is_exclusive_to_one_task_or_used_by_several(pairs: list[Pair], fusion: str) -> None:
-    users = {
-        key: {pair.task for pair in pairs if key in path(pairs, pair.task, fusion)} for key in plan(pairs, fusion)
-    }
+    users = {key: {pair.task for pair in pairs if key in path(pairs, pair.task, fusion)} for key in plan(pairs, fusion)}
     for pair in pairs:
         own = exclusive(pairs, pair.task, fusion)
         assert own == {key for key, tasks in users.items() if tasks == {pair.task}}

@@ -1,0 +1,86 @@
+"""The server's checkpoint: back as it was, or refused by name; never a part of it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from builders import components
+from fedtap.components import ComponentKey, ComponentState
+from fedtap.errors import UserError
+from fedtap.federation.checkpoint import Checkpoint
+
+KEYS = (ComponentKey("shared"), ComponentKey("expert", ("mote", "image+text", "shared")))
+
+
+def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint" / "server.safetensors"
+    assert Checkpoint.load(path) is None
+    saved = Checkpoint(7, components(KEYS), 123_456, 0.1 + 0.2)
+    saved.save(path)
+    loaded = Checkpoint.load(path)
+    assert loaded is not None
+    assert (loaded.round, loaded.events, loaded.seconds) == (7, 123_456, 0.1 + 0.2)
+    assert loaded.components.equal(saved.components)
+    assert [file.name for file in path.parent.iterdir()] == ["server.safetensors"]
+
+
+def test_the_newer_takes_the_place_of_the_older(tmp_path: Path) -> None:
+    path = tmp_path / "server.safetensors"
+    Checkpoint(1, components(KEYS, 1), 1, 1.0).save(path)
+    first = Checkpoint.load(path)
+    Checkpoint(2, components(KEYS, 2), 2, 2.0).save(path)
+    second = Checkpoint.load(path)
+    assert first is not None
+    assert second is not None
+    assert first.components.equal(components(KEYS, 1))  # what was loaded does not change with the file
+    assert second.components.equal(components(KEYS, 2))
+
+
+def test_components_may_share_memory_or_be_none(tmp_path: Path) -> None:
+    path = tmp_path / "server.safetensors"
+    weight = torch.arange(6.0)
+    shared = ComponentState({KEYS[0]: {"w": weight.view(2, 3).T}, KEYS[1]: {"w": weight}})
+    for state in (shared, ComponentState()):
+        Checkpoint(1, state, 0, 0.0).save(path)
+        loaded = Checkpoint.load(path)
+        assert loaded is not None
+        assert loaded.components.equal(state)
+
+
+def test_a_truncated_checkpoint_is_named_wherever_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "server.safetensors"
+    Checkpoint(7, components(KEYS), 5, 1.0).save(path)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"server\.safetensors: damaged or truncated") as caught:
+            Checkpoint.load(path)
+        assert "\n" not in str(caught.value)
+    path.write_bytes(whole + b"\0")
+    with pytest.raises(UserError, match="damaged or truncated"):
+        Checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {"other": "{}"},
+        {"checkpoint": "[]"},
+        {"checkpoint": "{}"},
+        {"checkpoint": "not JSON"},
+        {"checkpoint": '{"round": null, "events": 0, "seconds": 0}'},
+    ],
+)
+def test_a_file_of_another_kind_is_named(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+    path = tmp_path / "server.safetensors"
+    save_file({"shared:w": torch.zeros(1)}, path, metadata)
+    with pytest.raises(UserError, match=r"server\.safetensors: damaged or truncated"):
+        Checkpoint.load(path)
+
+
+def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="damaged or truncated"):
+        Checkpoint.load(tmp_path)

@@ -1,0 +1,126 @@
+"""What the server sends and what it takes up."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builders import CARDS, ToyArchitecture, ToyMethod, server, sound_reply
+from fedtap.components import ComponentKey, ComponentState
+from fedtap.federation.messages import ClientCard, Reply
+from fedtap.federation.server import Server
+from fedtap.pairs import plan
+
+CARD = {card.id: card for card in CARDS}
+
+
+def replies(federation: Server, clients: Sequence[str], round_number: int = 1) -> list[Reply]:
+    return [
+        sound_reply(federation.request(client, round_number), CARD[client], seed=number)
+        for number, client in enumerate(clients, start=1)
+    ]
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.id)
+def test_a_client_is_sent_its_plan_and_nothing_else(card: ClientCard) -> None:
+    federation = server()
+    sent = federation.request(card.id, 2)
+    assert (sent.client, sent.round, sent.kind) == (card.id, 2, "train")
+    assert set(sent.components) == {key for key in plan(card.pairs) if key.kind != "head"}  # heads do not travel here
+    assert set(sent.components) < set(federation.components)
+    for key, name, tensor in sent.components.tensors():
+        assert torch.equal(tensor, federation.components[key][name])
+
+
+def test_a_server_that_lacks_a_component_of_a_plan_does_not_pass_over_it() -> None:
+    whole = server()
+    lacking = whole.components.slice(set(whole.components) - {ComponentKey("encoder", ("image",))})
+    federation = Server(algorithm=ToyMethod(), architecture=ToyArchitecture(), components=lacking, cards=CARDS)
+    with pytest.raises(KeyError, match="encoder"):
+        federation.slice_for("a")
+
+
+def test_a_client_that_never_registered_is_an_error() -> None:
+    with pytest.raises(KeyError, match="nobody"):
+        server().slice_for("nobody")
+
+
+def test_the_next_components_are_the_mean_over_holders_by_hand() -> None:
+    federation = server()
+    answers = replies(federation, "abd")
+    before = federation.components
+    federation.aggregate(answers)
+    for key, name, tensor in federation.components.tensors():
+        held = [
+            (answer.update.components[key][name].numpy().astype(np.float64), answer.update.counts[key])
+            for answer in answers
+            if key in answer.update.components
+        ]
+        if held:
+            expected = np.average([value for value, _ in held], axis=0, weights=[n for _, n in held])
+            np.testing.assert_allclose(tensor.numpy(), expected, rtol=1e-6, atol=1e-7)
+        else:
+            assert torch.equal(tensor, before[key][name])
+
+
+def test_components_that_nobody_trained_stay_as_they_are_to_the_last_bit() -> None:
+    federation = server()
+    before = federation.components.clone()
+    federation.aggregate(replies(federation, ["b"]))
+    mine = set(federation.slice_for("b"))
+    others = set(before) - mine
+    assert others
+    assert federation.components.slice(others).equal(before.slice(others))
+    assert all(
+        not torch.equal(tensor, before[key][name]) for key, name, tensor in federation.components.slice(mine).tensors()
+    )
+    assert set(federation.components) == set(before)
+
+
+@given(st.lists(st.sampled_from("abcd"), min_size=1, unique=True))
+def test_after_a_round_every_client_is_sent_what_the_server_holds(clients: list[str]) -> None:
+    """The authors' fault 1: aggregated weights never reached the clients."""
+    federation = server()
+    before = federation.components
+    federation.aggregate(replies(federation, clients))
+    trained = frozenset().union(*(plan(CARD[client].pairs) for client in clients))
+    for card in CARDS:
+        sent = federation.request(card.id, 2).components
+        assert set(sent) == {key for key in plan(card.pairs) if key.kind != "head"}
+        for key, name, tensor in sent.tensors():
+            assert torch.equal(tensor, federation.components[key][name])
+            assert torch.equal(tensor, before[key][name]) == (key not in trained)
+
+
+def test_the_order_of_replies_is_irrelevant_to_the_last_bit() -> None:
+    results = []
+    for order in itertools.permutations(range(4)):
+        federation = server()
+        answers = replies(federation, "abcd")
+        federation.aggregate([answers[i] for i in order])
+        results.append(federation.components)
+    assert len(results) == 24
+    assert all(result.equal(results[0]) for result in results[1:])
+
+
+def test_no_replies_and_empty_replies_change_nothing() -> None:
+    federation = server()
+    before = federation.components.clone()
+    federation.aggregate([])
+    assert federation.components.equal(before)
+    request = federation.request("a", 1)
+    federation.aggregate([sound_reply(request, CARD["a"], components=ComponentState(), counts={})])
+    assert federation.components.equal(before)
+
+
+def test_a_client_that_has_no_example_for_a_component_has_no_say_in_it() -> None:
+    federation = server()
+    before = federation.components.clone()
+    request = federation.request("a", 1)
+    none = dict.fromkeys(request.components, 0)
+    federation.aggregate([sound_reply(request, CARD["a"], counts=none)])
+    assert federation.components.equal(before)
