@@ -1,0 +1,194 @@
+"""What holds for every method, and the baselines one by one."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
+
+from fedtap.algorithms.base import ClientState, Update
+from fedtap.algorithms.registry import algorithms, make
+from fedtap.components import ComponentState
+from fedtap.network.probe import probe_features
+from fedtap.pairs import ComponentKey, Pair
+from fedtap.training.client import LocalClient
+from fedtap.training.linear import INVERSE_PENALTIES
+from tiny import CLASSES, CPU, DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, build_network, local_client, perturbed
+
+METHODS = sorted(algorithms())
+CLIENTS = [(DIGITS,), (DIGITS, MOOD, LAW), (MEMES, REDRAW, VQA)]
+SETTINGS = {"training": {"finish_steps": 8, "finish_lr": 0.01, "lr": 0.01, "warmup_rounds": 1, "select_every": 1}}
+
+
+def client_of(method: str, pairs: tuple[Pair, ...], **settings: object) -> LocalClient:
+    network = build_network(pairs, probe=algorithms()[method].architecture == "probe")
+    return local_client(pairs, network=network, **{**SETTINGS, **settings})
+
+
+def whole_turn(method: str, pairs: tuple[Pair, ...]) -> tuple[LocalClient, ComponentState, Update, ClientState]:
+    """Let a client take part in a round, then personalise from what the server made of it."""
+    algorithm, client = make({}, method), client_of(method, pairs)
+    received = client.initial_state().slice(algorithm.travels(client.plan))
+    update, state = algorithm.local_round(client, received, algorithm.start(client))
+    finished = algorithm.aggregate(received, [update]) if update.components else received
+    state = algorithm.personalise(client, finished, state)
+    return client, finished, update, state
+
+
+def tensors_of(*states: ComponentState) -> list[tuple[str, torch.Tensor]]:
+    return [(f"{key}:{name}", tensor) for state in states for key, name, tensor in state.tensors()]
+
+
+@pytest.mark.parametrize("pairs", CLIENTS, ids=len)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_methods_models_move_and_are_whole(method: str, pairs: tuple[Pair, ...]) -> None:
+    algorithm = make({}, method)
+    client, finished, update, state = whole_turn(method, pairs)
+    start = client.initial_state()
+    models = algorithm.models(finished, state)
+    assert algorithm.deployed in models
+    for name, model in models.items():
+        expected = algorithm.travels(client.plan) if name == "federated" else client.plan
+        assert frozenset(model) == expected, name
+        still = [key for key in model if model.slice([key]).equal(start.slice([key]))]
+        assert still == [], name
+        assert all(bool(torch.isfinite(tensor).all()) for _, tensor in tensors_of(model))
+    assert frozenset(update.components) == algorithm.travels(client.plan)
+    assert frozenset(update.counts) == frozenset(update.components)
+    assert update.losses.keys() == set(client.tasks)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_call_twice_gives_the_same_bits(method: str) -> None:
+    first, second = (whole_turn(method, CLIENTS[1]) for _ in range(2))
+    assert first[2].components.equal(second[2].components)
+    assert first[2].losses == second[2].losses
+    assert first[2].decisions == second[2].decisions
+    assert first[3].facts == second[3].facts
+    assert first[3].models.keys() == second[3].models.keys()
+    assert all(first[3].models[name].equal(second[3].models[name]) for name in first[3].models)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_a_hook_is_given_is_left_as_it_was(method: str) -> None:
+    algorithm, client = make({}, method), client_of(method, CLIENTS[1])
+    received = client.initial_state().slice(algorithm.travels(client.plan))
+    state = algorithm.start(client)
+    kept, kept_models = received.clone(), {name: model.clone() for name, model in state.models.items()}
+    _, later = algorithm.local_round(client, received, state)
+    kept_later = {name: model.clone() for name, model in later.models.items()}
+    algorithm.personalise(client, received, later)
+    assert received.equal(kept)
+    for held, was in ((state, kept_models), (later, kept_later)):
+        assert all(held.models[name].equal(model) for name, model in was.items())
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_at_equal_compute_every_method_takes_the_same_steps_in_a_round(method: str) -> None:
+    algorithm, client = make({}, method), client_of(method, (DIGITS, MOOD))
+    received = client.initial_state().slice(algorithm.travels(client.plan))
+    algorithm.local_round(client, received, algorithm.start(client))
+    assert client.steps_taken == client.scenario.local_steps
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_client_that_never_took_part_is_served(method: str) -> None:
+    algorithm, client = make({}, method), client_of(method, (DIGITS, MOOD))
+    received = perturbed(client.initial_state(), scale=0.05).slice(algorithm.travels(client.plan))
+    models = algorithm.models(received, algorithm.personalise(client, received, algorithm.start(client)))
+    deployed = models[algorithm.deployed]
+    assert frozenset(deployed) == client.plan
+    losses, untrained = client.mean_losses(deployed), client.mean_losses(client.initial_state())
+    if method != "fedavg":  # which has no personal model: its newcomers get the slice as it is
+        assert sum(losses.values()) < sum(untrained.values())
+
+
+def test_fedavg_weighs_by_examples_and_keeps_what_nobody_trained() -> None:
+    fedavg = make({}, "fedavg")
+    a, b, c = (ComponentKey("head", (name,)) for name in "abc")
+    current = ComponentState({key: {"w": torch.tensor([9.0])} for key in (a, b, c)})
+    first = Update(ComponentState({a: {"w": torch.tensor([1.0])}, b: {"w": torch.tensor([5.0])}}), {a: 3, b: 4})
+    second = Update(ComponentState({a: {"w": torch.tensor([5.0])}}), {a: 1})
+    after = fedavg.aggregate(current, [first, second])
+    assert [float(after[key]["w"]) for key in (a, b, c)] == [2.0, 5.0, 9.0]
+
+
+def test_fedavg_sends_what_its_steps_made_and_keeps_nothing() -> None:
+    client = client_of("fedavg", (DIGITS, MOOD))
+    received = perturbed(client.initial_state(), scale=0.1)
+    update, state = make({}, "fedavg").local_round(client, received, ClientState())
+    expected = client_of("fedavg", (DIGITS, MOOD)).train(received, 4, "federated")
+    assert update.components.equal(expected.state)
+    assert update.losses == expected.losses
+    assert update.counts == client.counts()
+    assert state == ClientState()
+
+
+def test_fine_tuning_is_the_finish_of_the_slice() -> None:
+    client = client_of("fedavg_ft", (DIGITS, MOOD))
+    received = perturbed(client.initial_state(), scale=0.1)
+    state = make({}, "fedavg_ft").personalise(client, received, ClientState())
+    expected = client_of("fedavg_ft", (DIGITS, MOOD)).finish(received, 8, "finish")
+    assert state.models["finetuned"].equal(expected.state)
+    assert state.facts == {"finish_steps_kept": expected.kept_steps}
+    losses, before = client.mean_losses(state.models["finetuned"]), client.mean_losses(received)
+    assert sum(losses[task] / before[task] for task in losses) < len(losses)
+
+
+def test_local_training_sends_nothing_and_hears_nothing() -> None:
+    local, client = make({}, "local"), client_of("local", (DIGITS, MOOD))
+    start = local.start(client)
+    noise = perturbed(client.initial_state(), scale=9.0)
+    update, state = local.local_round(client, noise, start)
+    assert len(update.components) == 0
+    assert update.counts == {}
+    assert local.travels(client.plan) == frozenset()
+    expected = client_of("local", (DIGITS, MOOD)).train(client.initial_state(), 4, "federated").state
+    assert state.models["personal"].equal(expected)
+    done = local.personalise(client, noise, state)
+    finish = client_of("local", (DIGITS, MOOD)).finish(expected, 8, "finish").state
+    assert done.models["personal"].equal(finish)
+
+
+def test_a_newcomer_trains_alone_for_as_many_steps_as_a_participant() -> None:
+    local, client = make({}, "local"), client_of("local", (DIGITS,))
+    done = local.personalise(client, ComponentState(), local.start(client))
+    assert client.steps_taken == len(client.alone_rates) + 8
+    assert done.facts["trained"] is True
+
+
+def pooled(client: LocalClient, task: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    held = client.data.tasks[task][split]
+    part = held.take(range(len(held)), range(len(held)), CPU)
+    return probe_features(part).double().numpy(), part.target.numpy()
+
+
+@pytest.mark.parametrize("pair", [DIGITS, MOOD, MEMES], ids=lambda pair: pair.modality)
+def test_the_probe_predicts_what_scikit_learn_does(pair: Pair) -> None:
+    client = client_of("probe", (pair,), n=40)
+    probe = make({}, "probe")
+    received = client.initial_state()
+    state = probe.models(received, probe.personalise(client, received, ClientState()))["personal"]
+    (x, y), (vx, vy), (tx, _) = (pooled(client, pair.task, split) for split in ("train", "validation", "test"))
+    assert set(y) == set(range(CLASSES))
+    scaler = StandardScaler().fit(x)
+    fits = [LogisticRegression(C=c, max_iter=5000).fit(scaler.transform(x), y) for c in INVERSE_PENALTIES]
+    best = min(fits, key=lambda fit: log_loss(vy, fit.predict_proba(scaler.transform(vx)), labels=fit.classes_))
+    client.network.load(state)
+    held = client.data.tasks[pair.task]["test"]
+    with torch.no_grad():
+        (out,) = client.network((held.take(range(len(held)), range(len(held)), CPU),))
+    expected = best.predict_proba(scaler.transform(tx))
+    assert np.allclose(out.output.softmax(-1).numpy(), expected, atol=2e-3)
+    assert out.output.argmax(-1).tolist() == expected.argmax(1).tolist()
+
+
+def test_probe_features_are_masked_means_side_by_side() -> None:
+    client = client_of("probe", (MEMES,))
+    part = client.data.tasks["memes"]["train"].take([0, 1], [0, 1], CPU)
+    features = probe_features(part)
+    for i in range(2):
+        image, text = part.image[i].mean(0), part.text[i][part.text_mask[i]].mean(0)
+        expected = torch.cat([(x - x.mean()) / (x.var(unbiased=False) + 1e-5).sqrt() for x in (image, text)])
+        torch.testing.assert_close(features[i], expected, atol=1e-5, rtol=1e-4)

@@ -1,0 +1,50 @@
+"""Methods by name, and what is said when a name or a value is wrong."""
+
+import re
+
+import pytest
+
+from fedtap.algorithms.registry import algorithms, make
+from fedtap.algorithms.tap import Tap
+from fedtap.errors import UserError
+
+
+def test_every_method_says_what_it_is() -> None:
+    assert set(algorithms()) >= {"local", "probe", "fedavg", "fedavg_ft", "tap"}
+    for name, method in algorithms().items():
+        assert method.name == name
+        assert method.summary
+        assert method.source
+        assert method.architecture in ("experts", "probe")
+        assert (method.__module__.rpartition(".")[2]) == name
+
+
+def test_a_section_is_read_and_another_method_may_take_its_place() -> None:
+    section = {"name": "tap", "margin": 0.5, "gate": "paired"}
+    tap = make(section)
+    assert isinstance(tap, Tap)
+    assert (tap.params.margin, tap.params.gate, tap.params.scope) == (0.5, "paired", "path")
+    assert make(section, "tap").params == tap.params
+    assert make(section, "fedavg").name == "fedavg"
+    assert make({}).name == "tap"
+
+
+@pytest.mark.parametrize(
+    ("section", "method", "said"),
+    [
+        ({"name": "fedvag"}, None, "method: no method 'fedvag'; did you mean 'fedavg'?"),
+        ({"name": "tap"}, "lokal", "method: no method 'lokal'; did you mean 'local'?"),
+        ({"name": "tap", "margn": 1}, None, "method 'tap': unknown key 'margn'; did you mean 'margin'?"),
+        ({"name": "tap", "margn": 1}, "fedavg", "method: unknown key 'margn'; did you mean 'margin'?"),
+        ({"name": "fedavg", "margin": 1}, None, "method 'fedavg': unknown key 'margin'"),
+        ({"name": "tap", "gate": "pared"}, None, "method 'tap': 'gate'"),
+        ({"name": "tap", "margin": -1}, None, "method 'tap': 'margin'"),
+        ({"name": "tap", "margin": float("inf")}, None, "method 'tap': 'margin'"),
+        ({"name": "tap", "alpha": 1.0}, None, "method 'tap': 'alpha'"),
+        ({"name": "tap", "temperature": 0}, None, "method 'tap': 'temperature'"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(section: dict[str, object], method: str | None, said: str) -> None:
+    with pytest.raises(UserError, match=re.escape(said)) as raised:
+        make(section, method)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,262 @@
+"""TAP: what is replaced, what is trained, what is sent, and what the second stage makes of it."""
+
+import math
+
+import pytest
+import torch
+
+from fedtap.algorithms.base import ClientState
+from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
+from fedtap.algorithms.registry import make
+from fedtap.components import ComponentState
+from fedtap.pairs import ComponentKey, Pair
+from fedtap.training.client import LocalClient
+from tiny import CONCEPTS, DIGITS, LAW, MEDICINE, MOOD, REDRAW_DIGITS, local_client, perturbed
+
+PAIRS = (DIGITS, MOOD, LAW)
+HISTORY = {"digits": 0.0, "mood": 0.0, "law": 0.0}
+"""Losses that no federated model beats: nothing is replaced."""
+
+
+def tap(**params: object):
+    return make({"name": "tap", **params})
+
+
+def states(client: LocalClient) -> tuple[ComponentState, ComponentState]:
+    """Return a received slice and a personal model that differ everywhere."""
+    return perturbed(client.initial_state(), seed=1, scale=0.1), perturbed(client.initial_state(), seed=2, scale=0.1)
+
+
+def private(personal: ComponentState, **history: float) -> ClientState:
+    return ClientState({"personal": personal}, {"personal_losses": {**HISTORY, **history}})
+
+
+def components_that_differ(left: ComponentState, right: ComponentState) -> set[ComponentKey]:
+    return {key for key in left if not left.slice([key]).equal(right.slice([key]))}
+
+
+# --- stage 1 -------------------------------------------------------------------------------------------------------------
+# With one local step at equal compute the federated model takes it and the personal one takes none: what X is after the
+# round is then what the replacement made of it, to the bit.
+
+
+def test_the_first_participation_adopts_the_trained_slice() -> None:
+    client = local_client(PAIRS, local_steps=1)
+    method = tap()
+    received, _ = states(client)
+    update, state = method.local_round(client, received, method.start(client))
+    assert state.models["personal"].equal(update.components)
+    assert not update.components.equal(received)
+    assert [(d.task, d.kind, d.outcome, d.personal_loss, d.rule) for d in update.decisions] == [
+        (task, "replace", "replaced", None, "first participation") for task in client.tasks
+    ]
+
+
+def test_a_method_starts_at_the_common_start_with_no_history() -> None:
+    client = local_client(PAIRS)
+    state = tap().start(client)
+    assert state.models["personal"].equal(client.initial_state())
+    assert state.facts == {"personal_losses": {}}
+
+
+@pytest.mark.parametrize("scope", ["path", "exclusive"])
+@pytest.mark.parametrize("replaced", [(), ("digits",), ("law",), ("mood", "law")])
+def test_only_the_scope_of_the_replaced_tasks_changes(scope: str, replaced: tuple[str, ...]) -> None:
+    client = local_client(PAIRS, local_steps=1)
+    received, personal = states(client)
+    update, state = tap(scope=scope).local_round(client, received, private(personal, **dict.fromkeys(replaced, 1e6)))
+    after = state.models["personal"]
+    reach = client.path if scope == "path" else client.exclusive
+    expected = frozenset().union(*(reach(task) for task in replaced))
+    assert components_that_differ(after, personal) == expected
+    assert after.slice(expected).equal(update.components.slice(expected))
+    assert {d.task for d in update.decisions if d.outcome == "replaced"} == set(replaced)
+    assert {d.task for d in update.decisions} == set(client.tasks)
+
+
+def test_replacing_an_image_task_leaves_the_text_components_alone() -> None:
+    client = local_client((CONCEPTS, REDRAW_DIGITS), local_steps=1)
+    received, personal = states(client)
+    history = ClientState({"personal": personal}, {"personal_losses": {"concepts": 0.0, "redraw_digits": 1e6}})
+    _, state = tap().local_round(client, received, history)
+    changed = components_that_differ(state.models["personal"], personal)
+    assert changed == client.path("redraw_digits")
+    assert not any({"text", "text_generation", "concepts"} & set(key.names) for key in changed)
+
+
+def test_the_margin_decides_on_the_training_losses() -> None:
+    client = local_client(PAIRS, local_steps=1)
+    received, personal = states(client)
+    loss = client.train(received, 1, "federated").losses
+    history = {"digits": loss["digits"] + 0.3, "mood": loss["mood"] + 0.1, "law": loss["law"] - 0.1}
+    for params, replaced in (
+        ({"margin": 0.2}, {"digits"}),
+        ({"margin": 0.05}, {"digits", "mood"}),
+        ({"margin": 0.4}, set()),
+        ({"margin": 0.2, "margins": {"text_classification": 0.05}}, {"digits", "mood"}),
+        ({"margin": 0.05, "margins": {"image_classification": 5.0}}, {"mood"}),
+    ):
+        update, _ = tap(**params).local_round(
+            local_client(PAIRS, local_steps=1), received, private(personal, **history)
+        )
+        assert {d.task for d in update.decisions if d.outcome == "replaced"} == replaced
+        by_task = {d.task: d for d in update.decisions}
+        assert by_task["mood"].federated_loss == loss["mood"]
+        assert by_task["mood"].personal_loss == history["mood"]
+
+
+def test_the_paired_gate_compares_both_models_on_the_same_validation_examples() -> None:
+    client = local_client(PAIRS, local_steps=1)
+    received, _ = states(client)
+    trained = client.train(received, 1, "federated").state
+    worse = trained.merge(perturbed(trained.slice([ComponentKey("head", ("mood",))]), scale=5.0))
+    # the history says the contrary of what validation says, and is not asked
+    update, _ = tap(gate="paired").local_round(client, received, private(worse, digits=1e6, law=1e6))
+    assert {d.task: d.outcome for d in update.decisions} == {"digits": "kept", "mood": "replaced", "law": "kept"}
+    losses = client.mean_losses(worse)
+    for decision in update.decisions:
+        assert decision.personal_loss == pytest.approx(losses[decision.task])
+        assert decision.rule.startswith("paired: p = ")
+
+
+def test_history_is_the_personal_models_own_training_loss() -> None:
+    client = local_client(PAIRS, local_steps=4)
+    received, personal = states(client)
+    update, state = tap().local_round(client, received, private(personal))
+    alone = local_client(PAIRS).train(
+        personal, 2, "federated"
+    )  # nothing was replaced: the same draw as the federated model's
+    assert state.models["personal"].equal(alone.state)
+    assert state.facts == {"personal_losses": alone.losses}
+    assert update.personal_losses == alone.losses
+
+
+def test_after_a_replacement_the_personal_model_trains_on_another_draw() -> None:
+    client = local_client(PAIRS, local_steps=4)
+    received, personal = states(client)
+    update, state = tap().local_round(client, received, private(personal, mood=1e6))
+    mixed = personal.merge(update.components.slice(client.path("mood")))
+    other = local_client(PAIRS)
+    assert state.models["personal"].equal(other.train(mixed, 2, "personal").state)
+    assert not state.models["personal"].equal(other.train(mixed, 2, "federated").state)
+
+
+def test_the_federated_model_is_sent_and_the_personal_one_is_not() -> None:
+    client = local_client(PAIRS, local_steps=4)
+    received, personal = states(client)
+    for history in (private(personal), private(personal, digits=1e6, mood=1e6, law=1e6)):
+        update, state = tap().local_round(client, received, history)
+        assert update.components.equal(local_client(PAIRS).train(received, 2, "federated").state)
+        assert frozenset(update.components) == client.plan
+        assert update.counts == client.counts()
+        mine = state.models["personal"]
+        assert all(not torch.equal(tensor, mine[key][name]) for key, name, tensor in update.components.tensors())
+
+
+@pytest.mark.parametrize(
+    ("compute", "steps", "taken"), [("equal", 4, 4), ("equal", 5, 5), ("equal", 1, 1), ("paper", 4, 8), ("paper", 1, 2)]
+)
+def test_equal_compute_takes_the_steps_of_other_methods_and_the_papers_twice_as_many(
+    compute: str, steps: int, taken: int
+) -> None:
+    client = local_client(PAIRS, local_steps=steps, training={"finish_steps": steps})
+    method = tap(compute=compute)
+    received, personal = states(client)
+    _, state = method.local_round(client, received, private(personal))
+    assert client.steps_taken == taken
+    client.steps_taken = 0
+    method.personalise(client, received, state)
+    assert client.steps_taken == taken
+
+
+def test_without_replacement_the_personal_model_is_trained_alone() -> None:
+    client = local_client(PAIRS, local_steps=4)
+    method = tap(replace=False)
+    received, _ = states(client)
+    update, state = method.local_round(client, received, method.start(client))
+    assert update.decisions == []
+    alone = local_client(PAIRS)
+    assert state.models["personal"].equal(alone.train(alone.initial_state(), 2, "federated").state)
+
+
+# --- stage 2 -------------------------------------------------------------------------------------------------------------
+
+
+def final_client(pairs: tuple[Pair, ...] = PAIRS, **training: float) -> LocalClient:
+    finish = {"finish_steps": 8, "finish_lr": 0.02, "select_every": 1}
+    return local_client(pairs, round=5, training={**finish, **training})
+
+
+def test_the_teacher_is_the_fine_tuned_slice_and_every_model_can_be_evaluated() -> None:
+    client = final_client()
+    method = tap(compute="paper")
+    received, personal = states(client)
+    state = method.personalise(client, received, private(personal))
+    models = method.models(received, state)
+    assert set(models) == {"federated", "finetuned", "personal"}
+    assert models["federated"].equal(received)
+    baseline = FedAvgFineTuning(FedAvgFineTuning.Params()).personalise(final_client(), received, ClientState())
+    assert models["finetuned"].equal(baseline.models["finetuned"])
+    assert models["personal"].keys() == models["finetuned"].keys() == client.plan
+    assert {d.kind for d in state.decisions} == {"distil"}
+    assert [d.task for d in state.decisions] == list(client.tasks)
+
+
+def test_without_distillation_there_is_no_teacher() -> None:
+    client = final_client()
+    method = tap(distil=False)
+    received, personal = states(client)
+    state = method.personalise(client, received, private(personal))
+    assert set(method.models(received, state)) == {"federated", "personal"}
+    assert state.models["personal"].equal(final_client().finish(personal, 8, "finish").state)
+    assert state.decisions == ()
+
+
+def test_the_weight_of_distillation_is_the_familys_where_it_has_one() -> None:
+    pairs = (MOOD,)
+    received, personal = states(final_client(pairs))
+    history = ClientState({"personal": personal}, {"personal_losses": {"mood": 1.0}})
+
+    def student(**params: object) -> ComponentState:
+        state = tap(guard=False, **params).personalise(final_client(pairs), received, history)
+        return state.models["personal"]
+
+    assert student(weight=5.0, weights={"text_classification": 0.0}).equal(student(weight=0.0))
+    assert student(weight=0.0, weights={"text_classification": 5.0}).equal(student(weight=5.0))
+    assert student(weight=5.0, weights={"image_classification": 0.0}).equal(student(weight=5.0))
+    assert not student(weight=5.0).equal(student(weight=0.0))
+    assert not student(weight=5.0).equal(student(weight=5.0, temperature=3.0))
+
+
+def test_the_guard_leaves_no_task_worse_and_can_be_switched_off() -> None:
+    received, personal = states(final_client())
+    wild = {"finish_steps": 2, "finish_lr": 1.0}
+    unguarded = tap(guard=False, weight=0.0).personalise(final_client(**wild), received, private(personal))
+    assert unguarded.decisions == ()
+    for seed in range(3):
+        client = final_client(finish_lr=0.05)
+        start = perturbed(personal, seed=seed, scale=0.2)
+        state = tap(weight=20.0).personalise(client, received, private(start))
+        now, was = client.mean_losses(state.models["personal"]), client.mean_losses(start)
+        assert all(now[task] <= was[task] for task in client.tasks)
+
+
+def test_a_client_that_never_took_part_starts_from_the_finished_slice() -> None:
+    client = final_client()
+    received, _ = states(client)
+    newcomer = tap().start(client)
+    state = tap(distil=False).personalise(client, received, newcomer)
+    assert state.models["personal"].equal(final_client().finish(received, 8, "finish").state)
+    alone = tap(distil=False, replace=False).personalise(final_client(), received, newcomer)
+    assert alone.models["personal"].equal(final_client().finish(client.initial_state(), 8, "finish").state)
+
+
+def test_decisions_are_ready_for_json() -> None:
+    client = local_client((LAW, MEDICINE), local_steps=2)
+    method = tap()
+    update, state = method.local_round(client, states(client)[0], method.start(client))
+    for decision in update.decisions:
+        assert decision.federated_loss is not None
+        assert math.isfinite(decision.federated_loss)
+        assert decision.personal_loss is None
+    assert all(math.isfinite(loss) for loss in state.facts["personal_losses"].values())
