@@ -54,6 +54,11 @@ def test_the_weighted_mean_is_that_of_numpy(values: np.ndarray, data: st.DataObj
     assert mean[A]["w"].dtype == torch.float32
 
 
+def test_large_values_that_cancel_do_not_swallow_a_small_one() -> None:
+    held = [(state(a=value), {ComponentKey("a"): 1}) for value in (1e6, 1.0, -1e6)]
+    assert weighted_mean(held)[ComponentKey("a")]["w"].item() == pytest.approx(1 / 3, rel=1e-6)
+
+
 def test_a_mean_is_over_the_holders_of_each_component() -> None:
     one = (state(a=1.0, b=10.0), {ComponentKey("a"): 3, ComponentKey("b"): 0})
     two = (state(a=5.0, c=7.0), {ComponentKey("a"): 1, ComponentKey("c"): 2})
