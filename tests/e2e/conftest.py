@@ -1,0 +1,102 @@
+"""What whole runs share: the scenario's files, the cache of encoded examples, one finished run, and ways to call the command."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from fedtap.cli import main
+from tiny_federation import write_scenario
+
+
+class Called(NamedTuple):
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Called]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep encoded examples away from the user's own cache; they are encoded once for all tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDTAP_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the scenario's file; its data lie beside it and are not to be changed."""
+    return write_scenario(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def fedtap(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Return a function that runs a command in this process."""
+
+    def call(*arguments: object) -> Called:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main([str(argument) for argument in arguments])
+        return Called(int(left.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def whole(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of tap that nothing interrupted; it is not to be changed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    with pytest.raises(SystemExit) as left:
+        main(["run", str(scenario), "--out", str(out)])
+    assert not left.value.code
+    return out
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write an empty page for a report: plots take longer than these runs do."""
+    monkeypatch.setattr("fedtap.reporting.report.render", lambda record: "")
+
+
+def events(run: Path, *kinds: str) -> list[dict[str, Any]]:
+    """Return a run's events, of these kinds or of all."""
+    lines = (run / "events.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [json.loads(line) for line in lines]
+    return [event for event in found if not kinds or event["event"] in kinds]
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    """Return the rows of a run's results."""
+    found: list[dict[str, Any]] = json.loads((run / "results.json").read_text(encoding="utf-8"))["rows"]
+    return found
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Return the content of every file in a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def same_end(out: Path, whole: Path) -> None:
+    """Assert that a run ended as the one that nothing interrupted."""
+    assert (out / "results.json").read_bytes() == (whole / "results.json").read_bytes()
+    assert untimed(events(out)) == untimed(events(whole))
+    cost, expected = (json.loads((run / "cost.json").read_text()) for run in (out, whole))
+    for key in ("bytes_down", "bytes_up", "steps_total"):
+        assert cost[key] == expected[key]
+    models = {name: data for name, data in snapshot(whole / "clients").items() if name.endswith(".safetensors")}
+    assert models
+    for name, data in models.items():
+        assert (out / "clients" / name).read_bytes() == data
+
+
+def untimed(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return events without what a clock said."""
+    return [{key: value for key, value in event.items() if key not in ("time", "seconds")} for event in found]
