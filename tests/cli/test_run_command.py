@@ -157,6 +157,7 @@ def test_live_progress_has_a_bar_a_stage_and_a_line_on_the_round() -> None:
     with LiveProgress(3, console) as watch:
         for event in EVENTS:
             watch(event)
+    assert "c: failed: gone" in written.getvalue()
     last = written.getvalue().rpartition("encoding (vision)")[2]
     assert "20/20" in last
     for expected in ("rounds", "1/3", "personalising clients", "2/2", "evaluating clients", "1/2", f"round 1: {LINE}"):

@@ -17,6 +17,12 @@ from fedtap.cli.tally import Tally
 from fedtap.reporting.words import human_seconds
 
 STAGES = {"personalising": "personalising clients", "evaluating": "evaluating clients"}
+LOST = ("failed", "rejected")
+
+
+def lost(event: Mapping[str, Any]) -> str:
+    """Return a line on a client whose answer was lost."""
+    return f"{event['client']}: {event['event']}: {event['why']}"
 
 
 class Watcher(Protocol):
@@ -80,6 +86,8 @@ class LiveProgress:
             self._move("rounds", event["round"], self._rounds)
         else:
             self._tally.add(event)
+            if kind in LOST:
+                self._live.console.print(lost(event), markup=False, soft_wrap=True)
 
     def _render(self) -> Group:
         return Group(self._progress, Text(self._note, style="dim")) if self._note else Group(self._progress)
@@ -123,8 +131,8 @@ class PlainProgress:
             self._write(self._round(event))
         else:
             self._tally.add(event)
-            if kind in ("rejected", "failed"):
-                self._write(f"{event['client']}: {kind}: {event['why']}")
+            if kind in LOST:
+                self._write(lost(event))
 
     def _round(self, event: Mapping[str, Any]) -> str:
         left = self._rounds - event["round"]
