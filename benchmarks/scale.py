@@ -71,7 +71,8 @@ def main() -> None:
                     results[size].append(measured)
                 print(f"{size} clients: {measured}{'' if attempt else ' (not counted)'}", flush=True)
     medians = {
-        size: {key: statistics.median(m[key] for m in measured) for key in measured[0]} for size, measured in results.items()
+        size: {key: statistics.median(m[key] for m in measured) for key in measured[0]}
+        for size, measured in results.items()
     }
     small, large = SIZES
     summary = {

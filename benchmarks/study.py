@@ -53,7 +53,19 @@ def run_one(label: str, seed: int, root: Path) -> None:
     if (out / "cost.json").exists():
         return
     method, overrides, _ = VARIANTS[label]
-    command = [sys.executable, "-m", "fedtap", "run", SCENARIO, "--method", method, "--seed", str(seed), "--out", str(out)]
+    command = [
+        sys.executable,
+        "-m",
+        "fedtap",
+        "run",
+        SCENARIO,
+        "--method",
+        method,
+        "--seed",
+        str(seed),
+        "--out",
+        str(out),
+    ]
     for override in (*overrides, "evaluation.save=none"):
         command += ["--set", override]
     if (out / "run.json").exists():
@@ -83,14 +95,18 @@ def load_runs(root: Path) -> tuple[list[Run], dict[str, list[dict[str, Any]]]]:
 
 def family_table(runs: list[Run], deployed: dict[str, str], primary: dict[str, str]) -> list[dict[str, Any]]:
     """Return, per task and metric, each variant's mean over clients, then seeds, with an interval over seeds, own test."""
-    values: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    values: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(list))
+    )
     baselines = {"majority", "mean_picture", "unigram", "question_only"}
     for run in runs:
         for row in run.rows:
             if row["split"] != "test":
                 continue
             key = (row["task"], row["metric"])
-            wanted = row["metric"] == primary[row["task"]] or (row["task"] == "vqa" and row["metric"] == "cross_entropy")
+            wanted = row["metric"] == primary[row["task"]] or (
+                row["task"] == "vqa" and row["metric"] == "cross_entropy"
+            )
             if not wanted:
                 continue
             if row["model"] in baselines and run.method == "local":
@@ -118,10 +134,16 @@ def family_table(runs: list[Run], deployed: dict[str, str], primary: dict[str, s
 def markdown(summary: dict[str, Any]) -> str:
     """Return the tables as Markdown."""
     lines = [f"# Study: {summary['scenario']}, seeds {', '.join(map(str, summary['seeds']))}", ""]
-    lines += [f"fedtap {summary['fedtap']}, torch {summary['torch']}, commit {summary['commit']}, {summary['machine']}.", ""]
+    lines += [
+        f"fedtap {summary['fedtap']}, torch {summary['torch']}, commit {summary['commit']}, {summary['machine']}.",
+        "",
+    ]
     for title, rows in summary["gains"].items():
         lines += [f"## Mean relative gain over local, %: {title}", ""]
-        lines += ["| method | gain | 95 % interval | wins | losses | of | worst tenth |", "|---|---|---|---|---|---|---|"]
+        lines += [
+            "| method | gain | 95 % interval | wins | losses | of | worst tenth |",
+            "|---|---|---|---|---|---|---|",
+        ]
         for row in rows:
             low_high = "–" if row["ci95"] is None else f"{row['ci95'][0]:+.1f} to {row['ci95'][1]:+.1f}"
             lines.append(
@@ -155,7 +177,11 @@ def main() -> None:
     options.root.mkdir(parents=True, exist_ok=True)
     if options.jobs:
         with ThreadPoolExecutor(options.jobs) as pool:
-            jobs = [pool.submit(run_one, label, seed, options.root) for seed in SEEDS for label in VARIANTS]
+            # the comparison first, the ablations after it
+            order = sorted(VARIANTS, key=lambda label: "without" in label)
+            halves = [order[:-2], order[-2:]]
+            todo = [(label, seed) for half in halves for seed in SEEDS for label in half]
+            jobs = [pool.submit(run_one, label, seed, options.root) for label, seed in todo]
         for job in jobs:
             job.result()
     import torch
@@ -174,7 +200,9 @@ def main() -> None:
                 networks, exclude_families=excluded, split=split, deployed=deployed, primary=primary
             )
     keys = ("seconds", "steps_total", "bytes_down", "bytes_up")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     summary = {
         "scenario": SCENARIO,
         "config": scenario.resolved(),

@@ -10,17 +10,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from fedtap.evaluation.baselines import (
-    ABSENT_BIAS,
-    INVERSE_PENALTIES,
     UNIGRAM_WEIGHTS,
-    Probe,
-    fit_probe,
     majority,
     majority_text,
     mean_picture,
     question_only,
     unigram,
 )
+from fedtap.training.linear import ABSENT_BIAS, INVERSE_PENALTIES, Probe, fit_probe
 
 
 def clusters(seed: int, n: int, classes: int, dim: int = 12, apart: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

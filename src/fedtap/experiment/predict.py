@@ -66,7 +66,9 @@ def predict(
     pair = pairs[task].pair
     _check_input(pair, image, text)
     classes = {each.name: source(each.source).classes(each) for each in settings.tasks if each.type == "classification"}
-    heads = {each.pair.head: HeadInfo(each.type, each.modality, len(classes.get(each.name, ()))) for each in settings.tasks}
+    heads = {
+        each.pair.head: HeadInfo(each.type, each.modality, len(classes.get(each.name, ()))) for each in settings.tasks
+    }
     blueprint = Blueprint(spec(backbone_settings), network_settings, heads)
     architecture = ARCHITECTURES[architecture_name](blueprint)
     if not architecture.served([pair]):

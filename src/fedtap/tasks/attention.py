@@ -20,8 +20,7 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, memory: Tensor, mask: Tensor) -> Tensor:
         """Return ``(n, queries, dim)`` from queries ``(n, queries, dim)`` and memory ``(n, tokens, dim)``.
 
-        ``mask`` is boolean (True: may be seen) or a bias of the attention logits, and broadcasts to
-        ``(n, heads, queries, tokens)``.
+        ``mask`` is boolean, True at tokens that may be seen, and broadcasts to ``(n, heads, queries, tokens)``.
         """
         q = _split(self.q(self.norm(x)), self.heads)
         k, v = (_split(part, self.heads) for part in self.kv(memory).chunk(2, dim=-1))

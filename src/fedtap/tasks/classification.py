@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from fedtap.tasks.base import Fused, HeadSizes, Losses, TaskType, Words
 from fedtap.tasks.metrics import ClassificationScores
 
-
 PLACES = 3  # a grid of image tokens is averaged down to at most PLACES x PLACES
 
 
@@ -60,7 +59,8 @@ class GridHead(PooledHead):
 
     def forward(self, fused: Fused) -> Tensor:
         """Return logits ``(n, classes)``; the tokens are those of the grid, row by row."""
-        grid = fused.tokens.transpose(1, 2).unflatten(2, (self.side, self.side))
+        n, _, dim = fused.tokens.shape
+        grid = fused.tokens.transpose(1, 2).reshape(n, dim, self.side, self.side)
         if self.kept < self.side:
             grid = F.adaptive_avg_pool2d(grid, self.kept)
         places = self.place_norm(grid.flatten(2).transpose(1, 2))
