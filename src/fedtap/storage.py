@@ -30,6 +30,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # a temporary file is private; what it becomes is as open as any other
         os.replace(temporary, path)
         temporary = ""
     except OSError as error:
@@ -39,6 +40,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _umask() -> int:
+    """Return the process's mask of file permissions; the system tells it only to those who set it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
 
 
 def raise_full(error: OSError, path: Path) -> None:

@@ -15,8 +15,8 @@ from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import RunFolder
 from fedtap.experiment.setup import Bench, set_up
 from fedtap.federation.checkpoint import Checkpoint
-from fedtap.federation.messages import Failure, Reply, Request
-from fedtap.federation.rounds import report, run_round
+from fedtap.federation.messages import Request
+from fedtap.federation.rounds import ask, run_round
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
 from fedtap.reporting.events import EventLog
@@ -162,12 +162,8 @@ class _Work:
             if client in self._answered:
                 continue
             request = Request(client, number, "personalise", self._server.slice_for(client))
-            (answer,) = self._bench.transport.exchange([request])
-            if isinstance(answer, Failure):
-                self._observe({"event": "failed", "round": number, "client": client, "why": answer.why})
-            else:
-                report(answer, request, self._observe)
-            self._folder.mark_answered(client, made=isinstance(answer, Reply), events=self._log.offset())
+            accepted = ask(self._server, self._bench.transport, [request], number, self._observe)
+            self._folder.mark_answered(client, made=bool(accepted), events=self._log.offset())
         self._tell({"event": "personalising", "done": len(clients), "total": len(clients)})
 
     def _evaluate(self) -> list[dict[str, Any]]:

@@ -26,31 +26,42 @@ def run_round(
     """
     began = time.perf_counter()
     observe({"event": "round_started", "round": round_number, "clients": list(clients)})
-    requests = {client: server.request(client, round_number) for client in clients}
-    accepted: dict[str, Reply] = {}
-    for answer in transport.exchange(list(requests.values())):
-        request = requests.get(answer.client)
-        if isinstance(answer, Failure):
-            observe({"event": "failed", "round": round_number, "client": answer.client, "why": _line(answer.why)})
-            continue
-        if request is None or answer.client in accepted:
-            why = "nobody asked" if request is None else "a second reply to one request"
-        else:
-            why = server.complaint(answer, request) or ""
-        if why or request is None:
-            observe({"event": "rejected", "round": round_number, "client": answer.client, "why": _line(why)})
-            continue
-        accepted[answer.client] = answer
-        report(answer, request, observe)
-    server.aggregate(list(accepted.values()))
+    requests = [server.request(client, round_number) for client in clients]
+    accepted = ask(server, transport, requests, round_number, observe)
+    server.aggregate(accepted)
     observe(
         {
             "event": "round_finished",
             "round": round_number,
-            "clients": sorted(accepted),
+            "clients": sorted(reply.client for reply in accepted),
             "seconds": round(time.perf_counter() - began, 4),
         }
     )
+
+
+def ask(
+    server: Server, transport: Transport, requests: Sequence[Request], round_number: int, observe: Observer
+) -> list[Reply]:
+    """Send requests and return the sound replies; failures, and replies that are refused, are recorded and left out."""
+    asked = {request.client: request for request in requests}
+    accepted: dict[str, Reply] = {}
+    for answer in transport.exchange(requests):
+        request = asked.get(answer.client)
+        if isinstance(answer, Failure):
+            observe({"event": "failed", "round": round_number, "client": answer.client, "why": _line(answer.why)})
+            continue
+        if request is None:
+            why: str | None = "nobody asked"
+        elif answer.client in accepted:
+            why = "a second reply to one request"
+        else:
+            why = server.complaint(answer, request)
+        if why is not None or request is None:
+            observe({"event": "rejected", "round": round_number, "client": answer.client, "why": _line(why or "")})
+            continue
+        accepted[answer.client] = answer
+        report(answer, request, observe)
+    return list(accepted.values())
 
 
 def _line(text: str) -> str:
