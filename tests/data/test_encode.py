@@ -240,3 +240,16 @@ def test_two_processes_at_once_both_get_the_right_features(tmp_path: Path) -> No
     # What lies on disk now is whole: a third reader is served from it.
     monitor = FeatureCache(tmp_path, tower)
     monitor.get([(text, pytest.fail) for text in TEXTS])
+
+
+def test_released_features_can_still_be_read(tmp_path: Path) -> None:
+    from fedtap.backbones import load_backbone
+    from fedtap.config import BackboneSettings
+
+    tower = load_backbone(BackboneSettings(vision="untrained-tiny", text="untrained-tiny")).text
+    cache = FeatureCache(tmp_path, tower)
+    (features,) = cache.get([("a", lambda: "a warm and funny film")])
+    before = np.array(features)
+    cache.release()
+    assert np.array_equal(features, before)
+    assert np.array_equal(cache.get([("a", lambda: "never asked for")])[0], before)

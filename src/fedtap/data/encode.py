@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -51,6 +52,7 @@ class FeatureCache(Generic[Item]):
         self._tower = tower
         self._features: dict[str, Half] = {}
         self._opened: set[str] = set()
+        self._maps: list[mmap.mmap] = []
 
     def get(self, items: Sequence[tuple[str, Callable[[], Item]]], progress: Progress | None = None) -> list[Half]:
         """Return each item's features ``(tokens, dim)`` float16, read-only views into the memory-mapped shards.
@@ -75,6 +77,17 @@ class FeatureCache(Generic[Item]):
             missing = {name: load for name, load in wanted.items() if name not in self._features}
             self._build(missing, progress)
         return [self._features[name] for name, _ in items]
+
+    def release(self) -> None:
+        """Let go of the memory that pages of the shards take; features handed out stay valid and are read again when used.
+
+        Pages of a mapped file count as the process's memory once touched: without this it would grow with every client.
+        """
+        advice = getattr(mmap, "MADV_DONTNEED", None)
+        if advice is None:  # not on every system; there the kernel takes pages back when memory is short
+            return
+        for mapped in self._maps:
+            mapped.madvise(advice)
 
     def _build(self, missing: Mapping[str, Callable[[], Item]], progress: Progress | None) -> None:
         names, done, size = list(missing), 0, 0
@@ -135,7 +148,8 @@ class FeatureCache(Generic[Item]):
             whole = about["schema"] == _SCHEMA and dim == self._tower.dim and data.stat().st_size == about["bytes"]
             if not whole:
                 return False
-            tokens = np.load(data, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            mapped = np.load(data, mmap_mode="r", allow_pickle=False)
+            tokens = mapped.view(np.ndarray)
             if tokens.shape != (rows, dim) or tokens.dtype != np.float16:
                 return False
             spans = {str(name): (int(start), int(count)) for name, (start, count) in about["items"].items()}
@@ -146,5 +160,7 @@ class FeatureCache(Generic[Item]):
         for name, (start, count) in spans.items():
             # What was served once is served again, from the same shard.
             self._features.setdefault(name, tokens[start : start + count])
+        if isinstance(mapped, np.memmap):
+            self._maps.append(mapped._mmap)  # type: ignore[attr-defined]  # numpy keeps it there, untyped
         self._opened.add(path.name)
         return True

@@ -87,8 +87,10 @@ class DataRoom:
             splits = self._partition[client][pair.task]
             tasks[pair.task] = {split: self.encode(pair, splits[split]) for split in SPLITS}
         self._held[client] = ClientData(tasks)
-        while len(self._held) > KEPT:
+        if len(self._held) > KEPT:
             self._held.popitem(last=False)
+            self._images.release()
+            self._texts.release()
         return self._held[client]
 
     def examples(self, client: str) -> dict[str, int]:
