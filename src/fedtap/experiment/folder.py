@@ -37,7 +37,7 @@ class RunFolder:
     def open(
         cls, scenario: Scenario, *, method: str | None, seed: int, out: str | Path | None, resume: bool, device: str
     ) -> RunFolder:
-        """Make a new run's folder, or take up an old one.
+        """Make a new run's folder, or take up an old one; nothing is written into it before :meth:`begin`.
 
         Raises
         ------
@@ -47,12 +47,10 @@ class RunFolder:
         algorithm = make(scenario.method, method, f"scenario '{scenario.name}', method")
         path = Path(out) if out is not None else Path("runs") / f"{scenario.name}-{algorithm.name}-seed{seed}"
         folder = cls(path, scenario, algorithm, seed)
-        about = folder._describe(device)
-        record = path / "run.json"
-        if record.exists():
+        if folder.record.exists():
             if not resume:
                 raise UserError(f"{path}: already holds a run; add --resume to go on with it, or give another --out")
-            _same_run(read_json(record), about, record)
+            _same_run(read_json(folder.record), folder._describe(device), folder.record)
         elif path.exists() and any(not each.name.startswith(".run.json.") for each in path.iterdir()):
             raise UserError(f"{path}: is not empty and holds no run; give another --out")
         else:
@@ -60,8 +58,17 @@ class RunFolder:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise UserError(f"{path}: cannot be made ({error.strerror}); give another --out") from error
-            write_json(record, about)
         return folder
+
+    def begin(self, device: str) -> None:
+        """Write run.json if it is not there: whatever was given has proved right, and from here on there is a run to resume."""
+        if not self.record.exists():
+            write_json(self.record, self._describe(device))
+
+    @property
+    def record(self) -> Path:
+        """The run's description."""
+        return self.path / "run.json"
 
     @property
     def events(self) -> Path:

@@ -86,6 +86,7 @@ def run(
             observer(event)
 
     bench = set_up(scenario, folder.algorithm, seed=seed, device=device, store=folder.store, tell=tell)
+    folder.begin(device)
     return _Work(bench, folder, tell, began).complete()
 
 
