@@ -1,12 +1,12 @@
-"""Reconstruction: which place looks where, which pixels it paints, losses by hand."""
+"""Reconstruction: what is drawn where, losses by hand."""
 
 import pytest
 import torch
-from torch import nn
 
 from fedtap.network.start import start_module
 from fedtap.tasks.base import Fused
-from fedtap.tasks.reconstruction import CANVAS, GRID, PATCH, GridHead, Reconstruction
+from fedtap.tasks.places import at_places
+from fedtap.tasks.reconstruction import CANVAS_SCALE, SKETCH_SCALE, GridHead, PooledHead, Reconstruction
 from tiny import generator, head_sizes
 
 KIND = Reconstruction()
@@ -19,11 +19,11 @@ def grid_head(tokens: int = 9) -> GridHead:
     return head
 
 
-def painting_head() -> GridHead:
-    """Return a head that paints, whatever its painter starts at."""
+def drawing_head() -> GridHead:
+    """Return a head that draws, though it starts with a grey picture."""
     head = grid_head()
     with torch.no_grad():
-        head.paint.weight.normal_(generator=generator("paint"))
+        head.sketch.weight.normal_(generator=generator("sketch"))
     return head
 
 
@@ -32,60 +32,43 @@ def fused(tokens: int = 9, n: int = 2) -> Fused:
     return Fused(drawn, torch.ones(n, tokens, dtype=torch.bool))
 
 
-def test_places_start_near_the_tokens_of_their_own_corner() -> None:
-    nearness = grid_head(9).nearness.detach()  # tokens 0 1 2 / 3 4 5 / 6 7 8, places 0..7 / 8..15 / ...
-    assert nearness.shape == (2, 64, 9)
-    assert torch.equal(nearness[0], nearness[1])
-    near = nearness[0]
-    corners = {0: 0, 7: 2, 56: 6, 63: 8}
-    for place, token in corners.items():
-        assert int(near[place].argmax()) == token
-        assert int(near[place].argmin()) == 8 - token
-    assert {int(near[place].argmax()) for place in (27, 28, 35, 36)} == {4}
-    # place 0 has its centre at 1/16 of the side, token 0 at 1/6: apart by 5/48 of the side, 5/16 of a token's width, both ways
-    assert float(near[0, 0]) == pytest.approx(-2 * 2 * (5 / 16) ** 2)
-    assert float(near[0, 1]) == pytest.approx(-2 * ((5 / 16) ** 2 + (1 + 5 / 16) ** 2))
-    assert float(near[1, 0]) == pytest.approx(-2 * ((1 / 16) ** 2 + (5 / 16) ** 2))  # to the right, not below
-
-
-def test_tokens_that_make_no_grid_are_equally_near() -> None:
-    assert torch.equal(grid_head(10).nearness, torch.zeros(2, 64, 10))
+@torch.no_grad()
+def test_the_picture_starts_grey() -> None:
+    assert torch.equal(grid_head()(fused()), torch.zeros(2, 3, 64, 64))
 
 
 @torch.no_grad()
-def test_a_place_paints_its_own_patch() -> None:
+def test_a_sketched_pixel_is_enlarged_in_its_place() -> None:
     head = grid_head()
-    head.paint.weight.zero_()
-    head.paint.bias.zero_()
-    plain = head(fused())
-    assert torch.equal(plain, torch.zeros(2, 3, 64, 64))
-    rows = torch.zeros(3, PATCH, PATCH)
-    rows[1, 2, 5] = 1.0  # channel 1, third row, sixth column of the patch
-
-    class OnePlace(nn.Module):
-        """Speaks at place (0, 1) only."""
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            patches = torch.zeros(len(x), GRID * GRID, rows.numel())
-            patches[:, 1] = rows.flatten()
-            return patches
-
-    head.paint = OnePlace()
-    painted = head(fused())
-    assert painted.nonzero().tolist() == [[i, 1, 2, 8 + 5] for i in range(2)]
+    head.sketch.bias.zero_()
+    head.sketch.bias[1 * 256 + 2 * 16 + 5] = 0.5  # channel 1, third row, sixth column of 16 x 16
+    picture = head(fused(n=1))[0]
+    assert not picture[0].any()
+    assert not picture[2].any()
+    # bilinear with centres at 4 i + 1.5: the four pixels around the centre of (2, 5) weigh 7/8 each way
+    around = picture[1, 9:11, 21:23]
+    assert around.flatten().tolist() == pytest.approx([SKETCH_SCALE * 0.5 * (7 / 8) ** 2] * 4)
+    assert int(picture[1].argmax()) in {row * 64 + column for row in (9, 10) for column in (21, 22)}
+    assert picture[1].nonzero().min(dim=0).values.tolist() == [6, 18]
+    assert picture[1].nonzero().max(dim=0).values.tolist() == [13, 25]
 
 
 @torch.no_grad()
-def test_a_token_bears_most_on_the_patches_beside_it() -> None:
-    head, given = painting_head(), fused(n=1)
-    before = head(given)
-    changed = given.tokens.clone()
-    changed[0, 2] = -changed[0, 2]  # upper right
-    moved = (head(Fused(changed, given.mask)) - before).abs().sum(dim=1)[0]
-    corners = {(0, 0): moved[:8, :8], (0, 1): moved[:8, -8:], (1, 0): moved[-8:, :8], (1, 1): moved[-8:, -8:]}
-    amount = {corner: float(part.mean()) for corner, part in corners.items()}
-    assert max(amount, key=amount.__getitem__) == (0, 1)
-    assert amount[0, 1] > 3 * max(amount[0, 0], amount[1, 1])
+def test_it_matters_where_a_token_lies() -> None:
+    head, given = drawing_head(), fused()
+    assert not torch.allclose(head(Fused(given.tokens.flip(1), given.mask)), head(given), atol=1e-2)
+
+
+@torch.no_grad()
+def test_a_fine_grid_is_averaged_down_in_its_places() -> None:
+    coarse = torch.arange(16.0).reshape(1, 16, 1).expand(1, 16, 16)  # 4 x 4
+    fine = coarse.reshape(1, 4, 4, 16).repeat_interleave(2, dim=1).repeat_interleave(2, dim=2).reshape(1, 64, 16)
+    assert torch.equal(at_places(fine, 4), coarse)
+    assert torch.equal(at_places(coarse, 4), coarse)
+
+
+def test_tokens_that_make_no_grid_get_the_pooled_head() -> None:
+    assert isinstance(KIND.build_head(head_sizes("image", vision_tokens=10)), PooledHead)
 
 
 @torch.no_grad()
@@ -96,19 +79,7 @@ def test_the_canvas_is_added_to_every_picture() -> None:
     head.canvas[0, 3, 60] = 0.5
     added = head(given) - before
     assert added.nonzero().tolist() == [[0, 0, 3, 60], [1, 0, 3, 60]]
-    assert added[0, 0, 3, 60].item() == pytest.approx(CANVAS * 0.5, rel=1e-5)
-
-
-@torch.no_grad()
-def test_hidden_tokens_are_not_looked_at() -> None:
-    head, given = painting_head(), fused()
-    mask = given.mask.clone()
-    mask[0, 4:] = False
-    hidden = head(Fused(given.tokens, mask))
-    noise = head(Fused(given.tokens.masked_fill(~mask[..., None], 99.0), mask))
-    assert torch.allclose(hidden, noise, atol=1e-5)
-    assert not torch.allclose(hidden[0], head(given)[0], atol=1e-3)
-    assert torch.allclose(hidden[1], head(given)[1], atol=1e-5)
+    assert added[0, 0, 3, 60].item() == pytest.approx(CANVAS_SCALE * 0.5, rel=1e-5)
 
 
 def test_the_papers_head_is_at_hand() -> None:
@@ -119,7 +90,7 @@ def test_the_papers_head_is_at_hand() -> None:
     assert pictures.shape == (2, 3, 64, 64)
     shuffled = Fused(given.tokens.flip(1), given.mask)  # one vector: where things are is lost
     assert torch.allclose(head(shuffled), pictures, atol=1e-5)
-    assert not torch.allclose(painting_head()(shuffled), painting_head()(given), atol=1e-2)
+    assert not torch.allclose(drawing_head()(shuffled), drawing_head()(given), atol=1e-2)
 
 
 def test_losses_by_hand() -> None:

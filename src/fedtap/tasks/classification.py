@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedtap.tasks.base import Fused, HeadSizes, Losses, TaskType, Words
 from fedtap.tasks.metrics import ClassificationScores
+from fedtap.tasks.places import at_places, grid_side
 
-PLACES = 3  # a grid of image tokens is averaged down to at most PLACES x PLACES
+PLACES = 3  # a side, at the most
 
 
 class PooledHead(nn.Module):
@@ -46,7 +45,6 @@ class GridHead(PooledHead):
 
     def __init__(self, dim: int, classes: int, side: int) -> None:
         super().__init__(dim, classes)
-        self.side = side
         self.kept = min(side, PLACES)
         self.place_norm = nn.LayerNorm(dim)
         self.places = nn.Linear(dim * self.kept**2, classes, bias=False)
@@ -59,11 +57,7 @@ class GridHead(PooledHead):
 
     def forward(self, fused: Fused) -> Tensor:
         """Return logits ``(n, classes)``; the tokens are those of the grid, row by row."""
-        n, _, dim = fused.tokens.shape
-        grid = fused.tokens.transpose(1, 2).reshape(n, dim, self.side, self.side)
-        if self.kept < self.side:
-            grid = F.adaptive_avg_pool2d(grid, self.kept)
-        places = self.place_norm(grid.flatten(2).transpose(1, 2))
+        places = self.place_norm(at_places(fused.tokens, self.kept))
         # scaled so that many places do not learn faster, together, than their mean would
         logits: Tensor = super().forward(fused) + self.places(places.flatten(1) / self.kept)
         return logits
@@ -79,9 +73,8 @@ class Classification(TaskType):
 
         Places need a square grid of image tokens and nothing else; text, pairs and other token sequences are pooled.
         """
-        side = math.isqrt(sizes.vision_tokens)
-        on_grid = sizes.modality == "image" and side * side == sizes.vision_tokens
-        if sizes.network.classification.head == "grid" and on_grid:
+        side = grid_side(sizes.modality, sizes.vision_tokens)
+        if sizes.network.classification.head == "grid" and side is not None:
             return GridHead(sizes.network.dim, sizes.classes, side)
         return PooledHead(sizes.network.dim, sizes.classes)
 

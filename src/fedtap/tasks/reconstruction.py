@@ -8,9 +8,11 @@ from torch.nn import functional as F
 
 from fedtap.tasks.base import Fused, HeadSizes, Losses, TaskType, Words
 from fedtap.tasks.metrics import ReconstructionScores
+from fedtap.tasks.places import at_places, grid_side
 
 SIZE = 64  # pixels a side
-SKETCH = 16
+SKETCH = 16  # pixels a side of what is enlarged
+PLACES = 4  # a side, at the most
 SKETCH_SCALE, CANVAS_SCALE = 2.0, 10.0
 GRID = 8  # the paper's decoder starts from GRID x GRID places and doubles three times
 CHANNELS = (64, 32, 16, 3)
@@ -35,10 +37,11 @@ class GridHead(nn.Module):
     are scaled, so that a few dozen steps of Adam, which move a parameter by no more than the rate each, can reach them.
     """
 
-    def __init__(self, dim: int, tokens: int) -> None:
+    def __init__(self, dim: int, side: int) -> None:
         super().__init__()
+        self.kept = min(side, PLACES)
         self.norm = nn.LayerNorm(dim)
-        self.gather = nn.Linear(dim * tokens, dim)
+        self.gather = nn.Linear(dim * self.kept**2, dim)
         self.sketch = nn.Linear(dim, 3 * SKETCH * SKETCH)
         self.canvas = nn.Parameter(torch.empty(3, SIZE, SIZE))
 
@@ -49,8 +52,8 @@ class GridHead(nn.Module):
         self.canvas.zero_()
 
     def forward(self, fused: Fused) -> Tensor:
-        """Return pictures ``(n, 3, 64, 64)``; the tokens are all real and as many as the tower gives."""
-        gathered = self.gather(self.norm(fused.tokens).flatten(1))
+        """Return pictures ``(n, 3, 64, 64)``; the tokens are those of the grid, row by row."""
+        gathered = self.gather(self.norm(at_places(fused.tokens, self.kept)).flatten(1))
         sketch = self.sketch(gathered + F.gelu(gathered)).unflatten(1, (3, SKETCH, SKETCH))
         enlarged = F.interpolate(SKETCH_SCALE * sketch, size=SIZE, mode="bilinear", align_corners=False)
         return enlarged + CANVAS_SCALE * self.canvas
@@ -78,11 +81,11 @@ class Reconstruction(TaskType):
     name = "reconstruction"
 
     def build_head(self, sizes: HeadSizes) -> nn.Module:
-        """Return the head that ``network.reconstruction.head`` names."""
-        network = sizes.network
-        if network.reconstruction.head == "pooled":
-            return PooledHead(network.dim)
-        return GridHead(network.dim, sizes.vision_tokens)
+        """Return the head that ``network.reconstruction.head`` names; without a square grid of tokens it is the pooled one."""
+        side = grid_side(sizes.modality, sizes.vision_tokens)
+        if sizes.network.reconstruction.head == "grid" and side is not None:
+            return GridHead(sizes.network.dim, side)
+        return PooledHead(sizes.network.dim)
 
     def run(self, head: nn.Module, fused: Fused, target: Tensor, words: Words | None) -> Tensor:
         """Return pictures ``(n, 3, 64, 64)``."""
