@@ -93,6 +93,18 @@ def load_runs(root: Path) -> tuple[list[Run], dict[str, list[dict[str, Any]]]]:
     return runs, costs
 
 
+def gains_over_local(
+    runs: list[Run], excluded: tuple[str, ...], split: str, deployed: dict[str, str], primary: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Return each variant's summary against local on the seeds that the variant has."""
+    rows: list[dict[str, Any]] = []
+    for method in dict.fromkeys(run.method for run in runs if run.method != "local"):
+        seeds = {run.seed for run in runs if run.method == method}
+        both = [run for run in runs if run.method in (method, "local") and run.seed in seeds]
+        rows += summarise(both, exclude_families=excluded, split=split, deployed=deployed, primary=primary)
+    return rows
+
+
 def family_table(runs: list[Run], deployed: dict[str, str], primary: dict[str, str]) -> list[dict[str, Any]]:
     """Return, per task and metric, each variant's mean over clients, then seeds, with an interval over seeds, own test."""
     values: dict[tuple[str, str], dict[str, dict[int, list[float]]]] = defaultdict(
@@ -148,7 +160,7 @@ def markdown(summary: dict[str, Any]) -> str:
             low_high = "–" if row["ci95"] is None else f"{row['ci95'][0]:+.1f} to {row['ci95'][1]:+.1f}"
             lines.append(
                 f"| {row['method']} | {row['delta_percent']:+.1f} | {low_high} | {row['wins']} | {row['losses']} | {row['n']} "
-                f"| {row['worst_decile']:+.1f} |"
+                f"| {row['worst_decile']:+.1f} | {row['seeds']} |"
             )
         lines.append("")
     lines += ["## Own test, mean over clients and seeds", ""]
@@ -193,12 +205,11 @@ def main() -> None:
     primary = primary_metrics(pair for client in scenario.clients for pair in client.pairs)
     deployed = {label: model for label, (_, _, model) in VARIANTS.items()} | {"fedavg": "federated"}
     networks = [run for run in runs if run.method != "probe"]  # the probe serves classification only
-    gains = {}
-    for split in ("test", "cross", "unseen"):
-        for title, excluded in (("all tasks", ()), ("without reconstruction", RECONSTRUCTION)):
-            gains[f"{split}, {title}"] = summarise(
-                networks, exclude_families=excluded, split=split, deployed=deployed, primary=primary
-            )
+    gains = {
+        f"{split}, {title}": gains_over_local(networks, excluded, split, deployed, primary)
+        for split in ("test", "cross", "unseen")
+        for title, excluded in (("all tasks", ()), ("without reconstruction", RECONSTRUCTION))
+    }
     keys = ("seconds", "steps_total", "bytes_down", "bytes_up")
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
