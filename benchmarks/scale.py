@@ -2,8 +2,8 @@
 
     python benchmarks/scale.py
 
-Every client holds sentences and questions about pictures of its own; each federation is a process of its own, run twice in turn. Prints
-peak memory and median seconds a round, and their ratio; writes ``benchmarks/results/scale.json``.
+Every client holds sentences and questions about pictures of its own; each federation is a process of its own, run twice in turn.
+Prints peak memory and median seconds a round, and their ratio; writes ``benchmarks/results/scale.json``.
 """
 
 from __future__ import annotations

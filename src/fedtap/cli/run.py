@@ -44,10 +44,11 @@ def run(
     from fedtap.algorithms.registry import make
     from fedtap.cli.progress import watcher
     from fedtap.config import load_scenario
+    from fedtap.experiment.folder import default_path
 
     loaded = load_scenario(scenario, settings or [])
     name = make(loaded.method, method, place=f"{scenario}: method").name
-    folder = out or Path("runs") / f"{loaded.name}-{name}-seed{seed}"
+    folder = out or default_path(loaded.name, name, seed)
     try:
         with watcher(loaded.rounds) as watch:
             results = experiment.run(

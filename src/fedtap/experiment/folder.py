@@ -45,7 +45,7 @@ class RunFolder:
             If the folder holds a run and ``resume`` is not asked for, or holds another run than the one described.
         """
         algorithm = make(scenario.method, method, f"scenario '{scenario.name}', method")
-        path = Path(out) if out is not None else Path("runs") / f"{scenario.name}-{algorithm.name}-seed{seed}"
+        path = Path(out) if out is not None else default_path(scenario.name, algorithm.name, seed)
         folder = cls(path, scenario, algorithm, seed)
         if folder.record.exists():
             if not resume:
@@ -218,6 +218,11 @@ class RunFolder:
             rows=rows,
             version=__version__,
         )
+
+
+def default_path(scenario: str, method: str, seed: int) -> Path:
+    """Return where a run goes that is given no folder."""
+    return Path("runs") / f"{scenario}-{method}-seed{seed}"
 
 
 def _same_run(old: Mapping[str, Any], new: Mapping[str, Any], place: Path) -> None:

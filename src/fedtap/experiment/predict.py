@@ -17,12 +17,12 @@ from fedtap.data.loader import TaskExamples
 from fedtap.data.sources import source
 from fedtap.errors import UserError, nearest
 from fedtap.experiment.planning import ARCHITECTURES
+from fedtap.experiment.setup import words_of
 from fedtap.network.architecture import Blueprint, HeadInfo
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.storage import digest, read_json
 from fedtap.tasks import TASK_TYPES
-from fedtap.tasks.base import Words
 
 
 def predict(
@@ -74,10 +74,7 @@ def predict(
     if not architecture.served([pair]):
         raise UserError(f"--task {task}: the method of this run has no model for {pair.type}; give another task")
     backbone = load_backbone(backbone_settings, "cpu")
-    words = None
-    if pair.type == "text_generation":
-        v = backbone.vocabulary
-        words = Words(v.embedding, v.start_id, v.end_id, v.decode, v.pad_id)
+    words = words_of(backbone, torch.device("cpu")) if pair.type == "text_generation" else None
     state = ComponentState.load(folder / "model.safetensors")
     network = Network(architecture, state, seed=0, words=words)
     try:
@@ -87,8 +84,7 @@ def predict(
     example = _encode(pair, image, text, backbone)
     network.eval()
     with torch.no_grad():
-        (batch,) = (example.take([0], [0], torch.device("cpu")),)
-        (out,) = network((batch,))
+        (out,) = network((example.take([0], [0], torch.device("cpu")),))
         answers = TASK_TYPES[pair.type].answers(out.head, out.fused, out.output, words)
     return {"task": task, "model": chosen, "output": _plain(pair, answers[0], classes.get(task, ()))}
 

@@ -52,13 +52,16 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def words_of(backbone: Backbone, scenario: Scenario, device: torch.device) -> Words | None:
-    """Return the frozen words, where a task of the scenario generates text."""
-    if not any(task.type == "text_generation" for client in scenario.clients for task in client.tasks):
-        return None
+def words_of(backbone: Backbone, device: torch.device) -> Words:
+    """Return a backbone's frozen words, on a device."""
     vocabulary = backbone.vocabulary
     embedding = vocabulary.embedding.to(device)
     return Words(embedding, vocabulary.start_id, vocabulary.end_id, vocabulary.decode, vocabulary.pad_id)
+
+
+def generates_text(scenario: Scenario) -> bool:
+    """Tell whether any client of a scenario generates text; only then are word embeddings needed."""
+    return any(task.type == "text_generation" for client in scenario.clients for task in client.tasks)
 
 
 def set_up(
@@ -86,7 +89,8 @@ def set_up(
     room.prepare([client.id for client in scenario.clients])
     architecture = architecture_of(scenario, algorithm)
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))
-    network = Network(architecture, keys, seed=seed, words=words_of(backbone, scenario, place)).to(place)
+    words = words_of(backbone, place) if generates_text(scenario) else None
+    network = Network(architecture, keys, seed=seed, words=words).to(place)
     site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=seed, data=room, store=store)
     cards = [ClientCard(client.id, client.pairs, room.examples(client.id)) for client in scenario.clients]
     return Bench(
