@@ -16,6 +16,13 @@ TaskName = Literal["classification", "reconstruction", "text_generation"]
 Fusion = Literal["joint", "paths"]
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
+FAMILIES = (
+    "image_classification",
+    "text_classification",
+    "image_text_classification",
+    "image_generation",
+    "text_generation",
+)
 SHARED = "shared"
 STACKS = ("mote", "mome")
 

@@ -48,3 +48,19 @@ def test_mistakes_are_named_in_one_line(section: dict[str, object], method: str 
     with pytest.raises(UserError, match=re.escape(said)) as raised:
         make(section, method)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["margins", "weights"])
+def test_a_family_that_does_not_exist_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match="no task family 'image_generaton'; did you mean 'image_generation'"):
+        make({"name": "tap", key: {"image_generaton": 0.1}})
+    assert make({"name": "tap", key: {"image_generation": 0.1}}).name == "tap"
+
+
+def test_the_families_are_those_that_pairs_have() -> None:
+    from fedtap.pairs import FAMILIES, Pair
+
+    classify = [Pair("a", "classification", modality, "d").family for modality in ("image", "text", "image+text")]
+    redraw = Pair("b", "reconstruction", "image", "d").family
+    write = [Pair("c", "text_generation", modality, "d").family for modality in ("image", "text", "image+text")]
+    assert {*classify, redraw, *write} == set(FAMILIES)

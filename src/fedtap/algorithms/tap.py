@@ -24,13 +24,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fedtap.algorithms.base import Algorithm, ClientState, Decision, Params, Update
 from fedtap.algorithms.gates import margin_gate, paired_gate
 from fedtap.algorithms.guard import guard
 from fedtap.components import ComponentState
-from fedtap.pairs import ComponentKey, Pair
+from fedtap.errors import nearest
+from fedtap.pairs import FAMILIES, ComponentKey, Pair
 from fedtap.training.client import LocalClient
 from fedtap.training.loop import Teacher
 
@@ -41,7 +42,8 @@ class TapParams(Params):
     """Parameters of TAP.
 
     ``margin`` (nats, or MSE) and ``weight`` (of distillation) may be refined per task family in ``margins`` and ``weights``.
-    ``alpha`` is the level of the paired gate, ``temperature`` tau. ``replace`` and ``distil`` switch the stages.
+    ``alpha`` is the level of the paired gate, ``temperature`` tau. ``replace`` and ``distil`` switch the stages. With
+    ``compute: equal`` a single local step goes to the federated model; the personal one needs a second.
     """
 
     compute: Literal["equal", "paper"] = "equal"
@@ -56,6 +58,14 @@ class TapParams(Params):
     weights: Mapping[str, NonNegative] = {}
     temperature: Annotated[float, Field(gt=0)] = 1.0
     guard: bool = True
+
+    @field_validator("margins", "weights")
+    @classmethod
+    def _known_families(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        for family in value:
+            if family not in FAMILIES:
+                raise ValueError(f"no task family '{family}'; {nearest(family, FAMILIES)}")
+        return value
 
 
 class Tap(Algorithm):
