@@ -49,7 +49,8 @@ def measure(clients: int, folder: Path, attempt: int) -> dict[str, float]:
     file.write_text(yaml.safe_dump(scenario(clients)))
     out = folder / f"run-{clients}-{attempt}"
     command = [sys.executable, "-m", "fedtap", "run", str(file), "--out", str(out)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run(command, check=True, **quiet, env={**os.environ, "OMP_NUM_THREADS": "1"})
     cost = json.loads((out / "cost.json").read_text())
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     rounds = [event["seconds"] for event in events if event["event"] == "round_finished"]

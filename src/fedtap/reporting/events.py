@@ -82,6 +82,11 @@ class EventLog:
         """Return the log's length in bytes, to come back to with :meth:`truncate`."""
         return os.fstat(self._file.fileno()).st_size
 
+    def settle(self) -> int:
+        """Wait until the log is on the disk, and return its length: a checkpoint may then say that it was this long."""
+        os.fsync(self._file.fileno())
+        return self.offset()
+
     def truncate(self, offset: int) -> None:
         """Cut the log back to ``offset`` bytes, e.g. to drop the lines of a round that was never finished.
 
