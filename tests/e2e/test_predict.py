@@ -1,0 +1,69 @@
+"""What a client's saved model answers, through the real weights of a finished run."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fedtap as package
+from e2e.conftest import Command
+from fedtap.errors import UserError
+from tiny_federation import MOODS
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("picture") / "grey.png"
+    Image.fromarray(np.full((20, 30, 3), 90, dtype=np.uint8)).save(path)
+    return path
+
+
+def test_a_classifier_gives_probabilities_of_its_classes(whole: Path) -> None:
+    answer = package.predict(whole, client="reader", task="mood", text="a warm and funny film")
+    assert answer["model"] == "personal"
+    probabilities = answer["output"]["probabilities"]
+    assert tuple(probabilities) == MOODS
+    assert sum(probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert answer["output"]["label"] == max(probabilities, key=probabilities.__getitem__)
+
+
+def test_a_painter_gives_a_picture_and_an_asker_a_text(whole: Path, picture: Path) -> None:
+    drawn = package.predict(whole, client="painter", task="redraw", image=picture)["output"]
+    assert drawn.shape == (64, 64, 3)
+    assert drawn.dtype == np.uint8
+    said = package.predict(whole, client="asker", task="ask", image=picture, text="how dark is it?")["output"]
+    assert isinstance(said, str)
+
+
+def test_the_same_question_gets_the_same_answer(whole: Path, picture: Path) -> None:
+    first, second = (package.predict(whole, client="painter", task="shade", image=picture) for _ in range(2))
+    assert first == second
+
+
+def test_the_command_says_the_label_first(whole: Path, fedtap: Command) -> None:
+    done = fedtap("predict", whole, "--client", "reader", "--task", "mood", "--text", "a dull film")
+    assert done.code == 0
+    assert done.out.split()[0] in MOODS
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"client": "raeder", "task": "mood", "text": "x"}, "did you mean 'reader'"),
+        ({"client": "reader", "task": "mod", "text": "x"}, "did you mean 'mood'"),
+        ({"client": "reader", "task": "mood"}, "needs a text; add --text"),
+        ({"client": "reader", "task": "mood", "text": "  "}, "is empty"),
+        ({"client": "painter", "task": "shade"}, "needs an image; add --image"),
+        ({"client": "painter", "task": "shade", "image": "x.png", "text": "x"}, "leave out --text"),
+        ({"client": "reader", "task": "mood", "text": "x", "model": "persnal"}, "did you mean 'personal'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(whole: Path, asked: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        package.predict(whole, **asked)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no run"):
+        package.predict(tmp_path, client="a", task="b")
