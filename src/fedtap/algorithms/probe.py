@@ -16,7 +16,7 @@ import torch
 
 from fedtap.algorithms.base import ClientState
 from fedtap.algorithms.fedavg import FedAvg
-from fedtap.components import ComponentState
+from fedtap.components import ComponentKey, ComponentState
 from fedtap.network.probe import probe_features, probe_key
 from fedtap.training.client import LocalClient
 from fedtap.training.linear import fit_probe
@@ -33,24 +33,16 @@ class LinearProbe(FedAvg):
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Fit each classification task on the client's training split."""
-        fitted: dict[str, ComponentState] = {}
+        fitted: dict[ComponentKey, Mapping[str, torch.Tensor]] = {}
         for pair in client.pairs:
             splits = client.data.tasks[pair.task]
-            whole = {
-                name: splits[name].take(range(len(splits[name])), range(len(splits[name])), torch.device("cpu"))
-                for name in ("train", "validation")
-            }
-            x, y = (probe_features(whole["train"]).double().numpy(), whole["train"].target.numpy())
-            vx, vy = (probe_features(whole["validation"]).double().numpy(), whole["validation"].target.numpy())
+            train, validation = (splits[name].whole(torch.device("cpu")) for name in ("train", "validation"))
+            x, vx = (probe_features(part).double().numpy() for part in (train, validation))
             key = probe_key(pair)
             classes = received[key]["bias"].shape[0]
-            weight, bias = fit_probe(x, y, vx, vy, classes).folded()
-            tensors = {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)}
-            fitted[pair.task] = ComponentState({key: tensors})
-        merged = ComponentState()
-        for one in fitted.values():
-            merged = merged.merge(one)
-        return ClientState({"personal": merged})
+            weight, bias = fit_probe(x, train.target.numpy(), vx, validation.target.numpy(), classes).folded()
+            fitted[key] = {"weight": torch.from_numpy(weight), "bias": torch.from_numpy(bias)}
+        return ClientState({"personal": ComponentState(fitted)})
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the averaged and the fitted classifier."""

@@ -58,6 +58,11 @@ class TaskExamples:
             target.to(device),
         )
 
+    def whole(self, device: torch.device) -> TaskBatch:
+        """Return all examples, in order, as one task batch."""
+        every = range(len(self))
+        return self.take(every, every, device)
+
     def batches(self, size: int, device: torch.device) -> Iterator[Batch]:
         """Iterate over all examples in order, in batches of at most ``size``."""
         for start in range(0, len(self), size):

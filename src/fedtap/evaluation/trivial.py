@@ -78,8 +78,7 @@ def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words) -> Fou
 
 def _whole(examples: TaskExamples) -> tuple[np.ndarray, torch.Tensor]:
     """Return pooled features ``(n, features)`` and targets of all examples at once."""
-    n = len(examples)
-    batch = examples.take(range(n), range(n), torch.device("cpu"))
+    batch = examples.whole(torch.device("cpu"))
     return probe_features(batch).double().numpy(), batch.target
 
 
