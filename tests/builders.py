@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedtap.algorithms.base import Algorithm, ClientState, Params, Update
+from fedtap.algorithms.base import Algorithm, ClientState, Params, ServerState, Update
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.config import Scenario, build_scenario
 from fedtap.federation.messages import ClientCard, Failure, Reply, Request
@@ -70,8 +70,8 @@ class ToyMethod(Algorithm):
         self.fails = set(fails)
         self.error = error or ValueError("two\nlines")
 
-    def travels(self, keys: frozenset[ComponentKey]) -> frozenset[ComponentKey]:
-        return frozenset(key for key in keys if key.kind != "head")
+    def travels(self, key: ComponentKey, name: str) -> bool:
+        return key.kind != "head"
 
     def local_round(
         self, client: LocalClient, received: ComponentState, state: ClientState
@@ -106,7 +106,8 @@ def server(cards: Sequence[ClientCard] = CARDS, algorithm: Algorithm | None = No
     """Return a server that holds every component of these clients' plans that travels."""
     method, architecture = algorithm or ToyMethod(), ToyArchitecture()
     keys = frozenset().union(*(architecture.plan(card.pairs) for card in cards))
-    return Server(algorithm=method, architecture=architecture, components=components(method.travels(keys)), cards=cards)
+    state = ServerState(components(keys).select(method.travels))
+    return Server(algorithm=method, architecture=architecture, state=state, cards=cards)
 
 
 def sound_reply(request: Request, card: ClientCard, seed: int = 1, **changes: Any) -> Reply:

@@ -58,7 +58,7 @@ def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
         server = Server(
             algorithm=algorithm,
             architecture=bench.network.architecture,
-            components=bench.network.initial_state(bench.server_keys),
+            state=bench.start,
             cards=bench.cards,
         )
         return bench, server
@@ -156,7 +156,8 @@ def test_fault_6_every_methods_parameters_move(method: str) -> None:
         (DIGITS, MOOD), network=build_network((DIGITS, MOOD), probe=algorithm.architecture == "probe")
     )
     start = client.initial_state()
-    update, state = algorithm.local_round(client, start, algorithm.start(client))
+    received = start.select(algorithm.travels)
+    update, state = algorithm.local_round(client, received, algorithm.start(client))
     assert client.steps_taken == client.scenario.local_steps
     trained = [*([update.components] if update.components else []), *state.models.values()]
     assert trained

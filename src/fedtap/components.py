@@ -24,6 +24,7 @@ __all__ = ["ComponentKey", "ComponentState", "weighted_mean"]
 _SEPARATOR = ":"
 
 TensorFunction = Callable[[Tensor], Tensor]
+TensorChoice = Callable[[ComponentKey, str], bool]
 
 
 class ComponentState(Mapping[ComponentKey, Mapping[str, Tensor]]):
@@ -82,6 +83,22 @@ class ComponentState(Mapping[ComponentKey, Mapping[str, Tensor]]):
         """Return this state with the components of ``other`` added, or put in the place of its own."""
         return ComponentState({**self._values, **other._values})
 
+    def overlay(self, other: ComponentState) -> ComponentState:
+        """Return this state with the tensors of ``other`` added, or put in the place of its own, one by one.
+
+        Unlike :meth:`merge` it completes components of which each side holds only some tensors.
+        """
+        keys = {**self._values, **other._values}
+        return ComponentState({key: {**self._values.get(key, {}), **other._values.get(key, {})} for key in keys})
+
+    def select(self, wanted: TensorChoice) -> ComponentState:
+        """Return the tensors for which ``wanted(key, parameter name)`` holds; a component without any is left out."""
+        chosen = {
+            key: {name: tensor for name, tensor in named.items() if wanted(key, name)}
+            for key, named in self._values.items()
+        }
+        return ComponentState({key: named for key, named in chosen.items() if named})
+
     def clone(self) -> ComponentState:
         """Return a deep copy, detached from any graph, each tensor contiguous and in memory of its own."""
         return self.map(lambda tensor: tensor.detach().clone(memory_format=torch.contiguous_format))
@@ -90,6 +107,23 @@ class ComponentState(Mapping[ComponentKey, Mapping[str, Tensor]]):
         """Return a state with ``function`` applied to every tensor."""
         return ComponentState(
             {key: {name: function(t) for name, t in named.items()} for key, named in self._values.items()}
+        )
+
+    def zip(self, function: Callable[[Tensor, Tensor], Tensor], other: ComponentState) -> ComponentState:
+        """Return a state of ``function(mine, theirs)`` of each tensor.
+
+        Raises
+        ------
+        KeyError
+            If the two do not hold the same components and parameters.
+        """
+        if [entry[:2] for entry in self.tensors()] != [entry[:2] for entry in other.tensors()]:
+            raise KeyError("two states of different components cannot be combined tensor by tensor")
+        return ComponentState(
+            {
+                key: {name: function(t, other[key][name]) for name, t in named.items()}
+                for key, named in self._values.items()
+            }
         )
 
     def equal(self, other: ComponentState) -> bool:

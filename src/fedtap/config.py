@@ -70,12 +70,15 @@ class ClassificationSettings(Settings):
 
 
 class NetworkSettings(Settings):
-    """The network of experts (algorithm.md, section 5).
+    """The network on top of the frozen foundation model.
 
+    ``name`` is the architecture: ``experts`` (algorithm.md, section 5), ``plain`` (one fusion transformer that all share, no
+    experts) or ``probe`` (a linear classifier on pooled features; classification only). A method may bring its own.
     ``adaptation`` is ``full`` (fusion layers trained from a seeded start) or ``lora`` (frozen, with low-rank adapters);
     ``answer_tokens`` bounds generated text.
     """
 
+    name: Literal["experts", "plain", "probe"] = "experts"
     dim: Positive = 128
     heads: Positive = 4
     layers: Positive = 1
@@ -90,6 +93,12 @@ class NetworkSettings(Settings):
     classification: ClassificationSettings = ClassificationSettings()
     reconstruction: ReconstructionSettings = ReconstructionSettings()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        """Take ``network: plain`` as short for ``network: {name: plain}``."""
+        return {"name": value} if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _heads_divide_dim(self) -> NetworkSettings:
         if self.dim % self.heads:
@@ -100,11 +109,12 @@ class NetworkSettings(Settings):
 class TrainingSettings(Settings):
     """The local training loop, the same for every method.
 
-    The rate rises linearly over ``warmup_rounds`` rounds to ``lr``, then falls along a cosine to ``final_ratio * lr`` in the
-    last round. After the last round every personalising method takes ``finish_steps`` steps at ``finish_lr`` and keeps, of the
-    states seen every ``select_every`` steps, the best on the client's validation split.
+    ``optimizer`` is ``adamw``, or ``sgd`` without momentum. The rate rises linearly over ``warmup_rounds`` rounds to ``lr``, then
+    falls along a cosine to ``final_ratio * lr`` in the last round. After it every personalising method takes ``finish_steps``
+    steps at ``finish_lr`` and keeps, of the states seen every ``select_every`` steps, the best on the client's validation split.
     """
 
+    optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Rate = 1e-3
     warmup_rounds: Count = 2
     final_ratio: Fraction = 0.2

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from fedtap.algorithms.base import ClientState, Update
+from fedtap.algorithms.base import Algorithm, ClientState, ServerState, Update
 from fedtap.algorithms.registry import algorithms, make
 from fedtap.components import ComponentState
 from fedtap.network.probe import probe_features
@@ -26,12 +26,18 @@ def client_of(method: str, pairs: tuple[Pair, ...], **settings: object) -> Local
     return local_client(pairs, network=network, **{**SETTINGS, **settings})
 
 
+def received_by(algorithm: Algorithm, client: LocalClient) -> ComponentState:
+    """Return what the server would send at the start: the tensors of the plan that travel."""
+    return client.initial_state().select(algorithm.travels)
+
+
 def whole_turn(method: str, pairs: tuple[Pair, ...]) -> tuple[LocalClient, ComponentState, Update, ClientState]:
     """Let a client take part in a round, then personalise from what the server made of it."""
     algorithm, client = make({}, method), client_of(method, pairs)
-    received = client.initial_state().slice(algorithm.travels(client.plan))
+    received = received_by(algorithm, client)
     update, state = algorithm.local_round(client, received, algorithm.start(client))
-    finished = algorithm.aggregate(received, [update]) if update.components else received
+    server = ServerState(received)
+    finished = algorithm.aggregate(server, {"c": update}).slice_for("c", frozenset(received)) if received else received
     state = algorithm.personalise(client, finished, state)
     return client, finished, update, state
 
@@ -49,12 +55,12 @@ def test_every_methods_models_move_and_are_whole(method: str, pairs: tuple[Pair,
     models = algorithm.models(finished, state)
     assert algorithm.deployed in models
     for name, model in models.items():
-        expected = algorithm.travels(client.plan) if name == "federated" else client.plan
+        expected = frozenset(received_by(algorithm, client)) if name == "federated" else client.plan
         assert frozenset(model) == expected, name
         still = [key for key in model if model.slice([key]).equal(start.slice([key]))]
         assert still == [], name
         assert all(bool(torch.isfinite(tensor).all()) for _, tensor in tensors_of(model))
-    assert frozenset(update.components) == algorithm.travels(client.plan)
+    assert frozenset(update.components) == frozenset(received_by(algorithm, client))
     assert frozenset(update.counts) == frozenset(update.components)
     assert update.losses.keys() == set(client.tasks)
 
@@ -73,7 +79,7 @@ def test_the_same_call_twice_gives_the_same_bits(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_what_a_hook_is_given_is_left_as_it_was(method: str) -> None:
     algorithm, client = make({}, method), client_of(method, CLIENTS[1])
-    received = client.initial_state().slice(algorithm.travels(client.plan))
+    received = received_by(algorithm, client)
     state = algorithm.start(client)
     kept, kept_models = received.clone(), {name: model.clone() for name, model in state.models.items()}
     _, later = algorithm.local_round(client, received, state)
@@ -87,7 +93,7 @@ def test_what_a_hook_is_given_is_left_as_it_was(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_at_equal_compute_every_method_takes_the_same_steps_in_a_round(method: str) -> None:
     algorithm, client = make({}, method), client_of(method, (DIGITS, MOOD))
-    received = client.initial_state().slice(algorithm.travels(client.plan))
+    received = received_by(algorithm, client)
     algorithm.local_round(client, received, algorithm.start(client))
     assert client.steps_taken == client.scenario.local_steps
 
@@ -95,7 +101,7 @@ def test_at_equal_compute_every_method_takes_the_same_steps_in_a_round(method: s
 @pytest.mark.parametrize("method", METHODS)
 def test_a_client_that_never_took_part_is_served(method: str) -> None:
     algorithm, client = make({}, method), client_of(method, (DIGITS, MOOD))
-    received = perturbed(client.initial_state(), scale=0.05).slice(algorithm.travels(client.plan))
+    received = perturbed(client.initial_state(), scale=0.05).select(algorithm.travels)
     models = algorithm.models(received, algorithm.personalise(client, received, algorithm.start(client)))
     deployed = models[algorithm.deployed]
     assert frozenset(deployed) == client.plan
@@ -110,7 +116,7 @@ def test_fedavg_weighs_by_examples_and_keeps_what_nobody_trained() -> None:
     current = ComponentState({key: {"w": torch.tensor([9.0])} for key in (a, b, c)})
     first = Update(ComponentState({a: {"w": torch.tensor([1.0])}, b: {"w": torch.tensor([5.0])}}), {a: 3, b: 4})
     second = Update(ComponentState({a: {"w": torch.tensor([5.0])}}), {a: 1})
-    after = fedavg.aggregate(current, [first, second])
+    after = fedavg.aggregate(ServerState(current), {"one": first, "two": second}).components
     assert [float(after[key]["w"]) for key in (a, b, c)] == [2.0, 5.0, 9.0]
 
 
@@ -143,7 +149,7 @@ def test_local_training_sends_nothing_and_hears_nothing() -> None:
     update, state = local.local_round(client, noise, start)
     assert len(update.components) == 0
     assert update.counts == {}
-    assert local.travels(client.plan) == frozenset()
+    assert len(received_by(local, client)) == 0
     expected = client_of("local", (DIGITS, MOOD)).train(client.initial_state(), 4, "federated").state
     assert state.models["personal"].equal(expected)
     done = local.personalise(client, noise, state)

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from builders import components
+from fedtap.algorithms.base import ServerState
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.errors import UserError
 from fedtap.federation.checkpoint import Checkpoint
@@ -17,25 +18,25 @@ KEYS = (ComponentKey("shared"), ComponentKey("expert", ("mote", "image+text", "s
 def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint" / "server.safetensors"
     assert Checkpoint.load(path) is None
-    saved = Checkpoint(7, components(KEYS), 123_456, 0.1 + 0.2)
+    saved = Checkpoint(7, ServerState(components(KEYS)), 123_456, 0.1 + 0.2)
     saved.save(path)
     loaded = Checkpoint.load(path)
     assert loaded is not None
     assert (loaded.round, loaded.events, loaded.seconds) == (7, 123_456, 0.1 + 0.2)
-    assert loaded.components.equal(saved.components)
+    assert loaded.state.components.equal(saved.state.components)
     assert [file.name for file in path.parent.iterdir()] == ["server.safetensors"]
 
 
 def test_the_newer_takes_the_place_of_the_older(tmp_path: Path) -> None:
     path = tmp_path / "server.safetensors"
-    Checkpoint(1, components(KEYS, 1), 1, 1.0).save(path)
+    Checkpoint(1, ServerState(components(KEYS, 1)), 1, 1.0).save(path)
     first = Checkpoint.load(path)
-    Checkpoint(2, components(KEYS, 2), 2, 2.0).save(path)
+    Checkpoint(2, ServerState(components(KEYS, 2)), 2, 2.0).save(path)
     second = Checkpoint.load(path)
     assert first is not None
     assert second is not None
-    assert first.components.equal(components(KEYS, 1))  # what was loaded does not change with the file
-    assert second.components.equal(components(KEYS, 2))
+    assert first.state.components.equal(components(KEYS, 1))  # what was loaded does not change with the file
+    assert second.state.components.equal(components(KEYS, 2))
 
 
 def test_components_may_share_memory_or_be_none(tmp_path: Path) -> None:
@@ -43,15 +44,15 @@ def test_components_may_share_memory_or_be_none(tmp_path: Path) -> None:
     weight = torch.arange(6.0)
     shared = ComponentState({KEYS[0]: {"w": weight.view(2, 3).T}, KEYS[1]: {"w": weight}})
     for state in (shared, ComponentState()):
-        Checkpoint(1, state, 0, 0.0).save(path)
+        Checkpoint(1, ServerState(state), 0, 0.0).save(path)
         loaded = Checkpoint.load(path)
         assert loaded is not None
-        assert loaded.components.equal(state)
+        assert loaded.state.components.equal(state)
 
 
 def test_a_truncated_checkpoint_is_named_wherever_it_ends(tmp_path: Path) -> None:
     path = tmp_path / "server.safetensors"
-    Checkpoint(7, components(KEYS), 5, 1.0).save(path)
+    Checkpoint(7, ServerState(components(KEYS)), 5, 1.0).save(path)
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import CARDS, ToyArchitecture, ToyMethod, server, sound_reply
+from fedtap.algorithms.base import ServerState
 from fedtap.components import ComponentKey, ComponentState, weighted_mean
 from fedtap.federation.messages import ClientCard, Reply
 from fedtap.federation.server import Server
@@ -39,7 +40,7 @@ def test_a_client_is_sent_its_plan_and_nothing_else(card: ClientCard) -> None:
 def test_a_server_that_lacks_a_component_of_a_plan_does_not_pass_over_it() -> None:
     whole = server()
     lacking = whole.components.slice(set(whole.components) - {ComponentKey("encoder", ("image",))})
-    federation = Server(algorithm=ToyMethod(), architecture=ToyArchitecture(), components=lacking, cards=CARDS)
+    federation = Server(algorithm=ToyMethod(), architecture=ToyArchitecture(), state=ServerState(lacking), cards=CARDS)
     with pytest.raises(KeyError, match="encoder"):
         federation.slice_for("a")
 

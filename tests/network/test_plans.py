@@ -154,8 +154,8 @@ def test_the_probe_has_a_path_for_classification_only() -> None:
     }
 
 
-def test_parameters_are_counted_without_building() -> None:
+def test_shapes_are_known_without_building() -> None:
     architecture = Experts(blueprint(EVERYTHING))
     for key in architecture.plan(EVERY_PAIR):
-        assert architecture.parameter_count(key) == sum(p.numel() for p in architecture.build(key).parameters())
-    assert architecture.parameter_count(ComponentKey("shared")) == 16 * 16 + 16
+        assert architecture.shapes(key) == {n: p.shape for n, p in architecture.build(key).named_parameters()}
+    assert architecture.shapes(ComponentKey("shared")) == {"weight": (16, 16), "bias": (16,)}

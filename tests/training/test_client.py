@@ -6,8 +6,9 @@ import torch
 from fedtap.components import ComponentState
 from fedtap.pairs import ComponentKey
 from fedtap.training.client import LocalClient
-from fedtap.training.loop import Teacher, train
+from fedtap.training.loop import train
 from fedtap.training.schedule import finish_rates
+from fedtap.training.terms import Teacher
 from tiny import CONCEPTS, CPU, DIGITS, LAW, MOOD, REDRAW, VQA, build_network, local_client, perturbed
 
 PAIRS = (DIGITS, MOOD, LAW)
@@ -63,7 +64,7 @@ def test_the_finish_keeps_the_best_state_on_validation(select_every: int, taught
     start = perturbed(client.initial_state(), scale=0.2)
     teacher = Teacher(client.train(start, 10, "teacher").state, {"digits": 0.5, "law": 2.0}) if taught else None
     client.steps_taken = 0
-    done = client.finish(start, 8, "finish", teacher=teacher)
+    done = client.finish(start, 8, "finish", terms=[teacher] if teacher else [])
     seen = {0: start}
     network = build_network(PAIRS)
     network.load(start)
@@ -73,7 +74,7 @@ def test_the_finish_keeps_the_best_state_on_validation(select_every: int, taught
         batches,
         finish_rates(client.scenario.training, 8),
         client.scenario.training,
-        teacher=teacher,
+        terms=[teacher] if teacher else [],
         after_step=lambda step: seen.update({step: network.state()}),
     )
     looked_at = {step for step in seen if step % select_every == 0} | {8}

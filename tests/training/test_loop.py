@@ -12,7 +12,8 @@ from fedtap.config import TrainingSettings
 from fedtap.network.network import Network
 from fedtap.network.probe import probe_features
 from fedtap.pairs import ComponentKey
-from fedtap.training.loop import TaskMeans, Teacher, batch_loss, train
+from fedtap.training.loop import TaskMeans, batch_loss, train
+from fedtap.training.terms import Teacher
 from tiny import CPU, DIGITS, LAW, MOOD, REDRAW, VQA, build_network, client_data, mixed_batch, perturbed
 
 PAIRS = (DIGITS, MOOD, REDRAW, VQA, LAW)
@@ -80,7 +81,7 @@ def test_distillation_adds_its_weighted_distance_to_the_tasks_it_names() -> None
         divergence[task] = tau**2 * F.kl_div(q, p, log_target=True, reduction="batchmean")
     divergence["redraw"] = F.mse_loss(outputs[parts["redraw"]], theirs[parts["redraw"]])
     weights = {"mood": 0.5, "law": 2.0, "redraw": 1.0, "digits": 0.0}  # vqa is not named
-    taught = batch_loss(network, batch, teacher=Teacher(other, weights, tau))
+    taught = batch_loss(network, batch, terms=[Teacher(other, weights, tau)])
     added = sum(weights[task] * SIZES[task] / 15 * divergence[task] for task in divergence)
     torch.testing.assert_close(taught - plain, added, atol=1e-4, rtol=1e-3)
     assert network.state().equal(mine)

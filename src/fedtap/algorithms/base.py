@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
+from torch import Tensor
 
-from fedtap.components import ComponentKey, ComponentState, weighted_mean
+from fedtap.algorithms.averaging import LoraMean, mean_of
+from fedtap.components import ComponentKey, ComponentState
 from fedtap.training.client import LocalClient
 
 
 class Params(BaseModel):
-    """A method's parameters; those without any use this class itself."""
+    """A method's parameters; those without any of their own use this class itself.
+
+    ``lora_mean`` says what is averaged where components hold low-rank factors A and B: each apart (``factors``), or their
+    product, brought back to the rank (``product``; the mean of A times the mean of B is not the mean of AB).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    lora_mean: LoraMean = "factors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +41,17 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a client sends up: trained components, examples behind each, mean training losses, decisions."""
+    """What a client sends up: trained components, examples behind each, mean training losses, decisions.
+
+    ``vectors`` are small named tensors beside the model that the method's aggregation needs, e.g. a sketch of a gradient.
+    """
 
     components: ComponentState
     counts: Mapping[ComponentKey, int]
     losses: Mapping[str, float] = field(default_factory=dict)
     personal_losses: Mapping[str, float] = field(default_factory=dict)
     decisions: Sequence[Decision] = ()
+    vectors: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +62,25 @@ class ClientState:
     facts: Mapping[str, Any] = field(default_factory=dict)
     decisions: Sequence[Decision] = ()
     """Decisions of the last :meth:`Algorithm.personalise`; not kept in the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """What the server keeps between rounds.
+
+    ``components`` is the federated model. A method that aggregates for each client apart keeps in ``tailored`` the components
+    that a client gets instead of the federated ones; ``facts`` are JSON-ready.
+    """
+
+    components: ComponentState
+    tailored: Mapping[str, ComponentState] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def slice_for(self, client: str, keys: frozenset[ComponentKey]) -> ComponentState:
+        """Return what a client with these components is sent."""
+        common = self.components.slice(keys)
+        mine = self.tailored.get(client)
+        return common if mine is None else common.overlay(mine)
 
 
 AnyParams: TypeAlias = Params  # within Algorithm, Params is the method's own
@@ -65,19 +96,17 @@ class Algorithm(ABC):
     summary: ClassVar[str]
     source: ClassVar[str]
     Params: ClassVar[type[AnyParams]] = Params
-    architecture: ClassVar[str] = "experts"
+    architecture: ClassVar[str | None] = None
+    """The architecture that the method brings; None: the scenario's (``network.name``)."""
     deployed: ClassVar[str]
     """The model, of those that :meth:`models` names, that the method would have a site use."""
-    federated_kinds: ClassVar[frozenset[str] | None] = None
-    """The kinds of component that travel; None: all. Others stay with the client."""
 
     def __init__(self, params: AnyParams) -> None:
         self.params = params
 
-    def travels(self, keys: frozenset[ComponentKey]) -> frozenset[ComponentKey]:
-        """Return those of a plan's components that are sent down and up."""
-        kinds = self.federated_kinds
-        return keys if kinds is None else frozenset(key for key in keys if key.kind in kinds)
+    def travels(self, key: ComponentKey, name: str) -> bool:
+        """Tell whether a component's tensor is sent down and up; others stay with the client. By default all travel."""
+        return True
 
     def start(self, client: LocalClient) -> ClientState:
         """Return a client's private state before its first round."""
@@ -87,14 +116,20 @@ class Algorithm(ABC):
     def local_round(
         self, client: LocalClient, received: ComponentState, state: ClientState
     ) -> tuple[Update, ClientState]:
-        """Train for one round from the received slice of the server's model."""
+        """Train for one round from what the server sent: the travelling tensors of the client's plan."""
 
-    def aggregate(self, current: ComponentState, updates: Sequence[Update]) -> ComponentState:
-        """Return the server's next components: per component the mean over its holders, weighted by their examples.
+    def aggregate(self, server: ServerState, updates: Mapping[str, Update]) -> ServerState:
+        """Return the server's next state from the round's updates, by client in sorted order.
 
-        Components that nobody trained stay as they are.
+        By default the mean of each component over its holders, weighted by their examples. Components that nobody trained stay
+        as they are.
         """
-        return current.merge(weighted_mean([(update.components, update.counts) for update in updates]))
+        return replace(server, components=server.components.merge(self.mean(updates)))
+
+    def mean(self, updates: Mapping[str, Update]) -> ComponentState:
+        """Return the mean of each component over its holders, weighted by their examples, as ``lora_mean`` says."""
+        states = [(update.components, update.counts) for update in updates.values()]
+        return mean_of(states, self.params.lora_mean)
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Return the final private state, after the last round, from the finished slice."""

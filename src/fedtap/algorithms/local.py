@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fedtap.algorithms.base import Algorithm, ClientState, Update
-from fedtap.components import ComponentState
+from fedtap.components import ComponentKey, ComponentState
 from fedtap.training.client import LocalClient
 
 
@@ -22,7 +22,10 @@ class Local(Algorithm):
     summary = "each client alone, no exchange"
     source = "baseline"
     deployed = "personal"
-    federated_kinds = frozenset()
+
+    def travels(self, key: ComponentKey, name: str) -> bool:
+        """Nothing travels."""
+        return False
 
     def start(self, client: LocalClient) -> ClientState:
         """Start from the common start of all components."""

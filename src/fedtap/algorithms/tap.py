@@ -33,7 +33,7 @@ from fedtap.components import ComponentState
 from fedtap.errors import nearest
 from fedtap.pairs import FAMILIES, ComponentKey, Pair
 from fedtap.training.client import LocalClient
-from fedtap.training.loop import Teacher
+from fedtap.training.terms import Teacher
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -113,7 +113,7 @@ class Tap(Algorithm):
         teacher = client.finish(received, teacher_steps, "finish").state
         weights = {pair.task: self._refined(pair, self.params.weight, self.params.weights) for pair in client.pairs}
         teaching = Teacher(teacher, weights, self.params.temperature)
-        student = client.finish(personal, student_steps, "distil", teacher=teaching).state
+        student = client.finish(personal, student_steps, "distil", terms=[teaching]).state
         decisions: Sequence[Decision] = ()
         if self.params.guard:
             student, decisions = guard(client, before=personal, after=student)

@@ -13,10 +13,11 @@ from fedtap.data.sources import source
 from fedtap.errors import UserError
 from fedtap.network.architecture import Architecture, Blueprint, HeadInfo
 from fedtap.network.experts import Experts
+from fedtap.network.plain import Plain
 from fedtap.network.probe import Probe
 from fedtap.pairs import ComponentKey
 
-ARCHITECTURES: dict[str, type[Architecture]] = {kind.name: kind for kind in (Experts, Probe)}
+ARCHITECTURES: dict[str, type[Architecture]] = {kind.name: kind for kind in (Experts, Plain, Probe)}
 WIRE_BYTES = 4  # float32 on the wire
 
 
@@ -51,9 +52,14 @@ def blueprint(scenario: Scenario) -> Blueprint:
     return Blueprint(spec(scenario.backbone), scenario.network, heads)
 
 
+def architecture_name(scenario: Scenario, algorithm: Algorithm) -> str:
+    """Return the name of the architecture that a method trains on a scenario: its own, or the scenario's."""
+    return algorithm.architecture or scenario.network.name
+
+
 def architecture_of(scenario: Scenario, algorithm: Algorithm) -> Architecture:
     """Return the architecture that a method trains on a scenario."""
-    return ARCHITECTURES[algorithm.architecture](blueprint(scenario))
+    return ARCHITECTURES[architecture_name(scenario, algorithm)](blueprint(scenario))
 
 
 def plan_report(scenario: Scenario, method: str | None = None) -> dict[str, Any]:
@@ -64,8 +70,12 @@ def plan_report(scenario: Scenario, method: str | None = None) -> dict[str, Any]
     check(scenario)
     algorithm = make(scenario.method, method)
     architecture = architecture_of(scenario, algorithm)
-    plans = {client.id: algorithm.travels(architecture.plan(client.pairs)) for client in scenario.clients}
-    sizes = {key: architecture.parameter_count(key) for key in sorted(frozenset().union(*plans.values()))}
+    sizes: dict[ComponentKey, int] = {}
+    for key in sorted(frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))):
+        travelling = [shape for name, shape in architecture.shapes(key).items() if algorithm.travels(key, name)]
+        if travelling:
+            sizes[key] = sum(shape.numel() for shape in travelling)
+    plans = {client.id: architecture.plan(client.pairs) & sizes.keys() for client in scenario.clients}
 
     def totals(keys: Iterable[ComponentKey]) -> dict[str, int]:
         counts = [sizes[key] for key in keys]

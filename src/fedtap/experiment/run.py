@@ -100,13 +100,13 @@ class _Work:
         self._cost = Cost(began)
         checkpoint = Checkpoint.load(folder.checkpoint)
         if checkpoint is None:
-            checkpoint = Checkpoint(0, bench.network.initial_state(bench.server_keys), 0, 0.0)
+            checkpoint = Checkpoint(0, bench.start, 0, 0.0)
         self._cost.carried = checkpoint.seconds
         self._round = checkpoint.round
         self._server = Server(
             algorithm=bench.algorithm,
             architecture=bench.network.architecture,
-            components=checkpoint.components,
+            state=checkpoint.state,
             cards=bench.cards,
         )
         clients = [client.id for client in bench.scenario.clients]
@@ -151,7 +151,7 @@ class _Work:
         self._tell(event)
 
     def _commit(self, number: int) -> None:
-        checkpoint = Checkpoint(number, self._server.components, self._log.settle(), self._cost.so_far())
+        checkpoint = Checkpoint(number, self._server.state, self._log.settle(), self._cost.so_far())
         checkpoint.save(self._folder.checkpoint)
 
     def _personalise(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.base import Algorithm, ServerState
 from fedtap.backbones.base import Backbone, load_backbone
 from fedtap.config import Scenario
 from fedtap.data.encode import default_folder
@@ -21,7 +21,6 @@ from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import ClientCard
 from fedtap.federation.store import ClientStore
 from fedtap.network.network import Network
-from fedtap.pairs import ComponentKey
 from fedtap.tasks.base import Words
 
 
@@ -37,7 +36,7 @@ class Bench:
     site: ClientSite
     transport: InProcessTransport
     cards: Sequence[ClientCard]
-    server_keys: frozenset[ComponentKey]
+    start: ServerState
 
 
 def resolve_device(name: str) -> torch.device:
@@ -102,5 +101,5 @@ def set_up(
         site=site,
         transport=InProcessTransport(site, cards),
         cards=cards,
-        server_keys=algorithm.travels(keys),
+        start=ServerState(network.initial_state(keys).select(algorithm.travels)),
     )

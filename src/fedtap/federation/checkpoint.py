@@ -8,10 +8,14 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import Tensor
 
+from fedtap.algorithms.base import ServerState
 from fedtap.components import ComponentState
 from fedtap.errors import UserError
 from fedtap.storage import write_bytes
+
+_OF = "::"  # between a client and the label of a tensor that is tailored to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +26,8 @@ class Checkpoint:
     ----------
     round
         The last complete round; 0 before the first.
-    components
-        The server's components.
+    state
+        The server's state.
     events
         Bytes of the event log that belong to complete rounds; what is beyond was written by a round that was cut off.
     seconds
@@ -31,14 +35,23 @@ class Checkpoint:
     """
 
     round: int
-    components: ComponentState
+    state: ServerState
     events: int
     seconds: float
 
     def save(self, path: Path) -> None:
         """Write the checkpoint, atomically."""
-        facts = json.dumps({"round": self.round, "events": self.events, "seconds": self.seconds})
-        write_bytes(path, save(self.components.clone().flat(), {"checkpoint": facts}))
+        facts = {
+            "round": self.round,
+            "events": self.events,
+            "seconds": self.seconds,
+            "tailored": sorted(self.state.tailored),
+            "facts": dict(self.state.facts),
+        }
+        tensors = self.state.components.clone().flat()
+        for client, components in sorted(self.state.tailored.items()):
+            tensors |= {f"{client}{_OF}{label}": tensor for label, tensor in components.clone().flat().items()}
+        write_bytes(path, save(tensors, {"checkpoint": json.dumps(facts)}))
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint | None:
@@ -55,9 +68,14 @@ class Checkpoint:
             with safe_open(path, framework="pt") as file:
                 facts = json.loads((file.metadata() or {})["checkpoint"])
                 flat = {label: file.get_tensor(label) for label in file.keys()}  # noqa: SIM118
-            return cls(
-                int(facts["round"]), ComponentState.from_flat(flat), int(facts["events"]), float(facts["seconds"])
-            )
+            owners: dict[str, dict[str, Tensor]] = {client: {} for client in ["", *facts["tailored"]]}
+            for label, tensor in flat.items():
+                client, _, rest = label.rpartition(_OF)
+                owners[client][rest] = tensor
+            components = ComponentState.from_flat(owners.pop(""))
+            tailored = {client: ComponentState.from_flat(tensors) for client, tensors in owners.items()}
+            state = ServerState(components, tailored, facts["facts"])
+            return cls(int(facts["round"]), state, int(facts["events"]), float(facts["seconds"]))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}: damaged or truncated ({error}); restore it from a copy, or start anew with another --out"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Protocol
 
 from fedtap.algorithms.base import Algorithm, ClientState, Update
@@ -63,13 +64,8 @@ class ClientSite:
         state = self._store.load(request.client, before=request.round) or self.algorithm.start(client)
         if request.kind == "train":
             update, state = self.algorithm.local_round(client, request.components, state)
-            update = Update(
-                update.components.slice(self.algorithm.travels(frozenset(update.components))),
-                {key: n for key, n in update.counts.items() if key in self.algorithm.travels(frozenset([key]))},
-                update.losses,
-                update.personal_losses,
-                update.decisions,
-            )
+            sent = update.components.select(self.algorithm.travels)
+            update = replace(update, components=sent, counts={k: n for k, n in update.counts.items() if k in sent})
         else:
             state = self.algorithm.personalise(client, request.components, state)
             update = Update(ComponentState(), {}, decisions=state.decisions)

@@ -84,7 +84,7 @@ def report(reply: Reply, request: Request, observe: Observer) -> None:
             "seconds": round(reply.seconds, 4),
             "steps": reply.steps,
             "bytes_down": request.components.nbytes,
-            "bytes_up": update.components.nbytes,
+            "bytes_up": update.components.nbytes + sum(vector.nbytes for vector in update.vectors.values()),
             "components": len(update.components),
         }
     )

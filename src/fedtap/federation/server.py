@@ -1,10 +1,10 @@
-"""The server: its components, who holds which, and how a round's replies become the next components."""
+"""The server: its state, who holds which components, and how a round's replies become the next state."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.base import Algorithm, ServerState
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.messages import ClientCard, Reply, Request
 from fedtap.federation.validation import complaint
@@ -12,7 +12,7 @@ from fedtap.network.architecture import Architecture
 
 
 class Server:
-    """Holds the federated components; knows clients by their cards only.
+    """Holds the federated model; knows clients by their cards only.
 
     Parameters
     ----------
@@ -20,8 +20,8 @@ class Server:
         Says what travels and how to aggregate.
     architecture
         Says which components a client's pairs call for.
-    components
-        The components to start from, or those of a checkpoint.
+    state
+        The state to start from, or that of a checkpoint.
     cards
         The clients that may be asked.
     """
@@ -31,18 +31,24 @@ class Server:
         *,
         algorithm: Algorithm,
         architecture: Architecture,
-        components: ComponentState,
+        state: ServerState,
         cards: Iterable[ClientCard],
     ) -> None:
         self.algorithm = algorithm
-        self.components = components
+        self.state = state
         self._architecture = architecture
         self._cards = {card.id: card for card in cards}
+        self._travels: dict[ComponentKey, bool] = {}
+
+    @property
+    def components(self) -> ComponentState:
+        """The federated model."""
+        return self.state.components
 
     def slice_for(self, client: str) -> ComponentState:
-        """Return the federated components of a client's plan."""
+        """Return what a client is sent: of the components of its plan, the tensors that travel."""
         plan = self._architecture.plan(self._cards[client].pairs)
-        return self.components.slice(self.algorithm.travels(plan))
+        return self.state.slice_for(client, self._travelling(plan))
 
     def request(self, client: str, round_number: int) -> Request:
         """Return the request to train in a round."""
@@ -51,17 +57,24 @@ class Server:
     def complaint(self, reply: Reply, request: Request) -> str | None:
         """Return why a reply must be refused, or None."""
         card = self._cards[request.client]
-        return complaint(reply, request, card, self._most_examples(card), self.components)
+        return complaint(reply, request, card, self._most_examples(card), self.state.components)
 
     def aggregate(self, replies: Sequence[Reply]) -> None:
         """Take up accepted replies, in sorted client order whatever the order in which they came."""
-        updates = [reply.update for reply in sorted(replies, key=lambda reply: reply.client)]
-        if any(update.components for update in updates):
-            self.components = self.algorithm.aggregate(self.components, updates)
+        updates = {reply.client: reply.update for reply in sorted(replies, key=lambda reply: reply.client)}
+        if any(update.components for update in updates.values()):
+            self.state = self.algorithm.aggregate(self.state, updates)
 
     def _most_examples(self, card: ClientCard) -> Mapping[ComponentKey, int]:
         counts: dict[ComponentKey, int] = {}
         for pair in card.pairs:
-            for key in self.algorithm.travels(self._architecture.path(card.pairs, pair.task)):
+            for key in self._travelling(self._architecture.path(card.pairs, pair.task)):
                 counts[key] = counts.get(key, 0) + card.examples[pair.task]
         return counts
+
+    def _travelling(self, keys: frozenset[ComponentKey]) -> frozenset[ComponentKey]:
+        """Return the components of which at least one tensor travels."""
+        for key in keys - self._travels.keys():
+            names = self._architecture.shapes(key)
+            self._travels[key] = any(self.algorithm.travels(key, name) for name in names)
+        return frozenset(key for key in keys if self._travels[key])

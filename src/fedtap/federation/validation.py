@@ -13,6 +13,7 @@ from fedtap.federation.messages import ClientCard, Reply, Request
 
 MAX_DECISIONS = 1_000
 HUGE = 10**15  # no count of anything here comes near it
+MAX_VECTORS, MAX_VECTOR = 16, 100_000  # how many of them, and scalars in each
 MAX_TEXT = 200  # characters of a decision's words
 MAX_ABS = 1e6  # a trained weight of this size means that the model has long been useless
 
@@ -55,7 +56,8 @@ def complaint(
     if missing:
         return f"no example count for component '{missing[0]}'"
     return (
-        _loss_complaint(update.losses, card)
+        _vector_complaint(update.vectors)
+        or _loss_complaint(update.losses, card)
         or _loss_complaint(update.personal_losses, card)
         or _decision_complaint(update.decisions, card)
         or _effort_complaint(reply)
@@ -63,7 +65,11 @@ def complaint(
 
 
 def _has_form(update: Update) -> bool:
-    mappings = (update.counts, update.losses, update.personal_losses) if isinstance(update, Update) else (None,)
+    mappings = (
+        (update.counts, update.losses, update.personal_losses, update.vectors)
+        if isinstance(update, Update)
+        else (None,)
+    )
     return (
         all(isinstance(each, Mapping) for each in mappings)
         and isinstance(update.components, ComponentState)
@@ -82,12 +88,35 @@ def _component_complaint(
             return f"'{key}:{name}' is not a dense tensor"
         if tensor.shape != like.shape:
             return f"'{key}:{name}' has shape {tuple(tensor.shape)}, expected {tuple(like.shape)}"
-        if tensor.dtype != like.dtype:
-            return f"'{key}:{name}' has dtype {tensor.dtype}, expected {like.dtype}"
-        if not bool(torch.isfinite(tensor).all()):
-            return f"'{key}:{name}' holds a value that is not finite"
-        if tensor.numel() and float(tensor.abs().max()) > MAX_ABS:
-            return f"'{key}:{name}' holds a value beyond {MAX_ABS:g}"
+        wrong = _value_complaint(f"'{key}:{name}'", tensor, like.dtype)
+        if wrong:
+            return wrong
+    return None
+
+
+def _vector_complaint(vectors: Mapping[str, torch.Tensor]) -> str | None:
+    if len(vectors) > MAX_VECTORS:
+        return f"{len(vectors)} vectors; expected {MAX_VECTORS} at the most"
+    for name, vector in vectors.items():
+        if not isinstance(name, str) or len(name) > MAX_TEXT or not name.isprintable():
+            return "a vector without a plain name"
+        if not isinstance(vector, torch.Tensor) or vector.layout != torch.strided or vector.device.type != "cpu":
+            return f"vector '{name}' is not a dense tensor"
+        if vector.dim() != 1 or vector.numel() > MAX_VECTOR:
+            return f"vector '{name}' has shape {tuple(vector.shape)}, expected one axis of {MAX_VECTOR} at the most"
+        wrong = _value_complaint(f"vector '{name}'", vector, torch.float32)
+        if wrong:
+            return wrong
+    return None
+
+
+def _value_complaint(what: str, tensor: torch.Tensor, dtype: torch.dtype) -> str | None:
+    if tensor.dtype != dtype:
+        return f"{what} has dtype {tensor.dtype}, expected {dtype}"
+    if not bool(torch.isfinite(tensor).all()):
+        return f"{what} holds a value that is not finite"
+    if tensor.numel() and float(tensor.abs().max()) > MAX_ABS:
+        return f"{what} holds a value beyond {MAX_ABS:g}"
     return None
 
 

@@ -87,7 +87,7 @@ class Architecture(ABC):
         """Return the frozen layers that components adapt, if any."""
         return nn.ModuleDict()
 
-    def parameter_count(self, key: ComponentKey) -> int:
-        """Return the number of scalars of a component, without allocating it."""
+    def shapes(self, key: ComponentKey) -> dict[str, torch.Size]:
+        """Return the shape of each of a component's tensors by name, without allocating it."""
         with torch.device("meta"):
-            return sum(parameter.numel() for parameter in self.build(key).parameters())
+            return {name: parameter.shape for name, parameter in self.build(key).named_parameters()}

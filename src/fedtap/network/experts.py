@@ -24,7 +24,7 @@ from fedtap.network.blocks import (
 from fedtap.network.encoders import Encoder, SharedProjection
 from fedtap.network.fusion import Fusion
 from fedtap.network.start import start_module
-from fedtap.pairs import STACKS, ComponentKey, Modality, Pair
+from fedtap.pairs import STACKS, ComponentKey, Modality, Pair, Route
 from fedtap.randomness import torch_generator
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.base import Fused, HeadSizes, Words
@@ -53,6 +53,10 @@ class Experts(Architecture):
     def path(self, pairs: Iterable[Pair], task: str) -> frozenset[ComponentKey]:
         """Return the components on a task's path (see :func:`fedtap.pairs.path`)."""
         return pairs_module.path(pairs, task, self.blueprint.network.fusion)
+
+    def routes(self, modality: Modality, family: str) -> tuple[Route, ...]:
+        """Return the paths through the fusion of examples of this modality and task family."""
+        return pairs_module.routes(modality, family)
 
     def build(self, key: ComponentKey) -> nn.Module:
         """Return a component's module."""
@@ -123,7 +127,8 @@ class Experts(Architecture):
                 groups.setdefault((modality, part.pair.family), []).append((index, part, tokens, mask))
         fused: list[list[Fused]] = [[] for _ in batch]
         for (modality, family), members in groups.items():
-            for (index, *_), result in zip(members, _fuse(fusion, modality, family, members, components), strict=True):
+            routes = self.routes(modality, family)
+            for (index, *_), result in zip(members, _fuse(fusion, routes, members, components), strict=True):
                 fused[index].append(result)
         outputs: list[TaskOutput] = []
         for part, streams in zip(batch, fused, strict=True):
@@ -153,8 +158,7 @@ class Experts(Architecture):
 
 def _fuse(
     fusion: Fusion,
-    modality: Modality,
-    family: str,
+    routes: Sequence[Route],
     members: Sequence[tuple[int, TaskBatch, Tensor, Tensor]],
     components: Mapping[ComponentKey, nn.Module],
 ) -> list[Fused]:
@@ -172,8 +176,7 @@ def _fuse(
         expert = components.get(ComponentKey("domain", (domain,)))
         assert expert is None or isinstance(expert, DomainExpert)
         domains.append((expert, torch.tensor(rows[domain], device=x.device)))
-    shared = components[ComponentKey("shared")]
-    out = fusion(x, mask, pairs_module.routes(modality, family), shared, domains)
+    out = fusion(x, mask, routes, components.get(ComponentKey("shared")), domains)
     results: list[Fused] = []
     position = 0
     for _, part, _, own in members:

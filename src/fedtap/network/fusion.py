@@ -42,9 +42,9 @@ class Fusion:
         self._scale = settings.lora_alpha / settings.lora_rank
 
     def __call__(
-        self, x: Tensor, mask: Tensor, routes: Sequence[Route], shared: nn.Module, domains: DomainRows
+        self, x: Tensor, mask: Tensor, routes: Sequence[Route], shared: nn.Module | None, domains: DomainRows
     ) -> Tensor:
-        """Return the mean of the four paths' outputs.
+        """Return the mean of the paths' outputs.
 
         Parameters
         ----------
@@ -53,9 +53,9 @@ class Fusion:
         mask
             ``(n, tokens)`` bool, True at real tokens; others are neither attended to nor returned as anything but noise.
         routes
-            The four routes; those that take the shared input come first.
+            One a path; the four of the network of experts, or fewer.
         shared
-            The shared projection.
+            The shared projection; it may be missing where no route takes the shared input.
         domains
             The domain experts of the examples.
 
@@ -64,8 +64,12 @@ class Fusion:
         Tensor
             ``(n, tokens, dim)``.
         """
-        s = shared(x)
+        s = shared(x) if shared is not None else x
+        if shared is None and any(route.takes_shared_input for route in routes):
+            raise KeyError("a route takes the shared input, but the model has no shared projection")
         streams = torch.stack([s if route.takes_shared_input else x for route in routes])
+        # Two routes that start with the same block from the same input: their first attention is one.
+        twins = len(routes) > 1 and routes[-1][1:3] == routes[-2][1:3]
         blocks = {
             "mote": [route.mote_block for route in routes],
             "mome": [route.mome_block for route in routes],
@@ -76,8 +80,8 @@ class Fusion:
         }
         for stack_index, stack in enumerate(STACKS):
             for layer in range(self._settings.layers):
-                first = stack_index == 0 and layer == 0
-                streams = self._attend(streams, mask, stack, layer, blocks[stack], domains, equal_pair=first)
+                equal_pair = twins and stack_index == 0 and layer == 0
+                streams = self._attend(streams, mask, stack, layer, blocks[stack], domains, equal_pair=equal_pair)
                 streams = self._feed_forward(streams, stack, layer, blocks[stack], experts[stack])
         return streams.mean(dim=0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -79,9 +79,15 @@ class Network(nn.Module):
         """Return a copy of the model that is swapped in."""
         return self._read(self._held)
 
+    def named(self) -> Iterator[tuple[ComponentKey, str, nn.Parameter]]:
+        """Iterate over (key, parameter name, parameter) of the model that is swapped in, in sorted order of keys."""
+        for key in sorted(self._held):
+            for name, parameter in self._components[key].named_parameters():
+                yield key, name, parameter
+
     def trainable(self) -> list[nn.Parameter]:
-        """Return the parameters of the model that is swapped in, in sorted order."""
-        return [parameter for key in sorted(self._held) for parameter in self._components[key].parameters()]
+        """Return the parameters of the model that is swapped in, in sorted order of keys."""
+        return [parameter for _, _, parameter in self.named()]
 
     def forward(self, batch: Batch) -> Sequence[TaskOutput]:
         """Run a batch through the model that is swapped in."""

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from fedtap.components import ComponentKey, ComponentState
+from fedtap.batch import Batch
+from fedtap.components import ComponentKey, ComponentState, TensorChoice
 from fedtap.config import Scenario
 from fedtap.data.loader import ClientData, Split
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.randomness import torch_generator
 from fedtap.tasks import TASK_TYPES
-from fedtap.training.loop import Teacher, train
+from fedtap.training.loop import GradientRule, batch_loss, plain_gradient, train
 from fedtap.training.schedule import finish_rates, round_rate
+from fedtap.training.terms import Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,47 +122,95 @@ class LocalClient:
         """The learning rate of this round."""
         return round_rate(self.scenario.training, self.round, self.scenario.rounds)
 
-    def train(
-        self, state: ComponentState, steps: int, purpose: str, *, rates: Sequence[float] | None = None
-    ) -> Trained:
-        """Train a model for some steps at this round's rate (or at given rates) on a draw of the data named by ``purpose``."""
-        used = [self.rate] * steps if rates is None else rates
-        return self._train(state, used, purpose, teacher=None, select=False)
+    def batches(self, steps: int, purpose: str) -> Iterator[Batch]:
+        """Iterate over shuffled training batches, the client's tasks mixed; ``purpose`` names the draw."""
+        return self.data.draw(
+            self.tasks,
+            size=self.scenario.batch_size,
+            steps=steps,
+            generator=self.generator(purpose),
+            device=self.network.device,
+        )
 
-    def finish(self, state: ComponentState, steps: int, purpose: str, *, teacher: Teacher | None = None) -> Trained:
+    def train(
+        self,
+        state: ComponentState,
+        steps: int,
+        purpose: str,
+        *,
+        rates: Sequence[float] | None = None,
+        terms: Sequence[Term] = (),
+        only: TensorChoice | None = None,
+        gradient: GradientRule = plain_gradient,
+    ) -> Trained:
+        """Train a model for some steps at this round's rate (or at given rates) on a draw of the data named by ``purpose``.
+
+        ``terms``, ``only`` and ``gradient`` are those of :func:`fedtap.training.loop.train`.
+        """
+        used = [self.rate] * steps if rates is None else rates
+        return self._train(state, used, purpose, terms=terms, only=only, gradient=gradient, select=False)
+
+    def finish(
+        self,
+        state: ComponentState,
+        steps: int,
+        purpose: str,
+        *,
+        terms: Sequence[Term] = (),
+        only: TensorChoice | None = None,
+        gradient: GradientRule = plain_gradient,
+    ) -> Trained:
         """Take the low-rate finish and keep the state, of those every ``select_every`` steps, that is best on validation.
 
         Every method's final model is chosen by this one rule; the start counts too, so that a finish never does harm there.
         """
         rates = finish_rates(self.scenario.training, steps)
-        return self._train(state, rates, purpose, teacher=teacher, select=True)
+        return self._train(state, rates, purpose, terms=terms, only=only, gradient=gradient, select=True)
 
     def _train(
-        self, state: ComponentState, rates: Sequence[float], purpose: str, *, teacher: Teacher | None, select: bool
+        self,
+        state: ComponentState,
+        rates: Sequence[float],
+        purpose: str,
+        *,
+        terms: Sequence[Term],
+        only: TensorChoice | None,
+        gradient: GradientRule,
+        select: bool,
     ) -> Trained:
         if not self.pairs or not rates:
             return Trained(state, {}, 0)
         self.network.load(state)
-        batches = self.data.draw(
-            self.tasks,
-            size=self.scenario.batch_size,
-            steps=len(rates),
-            generator=self.generator(purpose),
-            device=self.network.device,
-        )
         best = _Best(self, state) if select else None
         losses = train(
             self.network,
-            batches,
+            self.batches(len(rates), purpose),
             rates,
             self.scenario.training,
-            teacher=teacher,
+            terms=terms,
+            only=only,
+            gradient=gradient,
             after_step=None if best is None else lambda step: best.look(step, last=step == len(rates)),
         )
         self.steps_taken += len(rates)
         if best is not None:
             return Trained(best.state, losses, best.steps)
         return Trained(self.network.state(), losses, len(rates))
+
+    def gradient(self, state: ComponentState, batch: Batch, terms: Sequence[Term] = ()) -> ComponentState:
+        """Return the gradient of a batch's loss where ``state`` stands; zero where the batch does not reach.
+
+        It counts as a step: a method that asks for gradients has so many fewer steps to train.
+        """
+        self.network.load(state)
+        self.network.train()
+        plain_gradient(self.network, batch, lambda part: batch_loss(self.network, part, terms=terms))
+        self.steps_taken += 1
+        values: dict[ComponentKey, dict[str, Tensor]] = {}
+        for key, name, parameter in self.network.named():
+            slope = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            values.setdefault(key, {})[name] = slope.detach().cpu().clone()
+        return ComponentState(values)
 
     def example_losses(self, state: ComponentState, split: Split = "validation") -> dict[str, Tensor]:
         """Return per task the mean loss of each example of a split, ``(n,)`` float64 on the CPU."""

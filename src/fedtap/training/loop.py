@@ -1,33 +1,30 @@
-r"""The local training loop: AdamW on :math:`\sum_o (n_o / B) L_o`, with an optional teacher.
+r"""The local training loop: an optimizer on :math:`\sum_o (n_o / B) L_o`, and whatever terms a method adds.
 
 ``L_o`` is the mean loss of the batch's examples of task o (cross-entropy, or mean squared error in the normalised image space).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fedtap.batch import Batch, batch_size
-from fedtap.components import ComponentState
+from fedtap.components import TensorChoice
 from fedtap.config import TrainingSettings
 from fedtap.network.network import Network
 from fedtap.tasks import TASK_TYPES
+from fedtap.training.terms import Term
 
+Objective: TypeAlias = Callable[[Batch], Tensor]
+"""The loss of a batch under the model that is in the network at that moment, a scalar."""
 
-@dataclass(frozen=True, slots=True)
-class Teacher:
-    """What distillation adds to the loss: per task its weight times the distance to this model's outputs.
-
-    A task that ``weights`` does not name gets no distillation. ``temperature`` is tau of algorithm.md, section 3.
-    """
-
-    state: ComponentState
-    weights: Mapping[str, float]
-    temperature: float = 1.0
+GradientRule: TypeAlias = Callable[[Network, Batch, Objective], None]
+"""Leaves in ``.grad`` of the network's parameters what the optimizer is to step along. It may move the parameters while it
+works (a gradient at another point), and must put them back."""
 
 
 @dataclass(slots=True)
@@ -47,26 +44,32 @@ class TaskMeans:
         return {task: total / max(self.units[task], 1.0) for task, total in self.sums.items()}
 
 
-def batch_loss(
-    network: Network, batch: Batch, means: TaskMeans | None = None, teacher: Teacher | None = None
-) -> Tensor:
-    """Return the loss of a batch under the model swapped into the network, a scalar."""
+def batch_loss(network: Network, batch: Batch, means: TaskMeans | None = None, terms: Sequence[Term] = ()) -> Tensor:
+    """Return the loss of a batch under the model swapped into the network, its terms added, a scalar."""
     outputs = network(batch)
-    taught = network.run_as(teacher.state, batch) if teacher is not None else outputs
     total = torch.zeros((), device=network.device)
     size = batch_size(batch)
-    for part, mine, theirs in zip(batch, outputs, taught, strict=True):
-        kind = TASK_TYPES[part.pair.type]
-        losses = kind.losses(mine.output, part.target, network.words)
-        loss = losses.mean()
+    for part, output in zip(batch, outputs, strict=True):
+        losses = TASK_TYPES[part.pair.type].losses(output.output, part.target, network.words)
         if means is not None:
             means.add(part.pair.task, float(losses.total.detach().sum()), float(losses.units.sum()))
-        weight = teacher.weights.get(part.pair.task, 0.0) if teacher is not None else 0.0
-        if teacher is not None and weight > 0:
-            distance = kind.distance(mine.output, theirs.output, part.target, network.words, teacher.temperature)
-            loss = loss + weight * distance
-        total = total + loss * (len(part) / size)
+        total = total + losses.mean() * (len(part) / size)
+    for term in terms:
+        total = total + term(network, batch, outputs)
     return total
+
+
+def plain_gradient(network: Network, batch: Batch, objective: Objective) -> None:
+    """Leave the gradient of the objective where the model stands: what every method does that names no other rule."""
+    network.zero_grad(set_to_none=True)
+    torch.autograd.backward(objective(batch))
+
+
+def make_optimizer(parameters: Sequence[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Return the optimizer that the settings name; each step sets its rate. AdamW's decay is decoupled, SGD's in the gradient."""
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=0.0, weight_decay=settings.weight_decay)
+    return torch.optim.AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
 
 
 def train(
@@ -75,7 +78,9 @@ def train(
     rates: Sequence[float],
     settings: TrainingSettings,
     *,
-    teacher: Teacher | None = None,
+    terms: Sequence[Term] = (),
+    only: TensorChoice | None = None,
+    gradient: GradientRule = plain_gradient,
     after_step: Callable[[int], None] | None = None,
 ) -> dict[str, float]:
     """Train the model swapped into the network, in place, one optimizer step a batch.
@@ -89,36 +94,56 @@ def train(
     rates
         The learning rate of each step.
     settings
-        Weight decay and gradient clipping.
-    teacher
-        For distillation.
+        Optimizer, weight decay and gradient clipping.
+    terms
+        What is added to the loss.
+    only
+        Tells by key and parameter name which parameters move; the others stay bit for bit. Default: all.
+    gradient
+        What the optimizer steps along.
     after_step
         Called with the number of steps done.
 
     Returns
     -------
     dict
-        Task -> mean training loss over all examples seen, before each step's update (nats, or MSE).
+        Task -> mean training loss over all examples seen, before each step's update (nats, or MSE), without the terms.
 
     Raises
     ------
     FloatingPointError
         If a loss is not finite: nothing sensible can follow.
     """
-    parameters = network.trainable()
-    optimizer = torch.optim.AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
+    moving: list[nn.Parameter] = []
+    for key, name, parameter in network.named():
+        parameter.requires_grad_(only is None or only(key, name))
+        if parameter.requires_grad:
+            moving.append(parameter)
+    optimizer = make_optimizer(moving, settings)
     means = TaskMeans()
     network.train()
-    for step, (batch, rate) in enumerate(zip(batches, rates, strict=True), start=1):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss = batch_loss(network, batch, means, teacher)
+    try:
+        for step, (batch, rate) in enumerate(zip(batches, rates, strict=True), start=1):
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            gradient(network, batch, _checked(network, means, terms, step))
+            torch.nn.utils.clip_grad_norm_(moving, settings.clip)
+            optimizer.step()
+            if after_step is not None:
+                after_step(step)
+    finally:
+        for parameter in network.trainable():
+            parameter.requires_grad_(True)
+    return means.means()
+
+
+def _checked(network: Network, means: TaskMeans, terms: Sequence[Term], step: int) -> Objective:
+    """Return the objective of a step, which refuses a loss that is not finite."""
+
+    def objective(batch: Batch) -> Tensor:
+        loss = batch_loss(network, batch, means, terms)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the training loss is {float(loss.detach())} at step {step}; lower training.lr")
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
-        optimizer.step()
-        if after_step is not None:
-            after_step(step)
-    return means.means()
+        return loss
+
+    return objective
