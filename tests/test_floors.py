@@ -10,7 +10,10 @@ from fedtap.algorithms.registry import algorithms
 
 SRC = Path(__file__).parents[1] / "src" / "fedtap"
 FLOORS = (
-    ("errors", "explain", "plain_yaml", "pairs", "storage", "components", "config", "randomness", "batch"),
+    (
+        *("errors", "explain", "plain_yaml", "pairs", "settings", "clients", "spread", "config"),
+        *("storage", "components", "randomness", "batch"),
+    ),
     ("tasks", "backbones", "data"),
     ("network",),
     ("training",),

@@ -6,41 +6,21 @@ An unknown key is refused with the nearest known name. Everything here can be ch
 from __future__ import annotations
 
 import difflib
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from fedtap.clients import ClientSettings as ClientSettings
+from fedtap.clients import TaskSettings as TaskSettings
 from fedtap.errors import UserError, nearest
 from fedtap.explain import explain as explain
-from fedtap.pairs import Fusion, Modality, Pair, TaskName
+from fedtap.pairs import Fusion
 from fedtap.plain_yaml import NotYamlError, parse
-
-
-def _no_switch(value: Any) -> Any:
-    """Refuse ``true`` and ``yes`` where a number belongs; they would pass for 1."""
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not on or off")
-    return value
-
-
-Int = Annotated[int, BeforeValidator(_no_switch)]
-Float = Annotated[float, BeforeValidator(_no_switch), Field(allow_inf_nan=False)]
-Positive = Annotated[Int, Field(gt=0)]
-Count = Annotated[Int, Field(ge=0)]
-Rate = Annotated[Float, Field(gt=0)]
-NonNegative = Annotated[Float, Field(ge=0)]
-Fraction = Annotated[Float, Field(ge=0, le=1)]
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-
-class Settings(BaseModel):
-    """A frozen section that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from fedtap.settings import Count, Fraction, Int, NonNegative, Positive, Rate, Settings
+from fedtap.spread import spread
 
 
 class BackboneSettings(Settings):
@@ -155,76 +135,13 @@ class EvaluationSettings(Settings):
     save: Literal["deployed", "all", "none"] = "deployed"
 
 
-class TaskSettings(Settings):
-    """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources ``folder``, ``csv`` and ``jsonl``."""
-
-    name: str
-    type: TaskName
-    modality: Modality
-    domain: str
-    source: str
-    head: str | None = None
-    path: str | None = None
-    columns: Mapping[str, str] = {}
-    classes: tuple[str, ...] | Positive | None = None
-    train: Positive | None = None
-    validation: Positive | None = None
-    test: Positive | None = None
-
-    @field_validator("name", "domain", "head")
-    @classmethod
-    def _plain_name(cls, value: str | None) -> str | None:
-        if value is not None and not NAME.fullmatch(value):
-            raise ValueError(
-                f"'{value}' must be letters, digits, '_', '-' or '.', at most 64, so that it can name a file"
-            )
-        return value
-
-    @model_validator(mode="after")
-    def _reconstruction_sees_images(self) -> TaskSettings:
-        if self.type == "reconstruction" and self.modality != "image":
-            raise ValueError(f"reconstruction needs modality 'image', not '{self.modality}'")
-        return self
-
-    @property
-    def pair(self) -> Pair:
-        """The pair that this task makes."""
-        return Pair(self.name, self.type, self.modality, self.domain, self.head or self.name)
-
-
-class ClientSettings(Settings):
-    """A client. ``count`` makes that many alike (ids ``id-000`` ...); ``unseen`` holds it out of training."""
-
-    id: str
-    tasks: tuple[TaskSettings, ...]
-    count: Positive = 1
-    unseen: bool = False
-
-    @field_validator("id")
-    @classmethod
-    def _plain_id(cls, value: str) -> str:
-        if not NAME.fullmatch(value):
-            raise ValueError(f"'{value}' must be letters, digits, '_', '-' or '.', at most 64, since it names a folder")
-        return value
-
-    @field_validator("tasks")
-    @classmethod
-    def _distinct_tasks(cls, value: tuple[TaskSettings, ...]) -> tuple[TaskSettings, ...]:
-        if not value:
-            raise ValueError("a client needs at least one task")
-        twice = [name for name, number in Counter(task.name for task in value).items() if number > 1]
-        if twice:
-            raise ValueError(f"task '{twice[0]}' is listed twice; a client lists a task once")
-        return value
-
-    @property
-    def pairs(self) -> tuple[Pair, ...]:
-        """The client's pairs, in the order of its tasks."""
-        return tuple(task.pair for task in self.tasks)
-
-
 class Scenario(Settings):
-    """A federation: its clients, data, models and schedule. ``folder`` is where relative data paths start."""
+    """A federation: its clients, data, models and schedule.
+
+    ``population`` spreads the listed clients over so many that train, ``tasks_per_client`` deals each no more than so many of
+    the tasks that it lists; neither changes the examples of a task in all (:mod:`fedtap.spread`). ``clients`` are those that come
+    out. ``folder`` is where relative data paths start.
+    """
 
     name: str
     about: str = ""
@@ -238,6 +155,8 @@ class Scenario(Settings):
     method: Mapping[str, Any] = {"name": "tap"}
     data: DataSettings = DataSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    population: Positive | None = None
+    tasks_per_client: Positive | None = None
     clients: tuple[ClientSettings, ...]
     folder: Path = Field(default=Path(), exclude=True)
 
@@ -250,27 +169,19 @@ class Scenario(Settings):
 
     @field_validator("clients")
     @classmethod
-    def _expand(cls, value: tuple[ClientSettings, ...]) -> tuple[ClientSettings, ...]:
-        clients: list[ClientSettings] = []
-        for client in value:
-            if client.count == 1:
-                clients.append(client)
-            else:
-                width = max(3, len(str(client.count - 1)))
-                if not NAME.fullmatch(f"{client.id}-{0:0{width}d}"):
-                    raise ValueError(
-                        f"'{client.id}' is too long for an id with a number; at most {63 - width} characters"
-                    )
-                clients += [
-                    client.model_copy(update={"id": f"{client.id}-{i:0{width}d}", "count": 1})
-                    for i in range(client.count)
-                ]
+    def _spread(cls, value: tuple[ClientSettings, ...], info: ValidationInfo) -> tuple[ClientSettings, ...]:
+        given = info.data
+        if not {"data", "population", "tasks_per_client"} <= given.keys():
+            return value  # one of those is wrong, which is the fault to tell
+        sizes = {"train": given["data"].train, "validation": given["data"].validation, "test": given["data"].test}
+        keys = {key: given[key] for key in ("population", "tasks_per_client")}
+        clients = spread(value, sizes=sizes, **keys)
         twice = [name for name, number in Counter(client.id for client in clients).items() if number > 1]
         if twice:
             raise ValueError(f"client id '{twice[0]}' is used twice; ids must differ")
         if all(client.unseen for client in clients):
             raise ValueError("no client takes part in training; at least one must not be unseen")
-        return tuple(clients)
+        return clients
 
     @model_validator(mode="after")
     def _agree(self) -> Scenario:

@@ -124,6 +124,7 @@ def test_scenario_list_of_an_empty_folder(fedtap: Command, tmp_path: Path) -> No
 def test_scenario_show_has_every_task_and_every_setting(fedtap: Command, scenario: Path) -> None:
     text = fedtap("scenario", "show", scenario, "--set", "local_steps=7")
     assert re.search(r"^\s*a\s+digits\s+classification\s+image\s+digits\s+digits", text, flags=re.MULTILINE)
+    assert re.search(r"digits\s+digits\s+128/48/128\s*$", text, flags=re.MULTILINE)  # training/validation/test
     assert "late (unseen)" in text
     assert "local_steps: 7\n" in text
     assert "finish_steps: 20\n" in text  # a default

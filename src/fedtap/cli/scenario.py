@@ -90,11 +90,18 @@ def show(path: ScenarioFile, settings: Settings = None, as_json: AsJson = False)
             task.modality,
             task.domain,
             task.source,
+            "/".join(
+                str(getattr(task, split) or getattr(loaded.data, split)) for split in ("train", "validation", "test")
+            ),
         )
         for client in loaded.clients
         for task in client.tasks
     ]
-    show_table(("client", "task", "type", "modality", "domain", "source"), rows)
+    show_table(
+        ("client", "task", "type", "modality", "domain", "source", "examples"),
+        rows,
+        title="Who takes part (examples: training/validation/test)",
+    )
     others = {key: value for key, value in loaded.resolved().items() if key not in ("name", "about", "clients")}
     say(yaml.safe_dump(others, sort_keys=False, allow_unicode=True).rstrip())
 
