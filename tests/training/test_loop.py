@@ -12,7 +12,7 @@ from fedtap.config import TrainingSettings
 from fedtap.network.network import Network
 from fedtap.network.probe import probe_features
 from fedtap.pairs import ComponentKey
-from fedtap.training.loop import TaskMeans, batch_loss, train
+from fedtap.training.loop import TaskMeans, batch_loss, plain_gradient, train
 from fedtap.training.terms import Teacher
 from tiny import CPU, DIGITS, LAW, MOOD, REDRAW, VQA, build_network, client_data, mixed_batch, perturbed
 
@@ -170,3 +170,165 @@ def test_the_observer_is_called_after_each_step_and_every_batch_needs_its_rate()
     assert not states[0][1].equal(states[1][1])
     with pytest.raises(ValueError, match="longer"):
         train(network, [batch], [1e-3, 1e-3], TrainingSettings())
+
+
+# --- what moves, and along what ------------------------------------------------------------------------------------------
+
+
+def is_head(key: ComponentKey, name: str) -> bool:
+    return key.kind == "head"
+
+
+def two_tasks() -> tuple[Network, list]:
+    network = build_network((DIGITS, MOOD))
+    network.load(perturbed(network.initial_state(), scale=0.1))
+    return network, [mixed_batch((DIGITS, MOOD), seed=seed) for seed in range(3)]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_what_is_not_chosen_stays_bit_for_bit_and_may_move_again_after(optimizer: str) -> None:
+    network, batches = two_tasks()
+    before = network.state()
+    settings = TrainingSettings(optimizer=optimizer, weight_decay=0.3)  # decay would move what has no gradient too
+    seen: list[bool] = []
+    train(
+        network,
+        batches,
+        [0.1] * 3,
+        settings,
+        only=is_head,
+        after_step=lambda _: seen.extend(p.grad is not None for key, _, p in network.named() if key.kind != "head"),
+    )
+    after = network.state()
+    for key, name, tensor in after.tensors():
+        assert torch.equal(tensor, before[key][name]) == (key.kind != "head"), (key, name)
+    assert seen
+    assert not any(seen)  # nor was anything computed for it
+    assert all(parameter.requires_grad for parameter in network.trainable())
+
+
+def test_the_choice_goes_by_tensor_not_by_component() -> None:
+    network, batches = two_tasks()
+    before = network.state()
+    train(network, batches, [0.1] * 3, TrainingSettings(), only=lambda key, name: name.endswith("bias"))
+    moved = {
+        name.endswith("bias")
+        for key, name, tensor in network.state().tensors()
+        if not torch.equal(tensor, before[key][name])
+    }
+    assert moved == {True}
+
+
+def test_choosing_all_is_choosing_nothing_in_particular() -> None:
+    states = []
+    for only in (None, lambda key, name: True):
+        network, batches = two_tasks()
+        train(network, batches, [0.1] * 3, TrainingSettings(), only=only)
+        states.append(network.state())
+    assert states[0].equal(states[1])
+
+
+def test_where_nothing_is_chosen_the_losses_are_measured_and_nothing_moves() -> None:
+    network, batches = two_tasks()
+    before, steps = network.state(), []
+    expected = TaskMeans()
+    for batch in batches:
+        batch_loss(network, batch, expected)
+    means = train(
+        network, batches, [0.1] * 3, TrainingSettings(), only=lambda key, name: False, after_step=steps.append
+    )
+    assert network.state().equal(before)
+    assert means == pytest.approx(expected.means())
+    assert steps == [1, 2, 3]
+    assert all(parameter.requires_grad for parameter in network.trainable())
+
+
+def test_a_batch_that_does_not_reach_what_moves_moves_nothing() -> None:
+    network, _ = two_tasks()
+    before = network.state()
+    settings = TrainingSettings(weight_decay=0.5)
+    train(network, [mixed_batch([MOOD])], [0.1], settings, only=lambda key, _: key == ComponentKey("head", ("digits",)))
+    assert network.state().equal(before)
+
+
+def broken_rule(network: Network, batch: tuple, objective: object) -> None:
+    raise RuntimeError("the rule broke")
+
+
+def broken_choice(key: ComponentKey, name: str) -> bool:
+    raise RuntimeError("the choice broke")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"only": is_head, "gradient": broken_rule},
+        {"only": broken_choice},
+        {"only": is_head, "after_step": lambda step: broken_choice(ComponentKey("shared"), "")},
+    ],
+    ids=["gradient", "only", "after_step"],
+)
+def test_whatever_breaks_leaves_a_network_that_can_learn(how: dict) -> None:
+    network, batches = two_tasks()
+    with pytest.raises(RuntimeError, match="broke"):
+        train(network, batches, [0.1] * 3, TrainingSettings(), **how)
+    assert all(parameter.requires_grad for parameter in network.trainable())
+
+
+def test_steps_of_sgd_by_hand() -> None:
+    """``w <- w - rate (c (p - y) x / n + decay w)``, where c clips the plain gradient to the norm given."""
+    network = build_network([DIGITS], probe=True)
+    key = ComponentKey("probe", ("image", "digits"))
+    start = perturbed(network.initial_state())
+    network.load(start)
+    data = client_data([DIGITS], 16)
+    batches = [data.collate([("digits", i) for i in range(first, first + 8)], CPU) for first in (0, 8)]
+    rates, settings = [0.5, 0.1], TrainingSettings(optimizer="sgd", weight_decay=0.2, clip=0.4)
+    train(network, batches, rates, settings)
+    w, b = start[key]["weight"].double(), start[key]["bias"].double()
+    clipped = 0
+    for (part,), rate in zip(batches, rates, strict=True):
+        x, y = probe_features(part).double(), F.one_hot(part.target, 3).double()
+        error = torch.softmax(x @ w.T + b, dim=1) - y
+        gw, gb = error.T @ x / 8, error.mean(0)
+        norm = float((gw.square().sum() + gb.square().sum()).sqrt())
+        clipped += norm > 0.4
+        factor = min(1.0, 0.4 / (norm + 1e-6))
+        w, b = w - rate * (factor * gw + 0.2 * w), b - rate * (factor * gb + 0.2 * b)
+    assert clipped
+    torch.testing.assert_close(network.state()[key]["weight"], w.float(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network.state()[key]["bias"], b.float(), atol=1e-5, rtol=1e-5)
+
+
+def test_a_gradient_rule_may_look_elsewhere_and_puts_the_model_back() -> None:
+    """The first-order gradient after a step of 0.2, as MAML takes it: on logistic regression, by hand."""
+    key, inner = ComponentKey("probe", ("image", "digits")), 0.2
+
+    def ahead(network: Network, batch: tuple, objective: object) -> None:
+        kept = network.state()
+        plain_gradient(network, batch, objective)
+        with torch.no_grad():
+            for parameter in network.trainable():
+                parameter.sub_(inner * parameter.grad)
+        plain_gradient(network, batch, objective)
+        network.load(kept)
+
+    network = build_network([DIGITS], probe=True)
+    start = perturbed(network.initial_state())
+    network.load(start)
+    (part,) = batch = client_data([DIGITS], 8).collate([("digits", i) for i in range(8)], CPU)
+    means = train(
+        network, [batch], [0.3], TrainingSettings(optimizer="sgd", weight_decay=0.0, clip=1e9), gradient=ahead
+    )
+    x, y = probe_features(part).double(), F.one_hot(part.target, 3).double()
+
+    def slope(w: Tensor, b: Tensor) -> tuple[Tensor, Tensor, float]:
+        p = torch.softmax(x @ w.T + b, dim=1)
+        return (p - y).T @ x / 8, (p - y).mean(0), float(-(p * y).sum(1).log().mean())
+
+    w, b = start[key]["weight"].double(), start[key]["bias"].double()
+    gw, gb, here = slope(w, b)
+    hw, hb, there = slope(w - inner * gw, b - inner * gb)
+    torch.testing.assert_close(network.state()[key]["weight"], (w - 0.3 * hw).float(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(network.state()[key]["bias"], (b - 0.3 * hb).float(), atol=1e-5, rtol=1e-5)
+    assert means == pytest.approx({"digits": (here + there) / 2}, rel=1e-4)  # over both looks at the batch

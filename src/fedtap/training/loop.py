@@ -62,7 +62,9 @@ def batch_loss(network: Network, batch: Batch, means: TaskMeans | None = None, t
 def plain_gradient(network: Network, batch: Batch, objective: Objective) -> None:
     """Leave the gradient of the objective where the model stands: what every method does that names no other rule."""
     network.zero_grad(set_to_none=True)
-    torch.autograd.backward(objective(batch))
+    loss = objective(batch)
+    if loss.requires_grad:  # a batch may hold nothing that reaches the parameters that move
+        torch.autograd.backward(loss)
 
 
 def make_optimizer(parameters: Sequence[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -98,7 +100,8 @@ def train(
     terms
         What is added to the loss.
     only
-        Tells by key and parameter name which parameters move; the others stay bit for bit. Default: all.
+        Tells by key and parameter name which parameters move; the others stay bit for bit. Default: all. Where it chooses none,
+        the losses are measured and nothing moves.
     gradient
         What the optimizer steps along.
     after_step
@@ -114,25 +117,25 @@ def train(
     FloatingPointError
         If a loss is not finite: nothing sensible can follow.
     """
-    moving: list[nn.Parameter] = []
-    for key, name, parameter in network.named():
-        parameter.requires_grad_(only is None or only(key, name))
-        if parameter.requires_grad:
-            moving.append(parameter)
-    optimizer = make_optimizer(moving, settings)
+    chosen = [(parameter, only is None or only(key, name)) for key, name, parameter in network.named()]
+    moving = [parameter for parameter, moves in chosen if moves]
+    optimizer = make_optimizer(moving, settings) if moving else None
     means = TaskMeans()
     network.train()
     try:
+        for parameter, moves in chosen:
+            parameter.requires_grad_(moves)
         for step, (batch, rate) in enumerate(zip(batches, rates, strict=True), start=1):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             gradient(network, batch, _checked(network, means, terms, step))
-            torch.nn.utils.clip_grad_norm_(moving, settings.clip)
-            optimizer.step()
+            if optimizer is not None:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                torch.nn.utils.clip_grad_norm_(moving, settings.clip)
+                optimizer.step()
             if after_step is not None:
                 after_step(step)
     finally:
-        for parameter in network.trainable():
+        for parameter, _ in chosen:
             parameter.requires_grad_(True)
     return means.means()
 
