@@ -80,7 +80,7 @@ class ServerState:
         """Return what a client with these components is sent."""
         common = self.components.slice(keys)
         mine = self.tailored.get(client)
-        return common if mine is None else common.overlay(mine)
+        return common if mine is None else common.overlay(mine.select(lambda key, _: key in keys))
 
 
 AnyParams: TypeAlias = Params  # within Algorithm, Params is the method's own
