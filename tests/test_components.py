@@ -102,6 +102,73 @@ def test_merging_a_slice_back_changes_nothing(given_state: ComponentState, data:
     assert given_state.slice(given_state).equal(given_state)
 
 
+Choices = set[tuple[ComponentKey, str]]
+
+
+@st.composite
+def choices(draw: st.DrawFn, among: ComponentState) -> Choices:
+    """Return some of a state's tensors, by key and name."""
+    labels = [(key, name) for key, name, _ in among.tensors()]
+    return draw(st.sets(st.sampled_from(labels))) if labels else set()
+
+
+@given(STATES, st.data())
+def test_a_selection_holds_what_was_wanted_and_no_empty_component(held: ComponentState, data: st.DataObject) -> None:
+    chosen = data.draw(choices(held))
+    part = held.select(lambda key, name: (key, name) in chosen)
+    assert {(key, name) for key, name, _ in part.tensors()} == chosen
+    assert all(torch.equal(tensor, held[key][name]) for key, name, tensor in part.tensors())
+    assert all(part[key] for key in part)
+
+
+@given(STATES, st.data())
+def test_a_selection_and_its_complement_laid_over_each_other_are_the_whole(
+    held: ComponentState, data: st.DataObject
+) -> None:
+    chosen = data.draw(choices(held))
+    part, rest = (held.select(lambda k, n, want=want: ((k, n) in chosen) == want) for want in (True, False))
+    assert part.overlay(rest).equal(held)
+    assert rest.overlay(part).equal(held)
+    assert held.overlay(part).equal(held)
+
+
+@given(STATES, STATES)
+def test_an_overlay_is_a_merge_tensor_by_tensor(mine: ComponentState, theirs: ComponentState) -> None:
+    expected = {(key, name): tensor for key, name, tensor in mine.tensors()}
+    expected |= {(key, name): tensor for key, name, tensor in theirs.tensors()}
+    found = {(key, name): tensor for key, name, tensor in mine.overlay(theirs).tensors()}
+    assert found.keys() == expected.keys()
+    assert all(found[label] is expected[label] for label in found)
+    assert set(mine.overlay(theirs)) == set(mine) | set(theirs)
+
+
+def test_an_overlay_completes_a_component_and_a_merge_replaces_it() -> None:
+    mine = ComponentState({A: {"w": torch.zeros(1), "b": torch.zeros(1)}})
+    theirs = ComponentState({A: {"w": torch.ones(1)}, B: {"w": torch.ones(2)}})
+    laid = mine.overlay(theirs)
+    assert {name: tensor.tolist() for name, tensor in laid[A].items()} == {"b": [0.0], "w": [1.0]}
+    assert list(mine.merge(theirs)[A]) == ["w"]
+    assert list(laid) == sorted([A, B])
+    assert mine[A]["w"].tolist() == [0.0]
+
+
+@given(STATES)
+def test_zip_goes_tensor_by_tensor_in_the_order_of_its_arguments(held: ComponentState) -> None:
+    other = held.map(lambda tensor: tensor * 3)
+    twice = held.map(lambda tensor: tensor * 3 - tensor)
+    assert held.zip(lambda mine, theirs: theirs - mine, other).equal(twice)
+    assert held.zip(lambda mine, theirs: mine, other).equal(held)
+    assert held.zip(lambda mine, theirs: theirs, other).equal(other)
+
+
+@given(STATES, STATES)
+def test_states_of_other_tensors_are_not_zipped(mine: ComponentState, theirs: ComponentState) -> None:
+    if [entry[:2] for entry in mine.tensors()] == [entry[:2] for entry in theirs.tensors()]:
+        return
+    with pytest.raises(KeyError, match="different components"):
+        mine.zip(lambda a, b: a, theirs)
+
+
 def test_merging_replaces_and_adds() -> None:
     assert state(a=1.0, b=2.0).merge(state(b=3.0, c=4.0)).equal(state(a=1.0, b=3.0, c=4.0))
 

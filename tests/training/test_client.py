@@ -3,13 +3,15 @@
 import pytest
 import torch
 
+from fedtap.batch import Batch
 from fedtap.components import ComponentState
+from fedtap.network.network import Network
 from fedtap.pairs import ComponentKey
 from fedtap.training.client import LocalClient
-from fedtap.training.loop import train
+from fedtap.training.loop import Objective, batch_loss, plain_gradient, train
 from fedtap.training.schedule import finish_rates
-from fedtap.training.terms import Teacher
-from tiny import CONCEPTS, CPU, DIGITS, LAW, MOOD, REDRAW, VQA, build_network, local_client, perturbed
+from fedtap.training.terms import Proximal, Teacher
+from tiny import CONCEPTS, CPU, DIGITS, LAW, MOOD, REDRAW, VQA, build_network, local_client, mixed_batch, perturbed
 
 PAIRS = (DIGITS, MOOD, LAW)
 FINISH = {"lr": 0.01, "warmup_rounds": 1, "finish_lr": 0.02, "select_every": 1}
@@ -171,3 +173,122 @@ def test_tasks_that_an_architecture_does_not_serve_are_left_out() -> None:
     nothing = local_client((REDRAW,), network=build_network(pairs, probe=True))
     trained = nothing.train(nothing.initial_state(), 3, "federated")
     assert (len(trained.state), trained.losses, nothing.steps_taken) == (0, {}, 0)
+
+
+def test_a_gradient_is_that_of_autograd_where_the_state_given_stands() -> None:
+    client = local_client(PAIRS)
+    state = perturbed(client.initial_state(), scale=0.1)
+    batch = next(client.batches(1, "here"))
+    found = client.gradient(state, batch)
+    network = build_network(PAIRS)
+    network.load(state)
+    batch_loss(network, batch).backward()
+    for key, name, parameter in network.named():
+        torch.testing.assert_close(
+            found[key][name], torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        )
+    assert frozenset(found) == client.plan
+    assert client.steps_taken == 1
+    assert not any(tensor.requires_grad for _, _, tensor in found.tensors())
+
+
+def test_a_gradient_is_zero_where_the_batch_does_not_reach_and_old_ones_are_forgotten() -> None:
+    client = local_client(PAIRS)
+    state = perturbed(client.initial_state(), scale=0.1)
+    client.gradient(state, mixed_batch(PAIRS))
+    found = client.gradient(state, mixed_batch([MOOD]))
+    reached = client.path("mood")
+    for key in client.plan:
+        assert any(float(tensor.abs().max()) > 0 for tensor in found[key].values()) == (key in reached), key
+    assert client.gradient(state, mixed_batch([MOOD])).equal(found)
+    assert client.steps_taken == 3
+
+
+def test_the_gradient_of_a_term_is_part_of_the_gradient() -> None:
+    client = local_client(PAIRS)
+    state, anchor = (perturbed(client.initial_state(), seed=seed, scale=0.1) for seed in (1, 2))
+    batch = mixed_batch(PAIRS)
+    plain, pulled = client.gradient(state, batch), client.gradient(state, batch, [Proximal(anchor, 0.5)])
+    expected = plain.zip(torch.add, state.zip(lambda w, w0: 0.5 * (w - w0), anchor))
+    for key, name, tensor in expected.tensors():
+        torch.testing.assert_close(pulled[key][name], tensor, atol=1e-5, rtol=1e-4)
+
+
+def test_a_gradient_leaves_the_state_given_and_training_after_it_as_they_were() -> None:
+    client, fresh = local_client(PAIRS), local_client(PAIRS)
+    state = perturbed(client.initial_state(), scale=0.1)
+    kept = state.clone()
+    found = client.gradient(state, mixed_batch(PAIRS))
+    copy = found.clone()
+    after = client.train(state, 2, "federated").state
+    assert state.equal(kept)
+    assert found.equal(copy)
+    assert after.equal(fresh.train(state, 2, "federated").state)
+
+
+def test_batches_are_a_draw_of_their_purpose_that_sees_every_example_before_any_again() -> None:
+    client = local_client(PAIRS, n=8)  # 24 examples: three batches of eight
+
+    def drawn(purpose: str, steps: int) -> list[list[bytes]]:
+        batches = client.batches(steps, purpose)
+        return [
+            sorted(
+                tensor.numpy().tobytes() for part in batch for tensor in (part.image, part.text) if tensor is not None
+            )
+            for batch in batches
+        ]
+
+    assert drawn("a", 4) == drawn("a", 4)
+    assert drawn("a", 4)[:2] == drawn("a", 2)
+    assert drawn("a", 4) != drawn("b", 4)
+    seen = [
+        (
+            part.pair.task,
+            tuple(part.target[i].flatten().tolist()),
+            (part.image if part.text is None else part.text)[i].sum().item(),
+        )
+        for batch in client.batches(3, "a")
+        for part in batch
+        for i in range(len(part))
+    ]
+    assert len(seen) == len(set(seen)) == 24
+    assert client.steps_taken == 0  # looking costs nothing
+
+
+def test_training_hands_on_what_moves_what_is_added_and_what_is_stepped_along() -> None:
+    settings = {"training": {**FINISH, "optimizer": "sgd", "clip": 1e9, "weight_decay": 0.0}}
+    client = local_client(PAIRS, **settings)
+    start = perturbed(client.initial_state(), scale=0.1)
+    anchor = perturbed(start, seed=4, scale=0.1)
+    batch = next(client.batches(1, "one"))
+    slope = client.gradient(start, batch, [Proximal(anchor, 0.3)])
+
+    def negated(network: Network, given: Batch, objective: Objective) -> None:
+        plain_gradient(network, given, objective)
+        for parameter in network.trainable():
+            if parameter.grad is not None:
+                parameter.grad.neg_()
+
+    trained = client.train(
+        start,
+        1,
+        "one",
+        rates=[0.1],
+        terms=[Proximal(anchor, 0.3)],
+        only=lambda key, name: key.kind != "head",
+        gradient=negated,
+    ).state
+    for key, name, tensor in trained.tensors():
+        if key.kind == "head":
+            assert torch.equal(tensor, start[key][name])
+        else:
+            torch.testing.assert_close(tensor, start[key][name] + 0.1 * slope[key][name])
+
+
+def test_a_finish_may_leave_a_part_as_it_is() -> None:
+    client = local_client(PAIRS, training=FINISH)
+    start = perturbed(client.initial_state(), scale=0.2)
+    done = client.finish(start, 6, "finish", only=lambda key, name: key.kind == "head")
+    assert done.kept_steps > 0
+    for key, name, tensor in done.state.tensors():
+        assert torch.equal(tensor, start[key][name]) == (key.kind != "head")
