@@ -28,7 +28,7 @@ def states(client: LocalClient) -> tuple[ComponentState, ComponentState]:
 
 
 def private(personal: ComponentState, **history: float) -> ClientState:
-    return ClientState({"personal": personal}, {"personal_losses": {**HISTORY, **history}})
+    return ClientState({"personal": personal}, {"personal_losses": {**HISTORY, **history}, "took_part": True})
 
 
 def components_that_differ(left: ComponentState, right: ComponentState) -> set[ComponentKey]:
@@ -77,7 +77,8 @@ def test_only_the_scope_of_the_replaced_tasks_changes(scope: str, replaced: tupl
 def test_replacing_an_image_task_leaves_the_text_components_alone() -> None:
     client = local_client((CONCEPTS, REDRAW_DIGITS), local_steps=1)
     received, personal = states(client)
-    history = ClientState({"personal": personal}, {"personal_losses": {"concepts": 0.0, "redraw_digits": 1e6}})
+    facts = {"personal_losses": {"concepts": 0.0, "redraw_digits": 1e6}, "took_part": True}
+    history = ClientState({"personal": personal}, facts)
     _, state = tap().local_round(client, received, history)
     changed = components_that_differ(state.models["personal"], personal)
     assert changed == client.path("redraw_digits")
@@ -127,7 +128,7 @@ def test_history_is_the_personal_models_own_training_loss() -> None:
         personal, 2, "federated"
     )  # nothing was replaced: the same draw as the federated model's
     assert state.models["personal"].equal(alone.state)
-    assert state.facts == {"personal_losses": alone.losses}
+    assert state.facts == {"personal_losses": alone.losses, "took_part": True}
     assert update.personal_losses == alone.losses
 
 
@@ -232,7 +233,7 @@ def test_the_guard_leaves_no_task_worse_and_can_be_switched_off() -> None:
     received, personal = states(final_client())
     wild = {"finish_steps": 2, "finish_lr": 1.0}
     unguarded = tap(guard=False, weight=0.0).personalise(final_client(**wild), received, private(personal))
-    assert unguarded.decisions == ()
+    assert list(unguarded.decisions) == []
     for seed in range(3):
         client = final_client(finish_lr=0.05)
         start = perturbed(personal, seed=seed, scale=0.2)

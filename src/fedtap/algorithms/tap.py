@@ -15,25 +15,33 @@ Differences from the paper, each a parameter whose default is named first: ``gua
 paths that leave no task of the client worse on validation; ``compute: equal`` splits the E (and T') steps of the other methods
 between the two models, ``paper`` gives each model all of them; ``gate: margin`` is the paper's, ``paired`` compares both models
 on the same validation examples; ``scope: path`` is the paper's, ``exclusive`` replaces only what no other task of the client
-uses. The final models are chosen on validation, as for every method.
+uses. The final models are chosen on validation, as for every method. Cheaper and softer ways, off by default: ``personal:
+shared`` (X is not trained in the rounds: W gets all steps, and X adopts what is better on validation), ``replace: soft`` (a part
+of the way), ``personal_from`` (X follows W until a round), ``mix: on`` (X and the teacher mixed task by task before the finish).
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fedtap.algorithms.base import Algorithm, ClientState, Decision, Params, Update
-from fedtap.algorithms.gates import margin_gate, paired_gate
+from fedtap.algorithms.compute import Compute, split
 from fedtap.algorithms.guard import guard
+from fedtap.algorithms.replacement import Scope, replace_hard, replace_soft
 from fedtap.components import ComponentState
 from fedtap.errors import nearest
-from fedtap.pairs import FAMILIES, ComponentKey, Pair
-from fedtap.training.client import LocalClient
+from fedtap.pairs import FAMILIES
+from fedtap.training.client import LocalClient, Trained
 from fedtap.training.terms import Teacher
+
+
+def _switch(value: Any) -> Any:
+    """Take on for the paper's way of replacing."""
+    return {True: "hard", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -42,17 +50,22 @@ class TapParams(Params):
     """Parameters of TAP.
 
     ``margin`` (nats, or MSE) and ``weight`` (of distillation) may be refined per task family in ``margins`` and ``weights``.
-    ``alpha`` is the level of the paired gate, ``temperature`` tau. ``replace`` and ``distil`` switch the stages. With
-    ``compute: equal`` a single local step goes to the federated model; the personal one needs a second.
+    ``alpha`` is the level of the paired gate, ``temperature`` tau. ``replace`` (``hard``, ``soft``, ``off``) and ``distil``
+    switch the stages. ``personal`` says whether X has training steps of its own (``separate``) or shares W's; ``personal_from``
+    is the round (from 1) in which it parts from W. With ``compute: equal`` a single local step goes to the federated model; the
+    personal one needs a second.
     """
 
-    compute: Literal["equal", "paper"] = "equal"
-    replace: bool = True
+    compute: Compute = "equal"
+    personal: Literal["separate", "shared"] = "separate"
+    personal_from: Annotated[int, Field(ge=1)] = 1
+    replace: Annotated[Literal["hard", "soft", "off"], BeforeValidator(_switch)] = "hard"
     gate: Literal["margin", "paired"] = "margin"
     margin: NonNegative = 0.01
     margins: Mapping[str, NonNegative] = {}
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
     scope: Literal["path", "exclusive"] = "path"
+    mix: bool = False
     distil: bool = True
     weight: NonNegative = 0.5
     weights: Mapping[str, NonNegative] = {}
@@ -66,6 +79,12 @@ class TapParams(Params):
             if family not in FAMILIES:
                 raise ValueError(f"no task family '{family}'; {nearest(family, FAMILIES)}")
         return value
+
+    @model_validator(mode="after")
+    def _shared_must_replace(self) -> TapParams:
+        if self.personal == "shared" and self.replace == "off":
+            raise ValueError("personal=shared learns by replacement alone; set replace to hard or soft")
+        return self
 
 
 class Tap(Algorithm):
@@ -86,84 +105,76 @@ class Tap(Algorithm):
         self, client: LocalClient, received: ComponentState, state: ClientState
     ) -> tuple[Update, ClientState]:
         """Train W, adopt what has proved better, train X, send W."""
-        federated_steps, personal_steps = self._split(client.scenario.local_steps)
+        apart = self.params.personal == "separate" and client.round >= self.params.personal_from
+        steps = client.scenario.local_steps
+        federated_steps, personal_steps = split(steps, self.params.compute) if apart else (steps, 0)
         federated = client.train(received, federated_steps, "federated")
-        personal = state.models["personal"]
-        decisions: list[Decision] = []
-        if self.params.replace:
-            decisions = self._gate(client, federated.losses, federated.state, personal, state.facts["personal_losses"])
-            for decision in decisions:
-                if decision.outcome == "replaced":
-                    personal = personal.merge(federated.state.slice(self._scope(client, decision.task)))
-        replaced = any(decision.outcome == "replaced" for decision in decisions)
-        trained = client.train(personal, personal_steps, "personal" if replaced else "federated")
-        update = Update(federated.state, client.counts(), federated.losses, trained.losses, decisions)
-        return update, ClientState({"personal": trained.state}, {"personal_losses": dict(trained.losses)})
+        personal, decisions = self._adopt(client, federated, state)
+        losses: Mapping[str, float] = {}
+        if apart:
+            replaced = any(decision.outcome != "kept" for decision in decisions)
+            trained = client.train(personal, personal_steps, "personal" if replaced else "federated")
+            personal, losses = trained.state, trained.losses
+        update = Update(federated.state, client.counts(), federated.losses, losses, decisions)
+        return update, ClientState({"personal": personal}, {"personal_losses": dict(losses), "took_part": True})
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
-        """Fine-tune the slice (the teacher), then finish X, with distillation and guard where they are on."""
+        """Fine-tune the slice (the teacher), then finish X, with mixing, distillation and guard where they are on."""
         steps = client.scenario.training.finish_steps
         personal = state.models["personal"]
-        if self.params.replace and not state.facts["personal_losses"]:
+        if self.params.replace != "off" and not state.facts.get("took_part"):
             personal = received  # it never took part: its personal model has no history that the slice could be behind
-        if not self.params.distil:
+        if not (self.params.distil or self.params.mix):
             done = client.finish(personal, steps, "finish")
             return ClientState({"personal": done.state}, dict(state.facts))
-        teacher_steps, student_steps = self._split(steps)
+        teacher_steps, student_steps = split(steps, self.params.compute)
         teacher = client.finish(received, teacher_steps, "finish").state
-        weights = {pair.task: self._refined(pair, self.params.weight, self.params.weights) for pair in client.pairs}
-        teaching = Teacher(teacher, weights, self.params.temperature)
-        student = client.finish(personal, student_steps, "distil", terms=[teaching]).state
-        decisions: Sequence[Decision] = ()
-        if self.params.guard:
-            student, decisions = guard(client, before=personal, after=student)
+        decisions: list[Decision] = []
+        if self.params.mix:
+            personal, decisions = replace_soft(client, teacher, personal, scope=self._scope(client))
+        weights = self._refined(client, self.params.weight, self.params.weights)
+        terms = [Teacher(teacher, weights, self.params.temperature)] if self.params.distil else []
+        student = client.finish(personal, student_steps, "distil", terms=terms).state
+        if self.params.distil and self.params.guard:
+            student, guarded = guard(client, before=personal, after=student)
+            decisions += guarded
         return ClientState({"finetuned": teacher, "personal": student}, dict(state.facts), decisions)
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the slice, the teacher where there is one, and the personal model."""
         return {"federated": received, **state.models}
 
-    def _gate(
-        self,
-        client: LocalClient,
-        federated_losses: Mapping[str, float],
-        federated: ComponentState,
-        personal: ComponentState,
-        history: Mapping[str, float],
-    ) -> list[Decision]:
-        """Decide for each task of the client, all on the models as they were before any replacement."""
-        if self.params.gate == "paired" and history:
-            theirs, mine = client.example_losses(federated), client.example_losses(personal)
-        decisions: list[Decision] = []
-        for pair in client.pairs:
-            task, rule = pair.task, "first participation"
-            f, p = federated_losses.get(task, math.inf), history.get(task, math.inf)
-            if math.isinf(p):
-                better = True
-            elif self.params.gate == "paired":
-                f, p = float(theirs[task].mean()), float(mine[task].mean())
-                better, p_value = paired_gate(theirs[task], mine[task], self.params.alpha)
-                rule = f"paired: p = {p_value:.3g}, alpha = {self.params.alpha:g}"
-            else:
-                margin = self._refined(pair, self.params.margin, self.params.margins)
-                better, rule = margin_gate(f, p, margin), f"margin: {margin:g}"
-            outcome = "replaced" if better else "kept"
-            decisions.append(Decision(task, "replace", outcome, _finite(f), _finite(p), rule))
-        return decisions
+    def _adopt(
+        self, client: LocalClient, federated: Trained, state: ClientState
+    ) -> tuple[ComponentState, list[Decision]]:
+        """Return X after replacement from the trained W, and what was decided."""
+        personal, history = state.models["personal"], state.facts["personal_losses"]
+        if self.params.replace == "off":
+            return personal, []
+        first = not state.facts.get("took_part")
+        if first or client.round < self.params.personal_from:
+            rule = "first participation" if first else f"follows until round {self.params.personal_from}"
+            losses = federated.losses
+            return federated.state, [
+                Decision(t, "replace", "replaced", losses.get(t), None, rule) for t in client.tasks
+            ]
+        scope = self._scope(client)
+        if self.params.replace == "soft":
+            return replace_soft(client, federated.state, personal, scope=scope)
+        return replace_hard(
+            client,
+            federated.state,
+            personal,
+            gate=self.params.gate,
+            margins=self._refined(client, self.params.margin, self.params.margins),
+            alpha=self.params.alpha,
+            scope=scope,
+            losses=(federated.losses, history) if self.params.personal == "separate" else None,
+        )
 
-    def _scope(self, client: LocalClient, task: str) -> frozenset[ComponentKey]:
-        return client.path(task) if self.params.scope == "path" else client.exclusive(task)
-
-    def _split(self, steps: int) -> tuple[int, int]:
-        """Return the steps of the federated and of the personal model (or of teacher and student)."""
-        if self.params.compute == "paper":
-            return steps, steps
-        return steps - steps // 2, steps // 2
+    def _scope(self, client: LocalClient) -> Scope:
+        return client.path if self.params.scope == "path" else client.exclusive
 
     @staticmethod
-    def _refined(pair: Pair, common: float, by_family: Mapping[str, float]) -> float:
-        return by_family.get(pair.family, common)
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    def _refined(client: LocalClient, common: float, by_family: Mapping[str, float]) -> dict[str, float]:
+        return {pair.task: by_family.get(pair.family, common) for pair in client.pairs}

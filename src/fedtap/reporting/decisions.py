@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-CHANGED = {"replace": "replaced", "distil": "kept"}
-"""The outcome, per kind of decision, that changed the personal model (of distillation: the distilled model was kept)."""
+UNCHANGED = {"replace": "kept", "distil": "reverted"}
+"""The outcome, per kind of decision, that left the personal model as it was; all others changed it."""
 
 
 @dataclass(slots=True)
@@ -37,7 +37,7 @@ def changed(decision: Mapping[str, Any]) -> bool:
     >>> changed({"kind": "distil", "outcome": "kept"}), changed({"kind": "distil", "outcome": "reverted"})
     (True, False)
     """
-    return bool(decision["outcome"] == CHANGED[decision["kind"]])
+    return bool(decision["outcome"] != UNCHANGED[decision["kind"]])
 
 
 def is_first(decision: Mapping[str, Any]) -> bool:

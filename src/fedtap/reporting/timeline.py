@@ -68,4 +68,4 @@ def _mark(event: Mapping[str, Any]) -> Markup:
 def _word(event: Mapping[str, Any]) -> str:
     if event["kind"] == "distil":
         return "kept" if changed(event) else "undone"
-    return "kept" if not changed(event) else "first participation" if is_first(event) else "replaced"
+    return "kept" if not changed(event) else "first participation" if is_first(event) else str(event["outcome"])
