@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from builders import components
@@ -60,6 +61,62 @@ def test_a_truncated_checkpoint_is_named_wherever_it_ends(tmp_path: Path) -> Non
             Checkpoint.load(path)
         assert "\n" not in str(caught.value)
     path.write_bytes(whole + b"\0")
+    with pytest.raises(UserError, match="damaged or truncated"):
+        Checkpoint.load(path)
+
+
+# as each client has tensors of its own, some of them, all of them or none; one is named like another's beginning
+TAILORED = {
+    "a": components(KEYS[1:], 3),
+    "a.b": components(KEYS, 4).select(lambda key, name: name == "bias"),
+    "empty": ComponentState(),
+}
+FACTS = {"moments": [1.5, -2.0, 1e-300], "pairs": {"a": "a.b"}, "none": None, "said": "Å::b"}
+
+
+def test_what_is_tailored_and_the_facts_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "server.safetensors"
+    Checkpoint(3, ServerState(components(KEYS), tailored=TAILORED, facts=FACTS), 17, 2.5).save(path)
+    loaded = Checkpoint.load(path)
+    assert loaded is not None
+    assert loaded.state.components.equal(components(KEYS))
+    assert loaded.state.tailored.keys() == TAILORED.keys()
+    for client, held in TAILORED.items():
+        assert loaded.state.tailored[client].equal(held)
+    assert loaded.state.facts == FACTS
+    again = tmp_path / "again.safetensors"
+    loaded.save(again)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_tailored_tensor_may_be_one_of_the_federated(tmp_path: Path) -> None:
+    """As a method makes them that gives some client just what all get."""
+    path = tmp_path / "server.safetensors"
+    common = components(KEYS)
+    Checkpoint(1, ServerState(common, {"a": common, "b": common.slice(KEYS[:1])}), 0, 0.0).save(path)
+    loaded = Checkpoint.load(path)
+    assert loaded is not None
+    assert loaded.state.tailored["a"].equal(common)
+    assert loaded.state.tailored["b"].equal(common.slice(KEYS[:1]))
+
+
+def test_a_truncated_checkpoint_with_tailored_parts_is_refused_wherever_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "server.safetensors"
+    Checkpoint(3, ServerState(components(KEYS), tailored=TAILORED, facts=FACTS), 17, 2.5).save(path)
+    whole = path.read_bytes()
+    for length in range(len(whole)):
+        path.write_bytes(whole[:length])
+        with pytest.raises(UserError, match=r"server\.safetensors: damaged or truncated"):
+            Checkpoint.load(path)
+
+
+def test_a_tensor_tailored_to_a_client_that_the_file_does_not_name_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "server.safetensors"
+    Checkpoint(1, ServerState(components(KEYS), tailored={"a": components(KEYS)}), 0, 0.0).save(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {label.replace("a::", "b::"): file.get_tensor(label) for label in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, metadata)
     with pytest.raises(UserError, match="damaged or truncated"):
         Checkpoint.load(path)
 

@@ -66,6 +66,10 @@ def fixed(**fields: Any) -> Change:
     return lambda _: fields
 
 
+def vector(value: Any, name: Any = "sketch") -> Change:
+    return fixed(vectors={"good": torch.zeros(3), name: value})
+
+
 HOSTILE: Mapping[str, tuple[Change, str]] = {
     "foreign component": (
         put(FOREIGN, w=one(0)),
@@ -148,6 +152,32 @@ HOSTILE: Mapping[str, tuple[Change, str]] = {
         decision(personal_loss="low"),
         "a loss in a decision for task 'digits' is not a finite number",
     ),
+    "vectors as a list": (fixed(vectors=[torch.zeros(2)]), "not of the form that was agreed on"),
+    "no vectors": (fixed(vectors=None), "not of the form that was agreed on"),
+    "vectors without end": (
+        fixed(vectors={f"v{i}": torch.zeros(1) for i in range(17)}),
+        "17 vectors; expected 16 at the most",
+    ),
+    "vector without a name": (vector(torch.zeros(2), 3), "a vector without a plain name"),
+    "vector of lines": (vector(torch.zeros(2), "two\nlines"), "a vector without a plain name"),
+    "vector with a name without end": (vector(torch.zeros(2), "x" * 201), "a vector without a plain name"),
+    "vector of NumPy": (vector(np.zeros(2, dtype=np.float32)), "vector 'sketch' is not a dense tensor"),
+    "sparse vector": (vector(torch.zeros(2).to_sparse()), "vector 'sketch' is not a dense tensor"),
+    "vector without values": (vector(torch.zeros(2, device="meta")), "vector 'sketch' is not a dense tensor"),
+    "vector of two axes": (vector(torch.zeros(2, 2)), "vector 'sketch' has shape (2, 2), expected one axis of 100000"),
+    "vector of no axis": (vector(torch.zeros(())), "vector 'sketch' has shape (), expected one axis"),
+    "long vector": (vector(torch.zeros(100_001)), "vector 'sketch' has shape (100001,), expected one axis of 100000"),
+    "vector that only looks long": (
+        vector(torch.zeros(1).expand(10**12)),
+        "vector 'sketch' has shape (1000000000000,), expected one axis of 100000",
+    ),
+    "vector of doubles": (
+        vector(torch.zeros(2, dtype=torch.float64)),
+        "vector 'sketch' has dtype torch.float64, expected torch.float32",
+    ),
+    "vector with a NaN": (vector(one(math.nan)), "vector 'sketch' holds a value that is not finite"),
+    "infinite vector": (vector(one(-math.inf)), "vector 'sketch' holds a value that is not finite"),
+    "huge vector": (vector(one(1.1e6)), "vector 'sketch' holds a value beyond 1e+06"),
     "decisions without end": (fixed(decisions=[DECISION] * 1001), "1001 decisions; expected 1000 at the most"),
 }
 
@@ -200,6 +230,9 @@ WORDS = st.text(
 )
 
 
+VECTORS = st.dictionaries(WORDS, st.lists(FINITE, max_size=4).map(torch.tensor).map(torch.Tensor.float), max_size=16)
+
+
 @given(st.data())
 def test_a_sound_reply_is_always_accepted(data: st.DataObject) -> None:
     federation = server()
@@ -222,6 +255,7 @@ def test_a_sound_reply_is_always_accepted(data: st.DataObject) -> None:
         losses=data.draw(LOSSES),
         personal_losses=data.draw(LOSSES),
         decisions=data.draw(st.lists(decisions, max_size=3)),
+        vectors=data.draw(VECTORS),
     )
     assert federation.complaint(reply, request) is None
 
@@ -237,6 +271,13 @@ def test_the_most_that_a_client_may_claim_is_the_sum_over_the_tasks_of_a_path() 
         assert federation.complaint(fewer, request) is None
         more = sound_reply(request, CARD, counts={**counts, key: most + 1})
         assert federation.complaint(more, request) is not None
+
+
+def test_the_longest_vector_that_may_come() -> None:
+    federation = server()
+    request = federation.request("a", 1)
+    most = {f"v{i}": torch.full((100_000,), -1e6) for i in range(16)}
+    assert federation.complaint(sound_reply(request, CARD, vectors=most), request) is None
 
 
 def test_an_empty_update_is_sound() -> None:

@@ -62,7 +62,7 @@ class Server:
     def aggregate(self, replies: Sequence[Reply]) -> None:
         """Take up accepted replies, in sorted client order whatever the order in which they came."""
         updates = {reply.client: reply.update for reply in sorted(replies, key=lambda reply: reply.client)}
-        if any(update.components for update in updates.values()):
+        if any(update.components or update.vectors for update in updates.values()):
             self.state = self.algorithm.aggregate(self.state, updates)
 
     def _most_examples(self, card: ClientCard) -> Mapping[ComponentKey, int]:
