@@ -7,7 +7,7 @@ from fedtap.errors import UserError
 from fedtap.storage import digest
 
 
-@pytest.mark.parametrize("same", ["what is ai", "  What is\tAI ?", "WHAT, IS. AI!", "Ｗhat is AI"])
+@pytest.mark.parametrize("same", ["what is ai", "  What is\tAI ?", "WHAT, IS. AI!", "what_is--ai…", "Ｗhat is AI"])
 def test_case_punctuation_and_spacing_do_not_make_another_text(same: str) -> None:
     assert text_key(same) == text_key("What is AI?")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 Published = Literal["train", "test"]
+_BETWEEN_WORDS = re.compile(r"[\W_]+")
+"""Runs of what is neither letter nor digit, as ``str.isalnum`` has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,8 @@ def text_key(text: str) -> str:
     >>> text_key("What is AI?") == text_key("what is  ai")
     True
     """
-    letters = "".join(c if c.isalnum() else " " for c in unicodedata.normalize("NFKC", text).casefold())
-    return digest("text", " ".join(letters.split()) or text)
+    words = _BETWEEN_WORDS.sub(" ", unicodedata.normalize("NFKC", text).casefold())
+    return digest("text", words.strip() or text)
 
 
 def distinct(examples: list[Example]) -> tuple[Example, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from fedtap.config import TaskSettings
@@ -25,7 +26,12 @@ class Sentiment(Source):
 
     def examples(self, task: TaskSettings, folder: Path) -> tuple[Example, ...]:
         """Return one example a review."""
-        return distinct([Example(text_key(text), None, text, label, label) for text, label in reviews(self._origin)])
+        return _reviews(self._origin)
+
+
+@cache
+def _reviews(origin: str) -> tuple[Example, ...]:
+    return distinct([Example(text_key(text), None, text, label, label) for text, label in reviews(origin)])
 
 
 SENTIMENT = Sentiment(
