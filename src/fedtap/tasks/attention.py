@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -50,7 +52,11 @@ class FeedForward(nn.Sequential):
     """LayerNorm, Linear, GELU, Linear."""
 
     def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__(nn.LayerNorm(dim), nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
+        super().__init__(
+            OrderedDict(
+                norm=nn.LayerNorm(dim), widen=nn.Linear(dim, hidden), gelu=nn.GELU(), narrow=nn.Linear(hidden, dim)
+            )
+        )
 
 
 def _split(x: Tensor, heads: int) -> Tensor:
