@@ -24,6 +24,7 @@ from fedtap.data.splits import SPLITS
 from fedtap.network.architecture import Architecture, Blueprint, HeadInfo
 from fedtap.network.experts import Experts
 from fedtap.network.network import Network
+from fedtap.network.plain import Plain
 from fedtap.network.probe import Probe
 from fedtap.pairs import ComponentKey, Modality, Pair
 from fedtap.tasks import TASK_TYPES
@@ -105,9 +106,11 @@ def head_sizes(modality: Modality, *, vision_tokens: int = SPEC.vision_tokens, *
 
 
 def build_network(pairs: Iterable[Pair], *, seed: int = 0, probe: bool = False, **settings: Any) -> Network:
-    """Return a network for these pairs."""
+    """Return a network for these pairs; ``name`` among the settings is the architecture's."""
     pairs = tuple(pairs)
-    architecture: Architecture = (Probe if probe else Experts)(blueprint(pairs, **settings))
+    sizes = blueprint(pairs, **({"name": "probe"} if probe else {}), **settings)
+    kinds: dict[str, type[Architecture]] = {kind.name: kind for kind in (Experts, Plain, Probe)}
+    architecture = kinds[sizes.network.name](sizes)
     return Network(architecture, architecture.plan(pairs), seed=seed, words=words())
 
 

@@ -288,6 +288,8 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
     here = raw
     for name in names[:-1]:
         below = here.setdefault(name, {})
+        if name == "network" and isinstance(below, str):  # `network: plain` is short for its name
+            below = here[name] = {"name": below}
         if not isinstance(below, dict):
             raise UserError(f"--set {shown}: '{name}' has no keys below it; set it as a whole")
         here = below
