@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from fedtap.tasks.metrics import HIGHER_IS_BETTER
 
 Row = Mapping[str, Any]
 Interval = tuple[float, float]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 LEVEL = 0.95
 DRAWS = 10_000
@@ -84,6 +86,7 @@ def client_task_gains(
     split: str = "test",
     deployed: Mapping[str, str],
     primary: Mapping[str, str],
+    among: Collection[tuple[str, str]] | None = None,
 ) -> list[Gain]:
     """Return the gain of a method over the base for every (seed, client, task), in sorted order.
 
@@ -100,6 +103,8 @@ def client_task_gains(
         other models are left out.
     primary
         Task -> the metric that stands for it; see :func:`fedtap.tasks.metrics.primary_metrics`.
+    among
+        Compare only these (client, task), those that the method can serve; None: all.
 
     Raises
     ------
@@ -109,6 +114,8 @@ def client_task_gains(
     """
     ours = _scores(runs, method, split, deployed[method], primary)
     theirs = _scores(runs, base, split, deployed[base], primary)
+    if among is not None:
+        ours, theirs = ({key: row for key, row in each.items() if key[1:] in among} for each in (ours, theirs))
     for lacking, other, keys in (
         (base, method, ours.keys() - theirs.keys()),
         (method, base, theirs.keys() - ours.keys()),
@@ -168,15 +175,23 @@ def bootstrap_interval(
     for (run_seed, client), values in filled.items():
         cell = seeds.index(run_seed), clients.index(client)
         sums[cell], counts[cell] = math.fsum(values), len(values)
-    generator = numpy_generator(seed, "bootstrap", "crossed")
-    seed_times, client_times = (
-        generator.multinomial(size, np.full(size, 1 / size), size=draws).astype(np.float64)
-        for size in (len(seeds), len(clients))
-    )
+    seed_times, client_times = _crossed_draws(len(seeds), len(clients), draws, seed)
     totals = ((seed_times @ sums) * client_times).sum(axis=1)
     numbers = ((seed_times @ counts) * client_times).sum(axis=1)
     drawn = numbers > 0  # where cells are missing, a draw can meet none
     return _percentiles(totals[drawn] / numbers[drawn], level)
+
+
+@lru_cache(maxsize=4)
+def _crossed_draws(seeds: int, clients: int, draws: int, seed: int) -> tuple[Floats, Floats]:
+    """Return how often each seed ``(draws, seeds)`` and each client ``(draws, clients)`` is taken; a page asks by the hundred."""
+    generator = numpy_generator(seed, "bootstrap", "crossed")
+    times = [
+        generator.multinomial(size, np.full(size, 1 / size), size=draws).astype(np.float64) for size in (seeds, clients)
+    ]
+    for each in times:
+        each.flags.writeable = False
+    return times[0], times[1]
 
 
 def interval(values: Sequence[float], *, level: float = LEVEL, draws: int = DRAWS, seed: int = 0) -> Interval | None:
@@ -230,36 +245,39 @@ def summarise(
     client-tasks (at least one), each averaged over the seeds first; ``seeds``, how many; ``excluded``, the families left out.
     What cannot be computed is None.
     """
-    rows: list[dict[str, Any]] = []
-    for method in dict.fromkeys(run.method for run in runs if run.method != base):
-        gains = [
-            gain
-            for gain in client_task_gains(runs, method, base=base, split=split, deployed=deployed, primary=primary)
-            if gain.family not in exclude_families
-        ]
-        by_cell: dict[tuple[int, str], list[float]] = {}
-        by_task: dict[tuple[str, str], list[float]] = {}
-        for gain in gains:
-            if gain.percent is not None:
-                by_cell.setdefault((gain.seed, gain.client), []).append(gain.percent)
-                by_task.setdefault((gain.client, gain.task), []).append(gain.percent)
-        percents = [percent for cell in by_cell.values() for percent in cell]
-        ci95 = bootstrap_interval(by_cell)
-        rows.append(
-            {
-                "method": method,
-                "delta_percent": _mean(percents) if percents else None,
-                "ci95": list(ci95) if ci95 else None,
-                "wins": sum(gain.better > 0 for gain in gains),
-                "losses": sum(gain.better < 0 for gain in gains),
-                "n": len(gains),
-                "undefined": len(gains) - len(percents),
-                "worst_decile": _worst_decile([_mean(values) for values in by_task.values()]),
-                "seeds": len({gain.seed for gain in gains}),
-                "excluded": sorted(exclude_families),
-            }
+    return [
+        summarise_gains(
+            method,
+            client_task_gains(runs, method, base=base, split=split, deployed=deployed, primary=primary),
+            exclude_families=exclude_families,
         )
-    return rows
+        for method in dict.fromkeys(run.method for run in runs if run.method != base)
+    ]
+
+
+def summarise_gains(method: str, gains: Sequence[Gain], *, exclude_families: Collection[str] = ()) -> dict[str, Any]:
+    """Return the row of one method; the keys are those of :func:`summarise`."""
+    counted = [gain for gain in gains if gain.family not in exclude_families]
+    by_cell: dict[tuple[int, str], list[float]] = {}
+    by_task: dict[tuple[str, str], list[float]] = {}
+    for gain in counted:
+        if gain.percent is not None:
+            by_cell.setdefault((gain.seed, gain.client), []).append(gain.percent)
+            by_task.setdefault((gain.client, gain.task), []).append(gain.percent)
+    percents = [percent for cell in by_cell.values() for percent in cell]
+    ci95 = bootstrap_interval(by_cell)
+    return {
+        "method": method,
+        "delta_percent": _mean(percents) if percents else None,
+        "ci95": list(ci95) if ci95 else None,
+        "wins": sum(gain.better > 0 for gain in counted),
+        "losses": sum(gain.better < 0 for gain in counted),
+        "n": len(counted),
+        "undefined": len(counted) - len(percents),
+        "worst_decile": _worst_decile([_mean(values) for values in by_task.values()]),
+        "seeds": len({gain.seed for gain in counted}),
+        "excluded": sorted(exclude_families),
+    }
 
 
 Key = tuple[int, str, str]
@@ -299,7 +317,7 @@ def _gain(key: Key, ours: Row, theirs: Row) -> Gain:
     )
 
 
-def _percentiles(means: np.ndarray[Any, np.dtype[np.float64]], level: float) -> Interval:
+def _percentiles(means: Floats, level: float) -> Interval:
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
