@@ -8,10 +8,10 @@ With :math:`\gamma_i` the scales and shifts of client i's normalisations and w a
 
 Differences from the paper: **this is the LayerNorm analogue.** The paper's normalisations are BatchNorm, whose running
 statistics describe a client's data; a transformer's LayerNorm keeps no statistics, and only its affine map stays at home. It
-normalises in encoders, fusion layers and heads (:mod:`fedtap.network.normalisation` says which tensors those are); with
-``network.adaptation: lora`` the fusion's normalisations are frozen, the same everywhere, and those of encoders and heads stay.
-After the last round comes the low-rate finish of every personalising method; clients that never took part first train their
-normalisations (:mod:`partial`). Optimizer, steps and averaging per component are the harness's.
+normalises in encoders, fusion layers and heads (:mod:`fedtap.network.normalisation` says which tensors those are); where the
+fusion's layers are frozen and adapted (``network.adaptation: lora``), its normalisations are frozen too, the same everywhere, and
+those of encoders and heads stay. After the last round comes the low-rate finish of every personalising method; clients that
+never took part first train their normalisations (:mod:`partial`). Optimizer, steps and averaging per component are the harness's.
 """
 
 from __future__ import annotations
