@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fedtap.algorithms.registry import register
     from fedtap.experiment import predict, run
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "predict", "run"]
+__all__ = ["__version__", "predict", "register", "run"]
 
 
 def __getattr__(name: str) -> Any:
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from fedtap import experiment
 
         return getattr(experiment, name)
+    if name == "register":
+        from fedtap.algorithms.registry import register
+
+        return register
     raise AttributeError(f"module 'fedtap' has no attribute '{name}'")

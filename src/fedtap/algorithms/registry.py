@@ -1,12 +1,13 @@
-"""The methods by name. A new method is one file and one line here."""
+"""The methods by name. A new method of the package is one file and one line here; one of a user's own needs no line here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from fedtap.algorithms import outside
 from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.fedavg import FedAvg
 from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
@@ -16,19 +17,37 @@ from fedtap.algorithms.tap import Tap
 from fedtap.errors import UserError, nearest
 from fedtap.explain import explain
 
+OneMethod = TypeVar("OneMethod", bound=Algorithm)
+
 _METHODS: tuple[type[Algorithm], ...] = (Local, LinearProbe, FedAvg, FedAvgFineTuning, Tap)
+
+_OWN: Mapping[str, type[Algorithm]] = {method.name: method for method in _METHODS}
 
 
 def algorithms() -> Mapping[str, type[Algorithm]]:
-    """Return every method by name."""
-    return {method.name: method for method in _METHODS}
+    """Return every method by name, those from outside the package (:mod:`fedtap.algorithms.outside`) last."""
+    return outside.with_own(_OWN)
+
+
+def register(method: type[OneMethod]) -> type[OneMethod]:
+    """Make a method of one's own known by its name in this process, and return it, so that this can decorate the class.
+
+    One that is registered again takes the place of the one before: in a notebook, cells are run twice.
+
+    Raises
+    ------
+    UserError
+        If the class lacks something that a method needs, or one of the package's methods has its name.
+    """
+    outside.hold(method, f"class {getattr(method, '__name__', method)!r}", _OWN)
+    return method
 
 
 def make(settings: Mapping[str, Any], method: str | None = None, place: str = "method") -> Algorithm:
     """Return a method from a scenario's ``method`` section, or the method named instead of it.
 
     Parameters of the section that belong to the section's own method are left out where another method is named in its place;
-    a parameter that no method has is refused in any case.
+    a parameter that no method has is refused in any case. ``method`` may be a file with a method in it; a section names none.
 
     Raises
     ------
@@ -38,6 +57,10 @@ def make(settings: Mapping[str, Any], method: str | None = None, place: str = "m
     given = dict(settings)
     scenario_method = str(given.pop("name", "tap"))
     name = method or scenario_method
+    if method is not None and outside.is_file(method):
+        name = outside.hold(outside.load_file(method), method, _OWN).name
+    elif outside.is_file(name):
+        raise UserError(f"{place}: a scenario runs no file; name the method there, and give --method {name}")
     known = algorithms()
     if name not in known:
         raise UserError(f"{place}: no method '{name}'; {nearest(name, known)}")

@@ -1,0 +1,156 @@
+"""Methods that are not the package's own: from a file, from an installed package, or handed over in Python.
+
+- ``--method FILE.py`` (or ``FILE.py:CLASS``) on the command line, and ``method="FILE.py"`` in Python;
+- files named in the environment variable ``FEDTAP_METHODS``, with the system's path separator between them: these are known to
+  every command, and to the processes that it starts;
+- the entry points that installed packages give in the group ``fedtap.methods``;
+- ``fedtap.register(CLASS)`` in Python.
+
+A scenario names methods, never files: a scenario is data, and reading one that somebody sent must run nothing of theirs.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+
+from fedtap.algorithms.base import Algorithm
+from fedtap.errors import UserError, nearest
+from fedtap.settings import NAME
+from fedtap.storage import digest
+
+GROUP = "fedtap.methods"
+VARIABLE = "FEDTAP_METHODS"
+
+_held: dict[str, type[Algorithm]] = {}
+
+
+def hold(method: type[Algorithm], place: str, own: Mapping[str, type[Algorithm]]) -> type[Algorithm]:
+    """Make a method known by its name in this process, and return it; ``own`` are the package's, whose names are taken.
+
+    Raises
+    ------
+    UserError
+        If the class lacks something that a method needs, or has a name that is taken.
+    """
+    _held[_free(_checked(method, place), place, own).name] = method
+    return method
+
+
+def with_own(own: Mapping[str, type[Algorithm]]) -> Mapping[str, type[Algorithm]]:
+    """Return the package's ``own`` methods by name, and those from outside after them.
+
+    Raises
+    ------
+    UserError
+        If one cannot be loaded, or has a name that is taken.
+    """
+    found: dict[str, type[Algorithm]] = {}
+    for place, method in [*_installed(), *_from_files(), *((f"method '{name}'", kind) for name, kind in _held.items())]:
+        if found.setdefault(_free(method, place, own).name, method) is not method:
+            raise UserError(f"{place}: another method is called '{method.name}' too; give one of them another name")
+    return {**own, **found}
+
+
+def is_file(name: str) -> bool:
+    """Tell whether what was given for a method is a file, and no name."""
+    return name.endswith(".py") or ".py:" in name
+
+
+def load_file(name: str) -> type[Algorithm]:
+    """Return the method in ``FILE.py``, or the one of its methods that ``FILE.py:CLASS`` names.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be run, or holds no method, or several and none was named.
+    """
+    file, colon, wanted = name.rpartition(".py:")
+    path = Path(f"{file}.py" if colon else name)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; give a Python file with a method in it")
+    try:
+        module = _run(path.resolve())
+    except Exception as error:
+        raise UserError(f"{path}: cannot be run ({_line(error)}); mend the file") from error
+    held = {
+        kind.__name__: kind
+        for kind in vars(module).values()
+        if inspect.isclass(kind) and issubclass(kind, Algorithm) and kind.__module__ == module.__name__
+        if not inspect.isabstract(kind)
+    }
+    if not held:
+        raise UserError(f"{path}: defines no method; a method is a subclass of fedtap.algorithms.base.Algorithm")
+    if colon and wanted not in held:
+        raise UserError(f"{path}: defines no method '{wanted}'; {nearest(wanted, held)}")
+    if not colon and len(held) > 1:
+        raise UserError(f"{path}: defines {len(held)} methods; name one, for example {path}:{min(held)}")
+    return _checked(held[wanted] if colon else next(iter(held.values())), str(path))
+
+
+def _from_files() -> list[tuple[str, type[Algorithm]]]:
+    files = os.environ.get(VARIABLE, "").split(os.pathsep)
+    return [(file, load_file(file)) for file in files if file]
+
+
+@cache
+def _installed() -> tuple[tuple[str, type[Algorithm]], ...]:
+    found: list[tuple[str, type[Algorithm]]] = []
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+        place = f"entry point '{entry.name}' of {entry.dist.name if entry.dist else GROUP}"
+        try:
+            method = entry.load()
+        except Exception as error:
+            raise UserError(f"{place}: cannot be loaded ({_line(error)}); mend or uninstall that package") from error
+        found.append((place, _checked(method, place)))
+    return tuple(found)
+
+
+@cache
+def _run(path: Path) -> ModuleType:
+    """Run a file as a module of its own, once in a process: at every further look its classes would be others."""
+    name = f"fedtap_method_{path.stem}_{digest(str(path))[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pydantic look for the names in annotations
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _checked(method: object, place: str) -> type[Algorithm]:
+    """Return a method that has all that a method needs."""
+    if not (inspect.isclass(method) and issubclass(method, Algorithm)):
+        raise UserError(f"{place}: is no method; a method is a subclass of fedtap.algorithms.base.Algorithm")
+    if inspect.isabstract(method):
+        raise UserError(f"{place}: lacks {', '.join(sorted(method.__abstractmethods__))}; write what it is to do there")
+    for attribute in ("name", "summary", "source", "deployed"):
+        value = getattr(method, attribute, None)
+        if not isinstance(value, str) or not value.strip() or not value.isprintable():
+            raise UserError(f"{place}: has no `{attribute}`; set it to a line of text")
+    if not NAME.fullmatch(method.name) or is_file(method.name):
+        raise UserError(f"{place}: the name '{method.name}' must be letters, digits, '_', '-' or '.', at most 64")
+    return method
+
+
+def _free(method: type[Algorithm], place: str, own: Mapping[str, type[Algorithm]]) -> type[Algorithm]:
+    """Return a method whose name none of the package's own has."""
+    if method.name in own:
+        raise UserError(f"{place}: fedtap has a method called '{method.name}'; give yours another `name`")
+    return method
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
