@@ -34,6 +34,11 @@ def weight(held: nn.Module, frozen: nn.Module | None, name: str, layer: int, sca
     full = getattr(frozen, name)[layer]
     if hasattr(held, f"{name}_A"):
         full = full + scale * getattr(held, f"{name}_A")[layer] @ getattr(held, f"{name}_B")[layer]
+    matrix = f"{name[:-2]}_w"
+    if hasattr(held, f"{matrix}_P"):  # Co-LoRA: P within the frozen factors of the matrix, Q beside its bias
+        a, b = (getattr(frozen, f"{matrix}_{factor}")[layer] for factor in "AB")
+        inner = a @ getattr(held, f"{matrix}_P")[layer] if name == matrix else getattr(held, f"{matrix}_Q")[layer]
+        full = full + scale * inner @ b
     return full
 
 
@@ -75,7 +80,7 @@ def one_route(
     return x
 
 
-@pytest.mark.parametrize("adaptation", ["full", "lora"])
+@pytest.mark.parametrize("adaptation", ["full", "lora", "colora"])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize(
     ("pairs", "unknown"),

@@ -81,7 +81,7 @@ def test_padding_changes_no_output(pair: Pair, fusion: str) -> None:
         assert_same(loss_sum(network, network(padded), padded), loss_sum(network, network(batch), batch))
 
 
-@pytest.mark.parametrize("adaptation", ["full", "lora"])
+@pytest.mark.parametrize("adaptation", ["full", "lora", "colora"])
 def test_permuting_a_mixed_batch_permutes_its_outputs(adaptation: str) -> None:
     network = away_from_start(MIXED, adaptation=adaptation)
     data = client_data(MIXED, 4)
@@ -173,7 +173,7 @@ def test_additive_paths_lay_the_two_modalities_side_by_side() -> None:
 # --- models and their states ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("adaptation", ["full", "lora"])
+@pytest.mark.parametrize("adaptation", ["full", "lora", "colora"])
 def test_a_state_comes_back_as_it_was_loaded(adaptation: str) -> None:
     network = build_network(MIXED, adaptation=adaptation)
     state = perturbed(network.initial_state())
@@ -247,7 +247,7 @@ def test_experts_of_a_stack_start_alike_and_encoders_do_not() -> None:
     assert not torch.equal(text, image)
 
 
-@pytest.mark.parametrize("adaptation", ["full", "lora"])
+@pytest.mark.parametrize("adaptation", ["full", "lora", "colora"])
 def test_a_teacher_answers_as_if_it_were_swapped_in_and_leaves_no_trace(adaptation: str) -> None:
     network = build_network(MIXED, adaptation=adaptation)
     mine = perturbed(network.initial_state(), seed=1)

@@ -55,7 +55,9 @@ class Recorded(Mapping[ComponentKey, nn.Module]):
 
 
 @pytest.fixture(
-    scope="module", params=[("joint", "full"), ("joint", "lora"), ("paths", "full"), ("paths", "lora")], ids=str
+    scope="module",
+    params=[(fusion, adaptation) for fusion in ("joint", "paths") for adaptation in ("full", "lora", "colora")],
+    ids=str,
 )
 def house(request: pytest.FixtureRequest) -> tuple[Experts, dict[ComponentKey, nn.Module], nn.ModuleDict]:
     """Return an architecture, every component that any client could have, and the frozen layers."""

@@ -1,8 +1,9 @@
 """The three kinds of fusion component: attention of a block, feed-forward expert, domain expert.
 
 Each module holds the parameters of one component, stacked over the L layers of its stack; the products are in ``fusion.py``,
-where the components that a batch needs are stacked, so that several are one product. With ``adaptation: lora`` the components
-hold low-rank adapters of frozen layers (:class:`FrozenLayers`), with ``full`` the layers themselves.
+where the components that a batch needs are stacked, so that several are one product. With ``adaptation: full`` the components
+hold the layers themselves, with ``lora`` low-rank adapters of frozen layers (:class:`FrozenLayers`), and with ``colora`` only the
+small inner factors of such adapters, whose outer factors are frozen with the layers.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fedtap.config import NetworkSettings
-from fedtap.network.start import xavier
+from fedtap.network.start import orthogonal, xavier
 
 LayerWeights = Mapping[str, Tensor]
 """A pre-norm transformer layer in canonical names: ``ln1_w ln1_b q_w q_b k_w k_b v_w v_b o_w o_b ln2_w ln2_b up_w up_b down_w
@@ -22,6 +23,8 @@ down_b``; matrices are (in, out)."""
 
 ATTENTION_NAMES = ("ln1_w", "ln1_b", "q_w", "q_b", "k_w", "k_b", "v_w", "v_b", "o_w", "o_b", "ln2_w", "ln2_b")
 EXPERT_NAMES = ("up_w", "up_b", "down_w", "down_b")
+ADAPTED_ATTENTION, ADAPTED_EXPERT = ("q_w", "v_w"), ("up_w", "down_w")
+"""The matrices that low-rank adapters adapt."""
 
 
 def layer_shapes(dim: int, hidden: int) -> dict[str, tuple[int, ...]]:
@@ -59,12 +62,30 @@ class StackStart:
 
 
 class FrozenLayers(nn.Module):
-    """A stack's frozen layers, as buffers that belong to no component: never trained, sent, averaged or saved."""
+    """A stack's frozen layers, as buffers that belong to no component: never trained, sent, averaged or saved.
 
-    def __init__(self, start: StackStart) -> None:
+    ``beside`` are further frozen tensors of the stack, e.g. :func:`outer_factors`.
+    """
+
+    def __init__(self, start: StackStart, beside: Mapping[str, Tensor] | None = None) -> None:
         super().__init__()
-        for name, tensor in start.tensors.items():
+        for name, tensor in {**start.tensors, **(beside or {})}.items():
             self.register_buffer(name, tensor.clone(), persistent=False)
+
+
+def outer_factors(settings: NetworkSettings, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return the frozen factors ``*_A`` ``(L, in, rank)`` and ``*_B`` ``(L, rank, out)`` that all adapters of a stack share.
+
+    The columns of A and the rows of B are orthonormal where the rank is not larger than the matrix.
+    """
+    shapes = layer_shapes(settings.dim, settings.expert_dim)
+    rank, layers = settings.lora_rank, range(settings.layers)
+    factors: dict[str, Tensor] = {}
+    for name in (*ADAPTED_ATTENTION, *ADAPTED_EXPERT):
+        rows, columns = shapes[name]
+        factors[f"{name}_A"] = torch.stack([orthogonal(rows, rank, generator) for _ in layers])
+        factors[f"{name}_B"] = torch.stack([orthogonal(rank, columns, generator) for _ in layers])
+    return factors
 
 
 class FullWeights(nn.Module):
@@ -107,6 +128,27 @@ class LowRank(nn.Module):
             parameter.copy_(
                 torch.zeros(parameter.shape) if name.endswith("_B") else xavier(tuple(parameter.shape), generator)
             )
+
+
+class InnerFactors(nn.Module):
+    """The small factors of adapters whose outer ones are frozen (Co-LoRA, arXiv 2506.11024): ``x W + (alpha/r) (x A P + Q) B``.
+
+    ``P`` ``(rank, rank)`` and ``Q`` ``(rank,)`` per matrix and layer start at zero, hence so does the adapter. Since A and B are
+    the same for everybody, the adapter is linear in what is trained: the mean of factors is the factor of the mean.
+    """
+
+    def __init__(self, names: Sequence[str], settings: NetworkSettings) -> None:
+        super().__init__()
+        rank = settings.lora_rank
+        for name in names:
+            self.register_parameter(f"{name}_P", nn.Parameter(torch.empty(settings.layers, rank, rank)))
+            self.register_parameter(f"{name}_Q", nn.Parameter(torch.empty(settings.layers, rank)))
+
+    @torch.no_grad()
+    def start(self, _generator: torch.Generator) -> None:
+        """Zero both."""
+        for parameter in self.parameters():
+            parameter.zero_()
 
 
 class DomainExpert(nn.Module):

@@ -11,14 +11,18 @@ from fedtap import pairs as pairs_module
 from fedtap.batch import Batch, TaskBatch
 from fedtap.network.architecture import Architecture, Blueprint, TaskOutput
 from fedtap.network.blocks import (
+    ADAPTED_ATTENTION,
+    ADAPTED_EXPERT,
     ATTENTION_NAMES,
     EXPERT_NAMES,
     DomainExpert,
     FrozenLayers,
     FullWeights,
+    InnerFactors,
     LayerWeights,
     LowRank,
     StackStart,
+    outer_factors,
     seeded_layer,
 )
 from fedtap.network.encoders import Encoder, SharedProjection
@@ -71,9 +75,9 @@ class Experts(Architecture):
             case "domain", (_,):
                 return DomainExpert(network)
             case "attention", (_, _):
-                return LowRank(("q_w", "v_w"), network) if self._low_rank else FullWeights(ATTENTION_NAMES, network)
+                return self._adapted(ATTENTION_NAMES, ADAPTED_ATTENTION)
             case "expert", (_, _, _):
-                return LowRank(("up_w", "down_w"), network) if self._low_rank else FullWeights(EXPERT_NAMES, network)
+                return self._adapted(EXPERT_NAMES, ADAPTED_EXPERT)
             case "head", (name,) if name in self.blueprint.heads:
                 head = self.blueprint.heads[name]
                 return TASK_TYPES[head.type].build_head(
@@ -90,13 +94,26 @@ class Experts(Architecture):
 
     def frozen_modules(self, seed: int) -> nn.ModuleDict:
         """Return the frozen layers of both stacks, with low-rank adaptation; none otherwise."""
-        if not self._low_rank:
+        network = self.blueprint.network
+        if network.adaptation == "full":
             return nn.ModuleDict()
-        return nn.ModuleDict({stack: FrozenLayers(self._stack_start(stack, seed)) for stack in STACKS})
+        frozen = nn.ModuleDict()
+        for stack in STACKS:
+            generator = torch_generator(seed, "start", stack, "factors")
+            factors = outer_factors(network, generator) if network.adaptation == "colora" else None
+            frozen[stack] = FrozenLayers(self._stack_start(stack, seed), factors)
+        return frozen
 
-    @property
-    def _low_rank(self) -> bool:
-        return self.blueprint.network.adaptation == "lora"
+    def _adapted(self, names: Sequence[str], adapted: Sequence[str]) -> nn.Module:
+        """Return what is trained of layers with these tensors, of which some are matrices that adapters adapt."""
+        network = self.blueprint.network
+        match network.adaptation:
+            case "full":
+                return FullWeights(names, network)
+            case "lora":
+                return LowRank(adapted, network)
+            case "colora":
+                return InnerFactors(adapted, network)
 
     def _stack_start(self, stack: str, seed: int) -> StackStart:
         count = self.blueprint.network.layers
@@ -104,7 +121,7 @@ class Experts(Architecture):
             first = STACKS.index(stack) * count
             return StackStart.of(self._layers[first : first + count])
         generator = torch_generator(seed, "start", stack)
-        silent = not self._low_rank  # frozen branches that start at zero would stay so
+        silent = self.blueprint.network.adaptation == "full"  # frozen branches that start at zero would stay so
         return StackStart.of([seeded_layer(self.blueprint.network, generator, silent=silent) for _ in range(count)])
 
     def forward(

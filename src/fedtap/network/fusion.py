@@ -155,17 +155,20 @@ class Fusion:
     def _weights(self, stack: str, layer: int, held: Sequence[nn.Module], names: Sequence[str]) -> dict[str, Tensor]:
         """Return each named tensor stacked to ``(streams, ...)``, or ``(...)`` where it is frozen and so common to all.
 
-        Low-rank factors come beside it as ``name_A`` and ``name_B``.
+        Low-rank factors come beside it as ``name_A`` and ``name_B``, and those within them as ``name_P`` and ``name_Q``.
         """
         weights: dict[str, Tensor] = {}
         for name in names:
             if self._settings.adaptation == "full":
                 weights[name] = torch.stack([getattr(module, name)[layer] for module in held])
                 continue
-            weights[name] = self._frozen[stack].get_buffer(name)[layer]
-            for factor in (f"{name}_A", f"{name}_B"):
+            frozen = self._frozen[stack]
+            weights[name] = frozen.get_buffer(name)[layer]
+            for factor in (f"{name}_{letter}" for letter in "ABPQ"):
                 if hasattr(held[0], factor):
                     weights[factor] = torch.stack([getattr(module, factor)[layer] for module in held])
+                elif hasattr(frozen, factor):
+                    weights[factor] = frozen.get_buffer(factor)[layer]
         return weights
 
     def _project(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
@@ -176,7 +179,12 @@ class Fusion:
             out = torch.baddbmm(bias[:, None, :], flat, matrix)
         else:
             out = flat @ matrix + bias
-            if f"{name}_w_A" in weights:
+            if f"{name}_w_P" in weights:  # the outer factors are common to all streams, and frozen
+                inner = torch.baddbmm(
+                    weights[f"{name}_w_Q"][:, None, :], flat @ weights[f"{name}_w_A"], weights[f"{name}_w_P"]
+                )
+                out = out + self._scale * (inner @ weights[f"{name}_w_B"])
+            elif f"{name}_w_A" in weights:
                 out = out + self._scale * torch.bmm(torch.bmm(flat, weights[f"{name}_w_A"]), weights[f"{name}_w_B"])
         return out.reshape(*x.shape[:3], out.shape[-1])
 
