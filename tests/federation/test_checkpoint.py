@@ -28,6 +28,21 @@ def test_a_checkpoint_comes_back(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["server.safetensors"]
 
 
+def test_what_is_kept_for_each_client_comes_back_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "server.safetensors"
+    tailored = {"a": components(KEYS, 1), "b": components(KEYS[:1], 2), "idle": ComponentState()}
+    kept = {"a": components(KEYS[1:], 3), "tailored": components(KEYS, 4)}
+    state = ServerState(components(KEYS), tailored, kept, {"hyper": {"a": {"encoder": 0.1 + 0.2}}})
+    Checkpoint(3, state, 9, 1.5).save(path)
+    loaded = Checkpoint.load(path)
+    assert loaded is not None
+    assert loaded.state.components.equal(state.components)
+    assert loaded.state.facts == state.facts
+    for mine, theirs in ((loaded.state.tailored, tailored), (loaded.state.kept, kept)):
+        assert mine.keys() == theirs.keys()
+        assert all(mine[client].equal(theirs[client]) for client in theirs)
+
+
 def test_the_newer_takes_the_place_of_the_older(tmp_path: Path) -> None:
     path = tmp_path / "server.safetensors"
     Checkpoint(1, ServerState(components(KEYS, 1)), 1, 1.0).save(path)

@@ -69,11 +69,13 @@ class ServerState:
     """What the server keeps between rounds.
 
     ``components`` is the federated model. A method that aggregates for each client apart keeps in ``tailored`` the components
-    that a client gets instead of the federated ones; ``facts`` are JSON-ready.
+    that a client gets instead of the federated ones, and in ``kept`` what it remembers of a client and sends to nobody as it is;
+    ``facts`` are JSON-ready.
     """
 
     components: ComponentState
     tailored: Mapping[str, ComponentState] = field(default_factory=dict)
+    kept: Mapping[str, ComponentState] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def slice_for(self, client: str, keys: frozenset[ComponentKey]) -> ComponentState:
@@ -98,6 +100,8 @@ class Algorithm(ABC):
     Params: ClassVar[type[AnyParams]] = Params
     architecture: ClassVar[str | None] = None
     """The architecture that the method brings; None: the scenario's (``network.name``)."""
+    adaptations: ClassVar[Mapping[str, str]] = {}
+    """The ways of adaptation (``network.adaptation``) that the method replaces by its own, and by which; others stay."""
     deployed: ClassVar[str]
     """The model, of those that :meth:`models` names, that the method would have a site use."""
 

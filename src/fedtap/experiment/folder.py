@@ -17,7 +17,7 @@ from fedtap.components import ComponentState
 from fedtap.config import ClientSettings, Scenario
 from fedtap.data.sources import source
 from fedtap.errors import UserError
-from fedtap.experiment.planning import architecture_name
+from fedtap.experiment.planning import architecture_name, network_of
 from fedtap.federation.store import ClientStore
 from fedtap.reporting.cards import CardTask, model_card
 from fedtap.storage import read_json, write_bytes, write_json
@@ -199,7 +199,7 @@ class RunFolder:
             "architecture": architecture_name(self.scenario, self.algorithm),
             "client": client.model_dump(mode="json"),
             "backbone": self.scenario.backbone.model_dump(mode="json"),
-            "network": self.scenario.network.model_dump(mode="json"),
+            "network": network_of(self.scenario, self.algorithm).model_dump(mode="json"),
         }
 
     def _card(self, client: ClientSettings, model: str, rows: list[dict[str, Any]]) -> str:

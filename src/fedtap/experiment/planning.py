@@ -8,7 +8,7 @@ from typing import Any
 from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.registry import make
 from fedtap.backbones.base import spec
-from fedtap.config import Scenario
+from fedtap.config import NetworkSettings, Scenario
 from fedtap.data.sources import source
 from fedtap.errors import UserError
 from fedtap.network.architecture import Architecture, Blueprint, HeadInfo
@@ -37,7 +37,7 @@ def check(scenario: Scenario) -> None:
                 raise UserError(f"scenario '{scenario.name}', client '{client.id}', {error}") from error
 
 
-def blueprint(scenario: Scenario) -> Blueprint:
+def blueprint(scenario: Scenario, algorithm: Algorithm) -> Blueprint:
     """Return what the shapes of a scenario's components depend on."""
     heads: dict[str, HeadInfo] = {}
     for client in scenario.clients:
@@ -49,7 +49,13 @@ def blueprint(scenario: Scenario) -> Blueprint:
                     f"scenario '{scenario.name}', client '{client.id}', task '{task.name}': head '{task.pair.head}' has "
                     f"{known.classes} classes elsewhere and {classes} here; give one of them another name or `head`"
                 )
-    return Blueprint(spec(scenario.backbone), scenario.network, heads)
+    return Blueprint(spec(scenario.backbone), network_of(scenario, algorithm), heads)
+
+
+def network_of(scenario: Scenario, algorithm: Algorithm) -> NetworkSettings:
+    """Return the settings of the network that a method trains on a scenario: the scenario's, adapted as the method does it."""
+    adaptation = scenario.network.adaptation
+    return scenario.network.model_copy(update={"adaptation": algorithm.adaptations.get(adaptation, adaptation)})
 
 
 def architecture_name(scenario: Scenario, algorithm: Algorithm) -> str:
@@ -59,7 +65,7 @@ def architecture_name(scenario: Scenario, algorithm: Algorithm) -> str:
 
 def architecture_of(scenario: Scenario, algorithm: Algorithm) -> Architecture:
     """Return the architecture that a method trains on a scenario."""
-    return ARCHITECTURES[architecture_name(scenario, algorithm)](blueprint(scenario))
+    return ARCHITECTURES[architecture_name(scenario, algorithm)](blueprint(scenario, algorithm))
 
 
 def plan_report(scenario: Scenario, method: str | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from fedtap.components import ComponentState
 from fedtap.errors import UserError
 from fedtap.storage import write_bytes
 
-_OF = "::"  # between a client and the label of a tensor that is tailored to it
+_OF = "::"  # after the part of the state, and after the client, that a tensor belongs to
+_PARTS = ("tailored", "kept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +43,19 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         """Write the checkpoint, atomically."""
+        parts: dict[str, Mapping[str, ComponentState]] = {part: getattr(self.state, part) for part in _PARTS}
         facts = {
             "round": self.round,
             "events": self.events,
             "seconds": self.seconds,
-            "tailored": sorted(self.state.tailored),
+            "clients": {part: sorted(held) for part, held in parts.items()},
             "facts": dict(self.state.facts),
         }
         tensors = self.state.components.clone().flat()
-        for client, components in sorted(self.state.tailored.items()):
-            tensors |= {f"{client}{_OF}{label}": tensor for label, tensor in components.clone().flat().items()}
+        for part, held in parts.items():
+            for client, components in sorted(held.items()):
+                flat = components.clone().flat()
+                tensors |= {f"{part}{_OF}{client}{_OF}{label}": tensor for label, tensor in flat.items()}
         write_bytes(path, save(tensors, {"checkpoint": json.dumps(facts)}))
 
     @classmethod
@@ -68,13 +73,17 @@ class Checkpoint:
             with safe_open(path, framework="pt") as file:
                 facts = json.loads((file.metadata() or {})["checkpoint"])
                 flat = {label: file.get_tensor(label) for label in file.keys()}  # noqa: SIM118
-            owners: dict[str, dict[str, Tensor]] = {client: {} for client in ["", *facts["tailored"]]}
+            owners: dict[str, dict[str, Tensor]] = {"": {}}  # by part and client; "" is the federated model
+            for part in _PARTS:
+                owners |= {f"{part}{_OF}{client}": {} for client in facts["clients"][part]}
             for label, tensor in flat.items():
-                client, _, rest = label.rpartition(_OF)
-                owners[client][rest] = tensor
-            components = ComponentState.from_flat(owners.pop(""))
-            tailored = {client: ComponentState.from_flat(tensors) for client, tensors in owners.items()}
-            state = ServerState(components, tailored, facts["facts"])
+                owner, _, rest = label.rpartition(_OF)
+                owners[owner][rest] = tensor
+            states = {owner: ComponentState.from_flat(tensors) for owner, tensors in owners.items()}
+            tailored, kept = (
+                {client: states[f"{part}{_OF}{client}"] for client in facts["clients"][part]} for part in _PARTS
+            )
+            state = ServerState(states[""], tailored, kept, facts["facts"])
             return cls(int(facts["round"]), state, int(facts["events"]), float(facts["seconds"]))
         except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
