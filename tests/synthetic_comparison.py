@@ -26,7 +26,7 @@ CLIENTS = {
     "u0": ("digits", "vqa"),
 }
 PRIMARY = {task: metric for task, (_, metric) in TASKS.items()}
-NAMES = [
+NAMES = (
     "local",
     "fedavg",
     "fedavg_ft",
@@ -48,7 +48,7 @@ NAMES = [
     "tap:distil=off",
     "tap:gate=paired+scope=exclusive",
     "tap_best",
-]
+)
 
 
 def entrants(names: list[str]) -> list[Entrant]:

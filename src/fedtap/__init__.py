@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedtap.algorithms.registry import register
-    from fedtap.experiment import predict, run
+    from fedtap.experiment import compare, predict, run, sweep
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "predict", "register", "run"]
@@ -14,7 +14,7 @@ __all__ = ["__version__", "predict", "register", "run"]
 
 def __getattr__(name: str) -> Any:
     """Load what is heavy when it is first asked for: ``import fedtap`` alone takes no torch."""
-    if name in ("predict", "run"):
+    if name in ("compare", "predict", "run", "sweep"):
         from fedtap import experiment
 
         return getattr(experiment, name)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -72,11 +72,13 @@ class TestTwoWay:
 
     def test_it_errs_as_often_as_it_says_where_seeds_matter(self) -> None:
         draw = np.random.default_rng(0)
-        tables = draw.normal(size=(400, 5, 1)) + draw.normal(size=(400, 1, 10)) + draw.normal(size=(400, 5, 10))
+        tables = draw.normal(size=(300, 5, 1)) + draw.normal(size=(300, 1, 10)) + draw.normal(size=(300, 5, 10))
         errors = np.mean([(two_way_p(cells_of(table)) or 0) < 0.05 for table in tables])
         assert 0.02 <= errors <= 0.08
 
+    @settings(max_examples=30)
     @given(st.lists(st.floats(-100, 100), min_size=6, max_size=6), st.floats(0.1, 10))
+    @example([0.0, 0.0, 0.0, 0.0, 0.0, 1.0], 0.875)
     def test_units_do_not_matter(self, values: list[float], scale: float) -> None:
         table = np.round(np.array(values), 3).reshape(2, 3)
         p, scaled = two_way_p(cells_of(table)), two_way_p(cells_of(scale * table))

@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from fedtap import __version__
-from fedtap.cli import doctor, methods, predict, report, run, scenario
+from fedtap.cli import compare, doctor, methods, predict, report, run, scenario, sweep
 from fedtap.cli.screen import examples, one_line
 from fedtap.errors import RunError, UserError
 
@@ -27,6 +27,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run", epilog=run.EXAMPLES)(run.run)
+app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
+app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.add_typer(scenario.app, name="scenario")

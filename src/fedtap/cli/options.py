@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fedtap.errors import UserError
+
 ScenarioFile = Annotated[
     Path, typer.Argument(metavar="SCENARIO", help="A YAML file, such as scenarios/quickstart.yaml.")
 ]
@@ -27,3 +29,20 @@ Settings = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs, instead of a table.")]
+OutFolder = Annotated[
+    Path,
+    typer.Option("--out", "-o", metavar="DIR", help="The folder for the runs and what is made of them; goes on there."),
+]
+Seeds = Annotated[str, typer.Option("--seeds", metavar="0,1,...", help="Each method is run with each of these seeds.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", metavar="N", help="Runs at a time; by default one for each core.", min=1),
+]
+
+
+def seeds_of(text: str) -> list[int]:
+    """Return the seeds of ``--seeds``; raises :class:`UserError` unless it is whole numbers with commas."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"--seeds {text}: give whole numbers with commas, for example --seeds 0,1,2") from error

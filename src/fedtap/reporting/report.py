@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import Any
 
 from fedtap.reporting.decisions import decisions, timelines
 from fedtap.reporting.markup import Markup, el, join
+from fedtap.reporting.page import page, section
 from fedtap.reporting.record import RunRecord, read_run
 from fedtap.reporting.series import loss_curves, round_seconds, traffic
 from fedtap.reporting.standings import standings
@@ -55,20 +54,25 @@ def write_report(run_folder: Path) -> Path:
 
 def render(record: RunRecord) -> str:
     """Return the report of a run as one HTML page."""
-    page = Template(resources.files("fedtap.reporting").joinpath("template.html").read_text(encoding="utf-8"))
     scenario = str(record.config.get("name") or record.run.get("scenario") or "run")
     run = record.run
     facts = f"method {run.get('method', '?')} · seed {run.get('seed', '?')} · fedtap {run.get('fedtap', '?')}"
     sections = [_results(record), _decisions(record), _training(record), _cost(record), _lost(record), _setup(record)]
-    return page.substitute(
-        title=join([scenario, " · ", str(record.run.get("method", ""))]),
-        heading=join([scenario]),
-        about=join([str(record.config.get("about") or "")]),
-        facts=join([facts]),
-        figures=join(el("div", el("dd", figure), el("dt", name)) for figure, name in key_figures(record)),
+    return page(
+        kind="Federated run",
+        title=f"{scenario} · {run.get('method', '')}",
+        heading=scenario,
+        about=str(record.config.get("about") or ""),
+        facts=facts,
+        figures=key_figures(record),
         notice=_notice(record),
-        story=join(el("p", sentence) for sentence in sentences(record)),
-        sections=join(sections),
+        story=("What happened", sentences(record)),
+        sections=sections,
+        footer=(
+            "Written by fedtap from run.json, events.jsonl, results.json and cost.json of this folder; ",
+            el("code", "fedtap report"),
+            " writes it again.",
+        ),
     )
 
 
@@ -80,10 +84,6 @@ def _notice(record: RunRecord) -> Markup:
     return el("p", *parts, class_="notice", role="status")
 
 
-def _section(title: str, *content: str) -> Markup:
-    return el("section", el("h2", title), *content)
-
-
 def _results(record: RunRecord) -> Markup:
     if record.rows is None:
         return Markup()
@@ -92,7 +92,7 @@ def _results(record: RunRecord) -> Markup:
         found = standings(record.rows, record.config, split)
         if found:
             families = family_table(found) if len(found) > 1 else Markup()
-            parts.append(_section(title, el("p", explanation, class_="note"), families, standing_table(found, title)))
+            parts.append(section(title, el("p", explanation, class_="note"), families, standing_table(found, title)))
     parts.append(every_metric(record.rows) if record.rows else Markup())
     return join(parts)
 
@@ -111,7 +111,7 @@ def _decisions(record: RunRecord) -> Markup:
         )
         span = list(range(rounds[0], max(rounds[-1], int(record.config.get("rounds") or 0)) + 1))
         parts.append(
-            _section("When the federated model took over", el("p", note, class_="note"), replacement_table(lines, span))
+            section("When the federated model took over", el("p", note, class_="note"), replacement_table(lines, span))
         )
     if distilled:
         place = {key: number for number, key in enumerate(order)}
@@ -120,7 +120,7 @@ def _decisions(record: RunRecord) -> Markup:
             "Validation losses of the personal model before and after distillation. What would leave a task of the client worse "
             "is undone."
         )
-        parts.append(_section("Distillation", el("p", note, class_="note"), distillation_table(ranked)))
+        parts.append(section("Distillation", el("p", note, class_="note"), distillation_table(ranked)))
     return join(parts)
 
 
@@ -131,7 +131,7 @@ def _training(record: RunRecord) -> Markup:
     if not curves:
         return Markup()
     note = "Mean over the clients that took part; they differ from round to round, so the lines are not smooth."
-    return _section("Training losses", el("p", note, class_="note"), el("figure", loss_figure(curves)))
+    return section("Training losses", el("p", note, class_="note"), el("figure", loss_figure(curves)))
 
 
 def _cost(record: RunRecord) -> Markup:
@@ -147,7 +147,7 @@ def _cost(record: RunRecord) -> Markup:
     phases = _phases((record.cost or {}).get("by_phase") or {})
     if not figures and not phases:
         return Markup()
-    return _section("Cost", el("div", *figures, class_="pair"), phases)
+    return section("Cost", el("div", *figures, class_="pair"), phases)
 
 
 def _phases(by_phase: dict[str, Any]) -> Markup:
@@ -173,7 +173,7 @@ def _lost(record: RunRecord) -> Markup:
         for event in lost
     ]
     inner = table(("round", "what", "client", "why"), rows, "Replies that were not averaged")
-    return _section("Rejected and failed", inner)
+    return section("Rejected and failed", inner)
 
 
 def _setup(record: RunRecord) -> Markup:
@@ -184,7 +184,7 @@ def _setup(record: RunRecord) -> Markup:
     versions = table(("what", "value"), list(environment.items()), "Environment") if environment else Markup()
     config = el("pre", json.dumps(record.config, indent=1, ensure_ascii=False), tabindex=0)
     count = len(record.clients)
-    return _section(
+    return section(
         "How it was set up",
         versions,
         el("details", el("summary", f"The resolved scenario ({plural(count, 'client')})"), config),

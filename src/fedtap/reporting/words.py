@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 FAMILIES = {
     "image_classification": "image classification",
     "text_classification": "text classification",
@@ -81,3 +83,47 @@ def plural(count: int, noun: str, many: str | None = None) -> str:
     ('1 client', '3 replies')
     """
     return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def signed(value: float | None, digits: int = 1) -> str:
+    """Return a difference with its sign; a dash where there is none, and no sign where it rounds to nothing.
+
+    >>> signed(4.81), signed(-0.04), signed(None)
+    ('+4.8', '0.0', '–')
+    """
+    if value is None:
+        return "–"
+    text = f"{value:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text
+
+
+def between(ends: Sequence[float] | None, digits: int = 1) -> str:
+    """Return an interval of differences.
+
+    >>> between([-1.25, 3]), between(None)
+    ('-1.2 to +3.0', '–')
+    """
+    return "–" if ends is None else f"{signed(ends[0], digits)} to {signed(ends[1], digits)}"
+
+
+def p_value(p: float | None) -> str:
+    """Return a p-value to three decimals.
+
+    >>> p_value(0.0312), p_value(0.00001), p_value(None)
+    ('0.031', '< 0.001', '–')
+    """
+    if p is None:
+        return "–"
+    return "< 0.001" if p < 0.0005 else f"{p:.3f}"
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """Return names as a list in a sentence; more than ``most`` are cut short.
+
+    >>> listed(["a"]), listed(["a", "b", "c"]), listed(["a", "b", "c", "d"], most=2)
+    ('a', 'a, b and c', 'a, b and 2 others')
+    """
+    if len(names) > most:
+        rest = len(names) - most
+        return f"{', '.join(names[:most])} and {rest} other{'' if rest == 1 else 's'}"
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

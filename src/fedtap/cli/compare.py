@@ -1,0 +1,90 @@
+"""``fedtap compare``: methods times seeds, then one page that says which is better, and how surely."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from fedtap.cli.options import Jobs, OutFolder, ScenarioFile, Seeds, Settings, seeds_of
+from fedtap.cli.screen import examples, say, screen
+
+EXAMPLES = examples(
+    "fedtap compare scenarios/quickstart.yaml --methods local,fedavg_ft,tap --seeds 0,1,2 --out runs/compare",
+    "fedtap compare scenarios/quickstart.yaml --methods tap,tap:distil=off,tap:gate=paired+scope=exclusive --out runs/ablations",
+    "fedtap compare scenarios/quickstart.yaml --methods all --seeds 0,1,2 --jobs 2 --out runs/all",
+)
+
+
+def compare(
+    scenario: ScenarioFile,
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods",
+            "-m",
+            metavar="A,B,...",
+            help="Methods, or all; settings of one alone after a colon: tap:gate=paired+distil=off.",
+        ),
+    ],
+    out: OutFolder,
+    seeds: Seeds = "0",
+    settings: Settings = None,
+    jobs: Jobs = None,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="LABEL", help="Test all others against this method; by default the best."),
+    ] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+) -> None:
+    """Run every method with every seed, compare them, and write OUT/comparison.html.
+
+    Each run is a process of its own with one thread, in OUT/runs, so that the results do not depend on --jobs. Interrupt it at
+    any time (Ctrl-C): the same command goes on, and does not run again what is finished. `local` is added where it is missing:
+    gains are relative to it.
+    """
+    from fedtap import experiment
+    from fedtap.cli.batch_progress import BatchProgress
+
+    with BatchProgress() as watch:
+        try:
+            result = experiment.compare(
+                scenario,
+                methods,
+                seeds=seeds_of(seeds),
+                out=out,
+                overrides=settings or [],
+                jobs=jobs,
+                device=device,
+                against=against,
+                observers=[watch],
+            )
+        except KeyboardInterrupt:
+            interrupted(watch.done, watch.total, out)
+    show_gains(result)
+    say(f"Page: {out / 'comparison.html'}")
+    say(f"Tables: {out / 'comparison.md'}; all numbers: {out / 'comparison.json'}")
+
+
+def interrupted(done: int, total: int, out: Path) -> NoReturn:
+    """Say how to go on, and leave with 130."""
+    text = f"fedtap: interrupted with {done} of {total} runs finished; the same command goes on from what is in {out}"
+    screen(errors=True).print(text, markup=False, soft_wrap=True)
+    raise typer.Exit(130) from None
+
+
+def show_gains(result: dict[str, Any]) -> None:
+    """Show the gains on the clients' own test data, and what the numbers say."""
+    from rich.text import Text
+
+    from fedtap.cli.screen import show_table
+    from fedtap.reporting.comparison_story import comparison_sentences
+    from fedtap.reporting.comparison_tables import SPLIT_NAMES, gains_grid
+    from fedtap.reporting.grid import Best
+
+    grid = gains_grid(result["splits"]["test"], SPLIT_NAMES["test"], result["base"])
+    rows = [[Text(cell, style="bold green") if isinstance(cell, Best) else cell for cell in row] for row in grid.rows]
+    show_table(grid.head, rows, title=grid.caption, numeric_from=1)
+    for sentence in comparison_sentences(result):
+        say(sentence)

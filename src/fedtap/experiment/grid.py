@@ -1,0 +1,124 @@
+"""What a sweep sweeps: lists of values for settings, and the scenarios that their cross product makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+from fedtap.config import ClientSettings, Scenario, TaskSettings, load_scenario
+from fedtap.errors import UserError
+from fedtap.experiment.variants import split_list
+
+CLIENTS = "clients"
+"""The setting that is a number of clients here, and not a list of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A swept setting: its key as it was given, and its values as text."""
+
+    key: str
+    values: tuple[str, ...]
+
+    @property
+    def of_method(self) -> bool:
+        """Whether it is a parameter of the method, and not of the scenario."""
+        top = self.key.split(".")[0]
+        return top == "method" or top not in Scenario.model_fields
+
+    @property
+    def parameter(self) -> str:
+        """The method's parameter that it sets."""
+        return self.key.removeprefix("method.")
+
+
+def axes_of(settings: Sequence[str]) -> tuple[list[Axis], list[str]]:
+    """Return the swept settings, and those given a single value, of ``--set key=v1,v2,...`` options.
+
+    Raises
+    ------
+    UserError
+        If a setting is malformed, given twice, has the same value twice, or none has several values.
+    """
+    swept: list[Axis] = []
+    fixed: list[str] = []
+    keys: list[str] = []
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise UserError(f"--set {setting}: give key=value, or key=v1,v2,v3 to sweep it")
+        if key in keys:
+            raise UserError(f"--set {setting}: '{key}' is given twice; list all its values in one --set")
+        keys.append(key)
+        values = split_list(value)
+        if len(values) == 1 and key != CLIENTS:
+            fixed.append(setting)
+            continue
+        if "" in values or len(set(values)) < len(values):
+            raise UserError(f"--set {setting}: every value must be there once; check the commas")
+        swept.append(Axis(key, tuple(values)))
+    if not swept:
+        raise UserError("--set: no setting has several values; give, for example, --set method.margin=0.001,0.01,0.1")
+    if any(axis.key in ("method", "method.name") for axis in swept):
+        raise UserError(
+            "--set method: a sweep has one method; compare several with `fedtap compare`, or add them with --vs"
+        )
+    return swept, fixed
+
+
+def points(axes: Sequence[Axis]) -> list[dict[str, str]]:
+    """Return every combination of values by key, the first key's values in turn for each of the others'."""
+    return [
+        dict(zip([axis.key for axis in axes], values, strict=True)) for values in product(*(a.values for a in axes))
+    ]
+
+
+def scenario_at(path: str | Path, fixed: Sequence[str], axes: Sequence[Axis], point: dict[str, str]) -> Scenario:
+    """Return the scenario at a point, the settings of the method left aside."""
+    chosen = [(axis, point[axis.key]) for axis in axes if not axis.of_method]
+    overrides = [f"{axis.key}={value}" for axis, value in chosen if axis.key != CLIENTS]
+    scenario = load_scenario(path, [*fixed, *overrides])
+    for axis, value in chosen:
+        if axis.key == CLIENTS:
+            scenario = with_clients(scenario, _count(value))
+    return scenario
+
+
+def method_settings(axes: Sequence[Axis], point: dict[str, str]) -> list[str]:
+    """Return the method's own settings at a point, as overrides."""
+    return [f"method.{axis.parameter}={point[axis.key]}" for axis in axes if axis.of_method]
+
+
+def with_clients(scenario: Scenario, number: int) -> Scenario:
+    """Return a scenario with another number of participating clients and, in all, the same data.
+
+    The kinds of clients repeat in turn; the clients held out stay as they are. What each participant has of training, validation
+    and test examples is scaled so that their sums stay what they were (but for rounding, and one example at least).
+    """
+    old = scenario.participants
+    share = len(old) / number
+    made = []
+    for place in range(number):
+        kind, copy = old[place % len(old)], place // len(old)
+        tasks = tuple(_scaled(task, scenario, share) for task in kind.tasks)
+        made.append(kind.model_copy(update={"id": f"{kind.id}-{copy:03d}" if copy else kind.id, "tasks": tasks}))
+    clients: tuple[ClientSettings, ...] = (*made, *scenario.unseen)
+    twice = {client.id for client in clients if sum(other.id == client.id for other in clients) > 1}
+    if twice:
+        raise UserError(f"--set clients={number}: client id '{min(twice)}' would be used twice; rename that client")
+    return scenario.model_copy(update={"clients": clients})
+
+
+def _scaled(task: TaskSettings, scenario: Scenario, share: float) -> TaskSettings:
+    splits = ("train", "validation", "test")
+    wanted = {split: getattr(task, split) or getattr(scenario.data, split) for split in splits}
+    return task.model_copy(update={split: max(1, round(size * share)) for split, size in wanted.items()})
+
+
+def _count(value: str) -> int:
+    if not value.isdigit() or int(value) < 1:
+        raise UserError(f"--set clients={value}: in a sweep this is a number of clients, for example clients=10,30,100")
+    return int(value)

@@ -1,0 +1,44 @@
+"""Where results come from: versions, machine, and the commit of fedtap itself where it runs from a git checkout."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedtap import __version__
+
+
+def provenance() -> dict[str, Any]:
+    """Return JSON-ready facts that do not change from run to run on one machine with one installation."""
+    return {
+        "fedtap": __version__,
+        "commit": commit(Path(__file__).parent),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def commit(folder: Path) -> str | None:
+    """Return the commit of the checkout that tracks a folder's files, with ``+changes`` if they differ from it.
+
+    None where there is no git, or where the folder only happens to lie within somebody's checkout, as a virtual environment
+    does.
+    """
+
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
+        except OSError:
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if not git("ls-files", "."):
+        return None
+    head = git("rev-parse", "--short=12", "HEAD")
+    return f"{head}+changes" if head and git("status", "--porcelain", ".") else head

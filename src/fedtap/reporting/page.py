@@ -1,0 +1,63 @@
+"""The frame of every page: head, story and sections, in one file that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from string import Template
+
+from fedtap.reporting.markup import Markup, el, join
+
+
+def page(
+    *,
+    kind: str,
+    title: str,
+    heading: str,
+    about: str,
+    facts: str,
+    figures: Iterable[tuple[str, str]],
+    notice: Markup,
+    story: tuple[str, Sequence[str]],
+    sections: Iterable[Markup],
+    footer: Iterable[str],
+) -> str:
+    """Return a page as HTML.
+
+    Parameters
+    ----------
+    kind
+        What the page is about, above its heading.
+    title, heading, about, facts
+        The window's title, the heading, and two lines below it.
+    figures
+        (figure, what it is), large, at the head.
+    notice
+        What must not be overlooked, or nothing.
+    story
+        The first section's title, and its sentences.
+    sections
+        All others.
+    footer
+        What the page was made from.
+    """
+    template = Template(resources.files("fedtap.reporting").joinpath("template.html").read_text(encoding="utf-8"))
+    story_title, sentences = story
+    return template.substitute(
+        kind=join([kind]),
+        title=join([title]),
+        heading=join([heading]),
+        about=join([about]),
+        facts=join([facts]),
+        figures=join(el("div", el("dd", figure), el("dt", name)) for figure, name in figures),
+        notice=notice,
+        story_title=join([story_title]),
+        story=join(el("p", sentence) for sentence in sentences),
+        sections=join(sections),
+        footer=join(footer),
+    )
+
+
+def section(title: str, *content: str) -> Markup:
+    """Return a section under a heading."""
+    return el("section", el("h2", title), *content)

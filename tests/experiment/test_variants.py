@@ -1,0 +1,93 @@
+"""Labels of methods, lists of values, and federations of another size."""
+
+from pathlib import Path
+
+import pytest
+
+from fedtap.config import Scenario, load_scenario
+from fedtap.errors import UserError
+from fedtap.experiment.grid import axes_of, points, with_clients
+from fedtap.experiment.variants import file_name, split_list, variant, variants
+from tiny_federation import write_scenario
+
+
+@pytest.fixture(scope="module")
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> Scenario:
+    path: Path = write_scenario(tmp_path_factory.mktemp("tiny"), method={"name": "tap", "margin": 0.5})
+    return load_scenario(path)
+
+
+def test_a_label_sets_the_method_and_the_scenario(scenario: Scenario) -> None:
+    made = variant(scenario, "tap:gate=paired+training.lr=1e-2+scope=exclusive")
+    assert made.scenario.method["gate"] == "paired"
+    assert made.scenario.method["scope"] == "exclusive"
+    assert made.scenario.method["margin"] == 0.5  # the scenario's own setting stays
+    assert made.scenario.training.lr == 0.01
+    assert made.scenario.clients == scenario.clients
+
+
+def test_the_scenarios_settings_of_its_method_are_not_another_methods(scenario: Scenario) -> None:
+    assert "margin" not in variant(scenario, "fedavg").scenario.method
+
+
+def test_all_stands_for_every_method_and_counts_none_twice(scenario: Scenario) -> None:
+    from fedtap.algorithms.registry import algorithms
+
+    labels = [each.label for each in variants(scenario, ["tap", "all", "tap:distil=off"])]
+    assert labels == ["tap", *(name for name in algorithms() if name != "tap"), "tap:distil=off"]
+
+
+def test_what_a_method_serves_is_known_without_running_it(scenario: Scenario) -> None:
+    assert variant(scenario, "probe").served() == {
+        ("reader", "mood"),
+        ("painter", "shade"),
+        ("both", "mood"),
+        ("both", "shade"),
+        ("newcomer", "mood"),
+    }
+    assert len(variant(scenario, "tap").served()) == 7
+
+
+def test_names_of_files_differ_where_labels_do() -> None:
+    labels = ["tap", "tap:a=1", "tap:a=[1,2]", "tap:a=[1;2]", "tap:a='1 2'", "margin=0.1"]
+    names = [file_name(label) for label in labels]
+    assert names[:2] == ["tap", "tap-a=1"]
+    assert names[-1] == "margin=0.1"
+    assert len(set(names)) == len(names)
+    assert all("/" not in name and " " not in name for name in names)
+
+
+def test_commas_within_brackets_and_quotes_do_not_split() -> None:
+    assert split_list("[0.6,0.2,0.2],'a,b',{x: [1,2], y: 3},4") == ["[0.6,0.2,0.2]", "'a,b'", "{x: [1,2], y: 3}", "4"]
+
+
+def test_the_cross_product_has_every_combination_once() -> None:
+    axes, fixed = axes_of(["a.b=1,2", "rounds=3", "gate=x,y,z"])
+    assert fixed == ["rounds=3"]
+    found = points(axes)
+    assert len(found) == 6
+    assert found[0] == {"a.b": "1", "gate": "x"}
+    assert len({tuple(point.items()) for point in found}) == 6
+    assert [axis.of_method for axis in axes_of(["method.margin=1,2", "gate=1,2", "data.train=1,2"])[0]] == [
+        True,
+        True,
+        False,
+    ]
+
+
+@pytest.mark.parametrize("number", [1, 3, 4, 9])
+def test_another_number_of_clients_has_the_same_data_in_all(scenario: Scenario, number: int) -> None:
+    made = with_clients(scenario, number)
+    assert len(made.participants) == number
+    assert made.unseen == scenario.unseen
+    per_task = {task.train for client in made.participants for task in client.tasks}
+    assert per_task == {round(12 * 4 / number)}
+    kinds = [tuple(task.name for task in client.tasks) for client in made.participants]
+    originals = [tuple(task.name for task in client.tasks) for client in scenario.participants]
+    assert kinds == [originals[place % 4] for place in range(number)]
+
+
+def test_a_label_cannot_change_what_all_share(scenario: Scenario) -> None:
+    for setting in ("data.train=5", "clients=[]", "evaluation.save=all"):
+        with pytest.raises(UserError, match="must be the same for all methods"):
+            variant(scenario, f"tap:{setting}")
