@@ -37,6 +37,30 @@ def test_training_is_the_loop_on_the_draw_of_its_purpose() -> None:
     assert not trained.state.equal(start)
 
 
+def test_batches_may_be_given_in_place_of_a_draw() -> None:
+    start = perturbed(local_client(PAIRS).initial_state(), scale=0.1)
+    client, other = local_client(PAIRS), local_client(PAIRS)
+    drawn = client.train(start, 3, "federated")
+    assert other.train(start, 3, other.batches(3, "federated")).state.equal(drawn.state)
+    first = next(other.batches(1, "federated"))
+    assert not other.train(start, 3, [first] * 3).state.equal(drawn.state)
+    with pytest.raises(ValueError, match="longer"):
+        other.train(start, 3, [first] * 2)
+
+
+def test_a_gradient_rule_pays_a_step_for_every_gradient_that_it_asks_for() -> None:
+    def two(network: Network, batch: Batch, objective: Objective) -> None:
+        plain_gradient(network, batch, objective)
+        plain_gradient(network, batch, objective)
+
+    client = local_client(PAIRS)
+    start = client.initial_state()
+    assert client.train(start, 3, "federated", gradient=two).kept_steps == 3
+    assert client.steps_taken == 6
+    client.finish(start, 4, "finish", gradient=two)
+    assert client.steps_taken == 14
+
+
 def test_the_same_call_gives_the_same_bits_and_another_purpose_round_or_seed_does_not() -> None:
     start = perturbed(local_client(PAIRS).initial_state(), scale=0.1)
 

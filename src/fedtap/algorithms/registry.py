@@ -9,8 +9,13 @@ from pydantic import ValidationError
 
 from fedtap.algorithms import outside
 from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.ditto import Ditto
 from fedtap.algorithms.fedavg import FedAvg
 from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
+from fedtap.algorithms.fedbn import FedBn
+from fedtap.algorithms.fedper import FedPer
+from fedtap.algorithms.fedprox import FedProx
+from fedtap.algorithms.fedrep import FedRep
 from fedtap.algorithms.local import Local
 from fedtap.algorithms.probe import LinearProbe
 from fedtap.algorithms.tap import Tap
@@ -19,7 +24,18 @@ from fedtap.explain import explain
 
 OneMethod = TypeVar("OneMethod", bound=Algorithm)
 
-_METHODS: tuple[type[Algorithm], ...] = (Local, LinearProbe, FedAvg, FedAvgFineTuning, Tap)
+_METHODS: tuple[type[Algorithm], ...] = (
+    Local,
+    LinearProbe,
+    FedAvg,
+    FedAvgFineTuning,
+    FedProx,
+    FedPer,
+    FedRep,
+    FedBn,
+    Ditto,
+    Tap,
+)
 
 _OWN: Mapping[str, type[Algorithm]] = {method.name: method for method in _METHODS}
 

@@ -17,7 +17,7 @@ from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.randomness import torch_generator
 from fedtap.tasks import TASK_TYPES
-from fedtap.training.loop import GradientRule, batch_loss, plain_gradient, train
+from fedtap.training.loop import GradientRule, Objective, batch_loss, plain_gradient, train
 from fedtap.training.schedule import finish_rates, round_rate
 from fedtap.training.terms import Term
 
@@ -136,7 +136,7 @@ class LocalClient:
         self,
         state: ComponentState,
         steps: int,
-        purpose: str,
+        purpose: str | Iterable[Batch],
         *,
         rates: Sequence[float] | None = None,
         terms: Sequence[Term] = (),
@@ -145,6 +145,8 @@ class LocalClient:
     ) -> Trained:
         """Train a model for some steps at this round's rate (or at given rates) on a draw of the data named by ``purpose``.
 
+        Instead of the name of a draw the batches themselves may be given, one a step. A gradient rule that asks for the objective
+        more than once in a step takes so many of the client's steps.
         ``terms``, ``only`` and ``gradient`` are those of :func:`fedtap.training.loop.train`.
         """
         used = [self.rate] * steps if rates is None else rates
@@ -171,7 +173,7 @@ class LocalClient:
         self,
         state: ComponentState,
         rates: Sequence[float],
-        purpose: str,
+        purpose: str | Iterable[Batch],
         *,
         terms: Sequence[Term],
         only: TensorChoice | None,
@@ -184,18 +186,29 @@ class LocalClient:
         best = _Best(self, state) if select else None
         losses = train(
             self.network,
-            self.batches(len(rates), purpose),
+            self.batches(len(rates), purpose) if isinstance(purpose, str) else purpose,
             rates,
             self.scenario.training,
             terms=terms,
             only=only,
-            gradient=gradient,
+            gradient=self._counted(gradient),
             after_step=None if best is None else lambda step: best.look(step, last=step == len(rates)),
         )
-        self.steps_taken += len(rates)
         if best is not None:
             return Trained(best.state, losses, best.steps)
         return Trained(self.network.state(), losses, len(rates))
+
+    def _counted(self, rule: GradientRule) -> GradientRule:
+        """Return a rule that counts a step whenever it asks for the objective: a gradient at another point costs one too."""
+
+        def counted(network: Network, batch: Batch, objective: Objective) -> None:
+            def counting(part: Batch) -> Tensor:
+                self.steps_taken += 1
+                return objective(part)
+
+            rule(network, batch, counting)
+
+        return counted
 
     def gradient(self, state: ComponentState, batch: Batch, terms: Sequence[Term] = ()) -> ComponentState:
         """Return the gradient of a batch's loss where ``state`` stands; zero where the batch does not reach.
