@@ -76,7 +76,7 @@ def predict(
     backbone = load_backbone(backbone_settings, "cpu")
     words = words_of(backbone, torch.device("cpu")) if pair.type == "text_generation" else None
     state = ComponentState.load(folder / "model.safetensors")
-    network = Network(architecture, state, seed=0, words=words)
+    network = Network(architecture, state, seed=_seed(Path(run) / "run.json"), words=words)
     try:
         network.load(state)
     except (KeyError, RuntimeError) as error:
@@ -119,6 +119,14 @@ def _read_config(path: Path) -> tuple[ClientSettings, BackboneSettings, NetworkS
         raise UserError(f"{path}: {error} is missing; restore the file from a copy") from error
     except ValidationError as error:
         raise UserError(f"{path}: {explain(error, ClientSettings)}") from error
+
+
+def _seed(path: Path) -> int:
+    """Return a run's seed, from which the frozen layers are drawn that low-rank adapters belong to."""
+    seed = read_json(path).get("seed")
+    if not isinstance(seed, int):
+        raise UserError(f"{path}: 'seed' is missing; restore the file from a copy")
+    return seed
 
 
 def _check_input(pair: Pair, image: object, text: str | None) -> None:
