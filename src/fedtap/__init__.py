@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from fedtap.experiment import compare, predict, run, sweep
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "predict", "register", "run"]
+__all__ = ["__version__", "compare", "predict", "register", "run", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

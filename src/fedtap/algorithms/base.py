@@ -69,8 +69,8 @@ class ServerState:
     """What the server keeps between rounds.
 
     ``components`` is the federated model. A method that aggregates for each client apart keeps in ``tailored`` the components
-    that a client gets instead of the federated ones, and in ``kept`` what it remembers of a client and sends to nobody as it is;
-    ``facts`` are JSON-ready.
+    that a client gets instead of the federated ones, and in ``kept``, by a client's name or another, what it remembers and sends
+    to nobody as it is; ``facts`` are JSON-ready.
     """
 
     components: ComponentState

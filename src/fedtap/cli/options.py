@@ -16,7 +16,10 @@ RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a 
 Method = Annotated[
     str | None,
     typer.Option(
-        "--method", "-m", metavar="NAME", help="Use this method, not the scenario's; `fedtap methods` lists them."
+        "--method",
+        "-m",
+        metavar="NAME",
+        help="Use this method, not the scenario's: a name that `fedtap methods` lists, or a FILE.py of your own.",
     ),
 ]
 Settings = Annotated[
