@@ -13,6 +13,7 @@ from fedtap.algorithms.ditto import Ditto
 from fedtap.algorithms.fedavg import FedAvg
 from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
 from fedtap.algorithms.fedbn import FedBn
+from fedtap.algorithms.fedhca2 import FedHca2
 from fedtap.algorithms.fedper import FedPer
 from fedtap.algorithms.fedprox import FedProx
 from fedtap.algorithms.fedrep import FedRep
@@ -34,6 +35,7 @@ _METHODS: tuple[type[Algorithm], ...] = (
     FedRep,
     FedBn,
     Ditto,
+    FedHca2,
     Tap,
 )
 
