@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from fedtap.algorithms import outside
 from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.colora import CoLora
 from fedtap.algorithms.ditto import Ditto
 from fedtap.algorithms.fedavg import FedAvg
 from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
@@ -36,6 +37,7 @@ _METHODS: tuple[type[Algorithm], ...] = (
     FedBn,
     Ditto,
     FedHca2,
+    CoLora,
     Tap,
 )
 
