@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from fedtap.algorithms import outside
+from fedtap.algorithms.apfl import Apfl
 from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.colora import CoLora
 from fedtap.algorithms.ditto import Ditto
+from fedtap.algorithms.fedala import FedAla
 from fedtap.algorithms.fedavg import FedAvg
 from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
 from fedtap.algorithms.fedbn import FedBn
@@ -19,6 +21,8 @@ from fedtap.algorithms.fedper import FedPer
 from fedtap.algorithms.fedprox import FedProx
 from fedtap.algorithms.fedrep import FedRep
 from fedtap.algorithms.local import Local
+from fedtap.algorithms.perfedavg import PerFedAvg
+from fedtap.algorithms.pfedme import PFedMe
 from fedtap.algorithms.probe import LinearProbe
 from fedtap.algorithms.tap import Tap
 from fedtap.errors import UserError, nearest
@@ -36,6 +40,10 @@ _METHODS: tuple[type[Algorithm], ...] = (
     FedRep,
     FedBn,
     Ditto,
+    PFedMe,
+    PerFedAvg,
+    Apfl,
+    FedAla,
     FedHca2,
     CoLora,
     Tap,
