@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedtap.errors import UserError
 from fedtap.evaluation.statistics import Run
 from fedtap.experiment.batch import Job
 from fedtap.storage import read_json
@@ -80,9 +79,13 @@ def gather(jobs: Mapping[str, Sequence[Job]], failed: Mapping[str, str]) -> Gath
             seeds = ", ".join(str(job.seed) for job in lacking)
             found.incomplete[label] = f"seed {seeds}: {failed.get(lacking[0].name, 'not run')}"
             continue
+        rows = {job.seed: read_json(job.out / "results.json")["rows"] for job in its}
+        wrong = _not_finite(rows)
+        if wrong:
+            found.incomplete[label] = wrong
+            continue
         found.costs[label] = [read_json(job.out / "cost.json") for job in its]
-        for job in its:
-            found.runs.append(Run(label, job.seed, _finite(read_json(job.out / "results.json")["rows"], job)))
+        found.runs.extend(Run(label, job.seed, rows[job.seed]) for job in its)
     return found
 
 
@@ -94,11 +97,12 @@ def cost_rows(gathered: Gathered, keys: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _finite(rows: list[dict[str, Any]], job: Job) -> list[dict[str, Any]]:
-    for row in rows:
-        if row["value"] is None or not math.isfinite(row["value"]):
-            raise UserError(
-                f"{job.out / 'results.json'}: client '{row['client']}', task '{row['task']}': {row['metric']} is "
-                f"{row['value']}; leave the method out, or choose settings under which it does not diverge"
-            )
-    return rows
+def _not_finite(rows: Mapping[int, Sequence[Mapping[str, Any]]]) -> str:
+    """Return where a result is no finite number, or nothing: a mean over the others would flatter a method that diverged."""
+    for seed, found in rows.items():
+        for row in found:
+            if row["value"] is None or not math.isfinite(row["value"]):
+                return (
+                    f"seed {seed}: {row['metric']} of client '{row['client']}', task '{row['task']}' is {row['value']}"
+                )
+    return ""

@@ -17,7 +17,7 @@ def provenance() -> dict[str, Any]:
     """Return JSON-ready facts that do not change from run to run on one machine with one installation."""
     return {
         "fedtap": __version__,
-        "commit": commit(Path(__file__).parent),
+        "commit": commit(Path(__file__).parents[1]),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

@@ -102,7 +102,7 @@ def sweep(
     first = places[0].variant.scenario
     about = {"schema": SCHEMA, "scenario": first.name}
     begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
-    tell(observers, f"{len(places)} settings with {len(plan[places[0].key])} seeds")
+    tell(observers, f"{len(places)} settings, seeds {', '.join(map(str, checked_seeds(seeds)))}")
     with claimed(folder):
         write_json(folder / RECORD, about)
         ordered = sorted(everything, key=lambda job: job.seed)
