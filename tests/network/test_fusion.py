@@ -108,9 +108,13 @@ def test_stacked_products_equal_a_loop_over_examples_and_routes(
         for name in sorted(set(domain_of))
     ]
     ways = routes(pairs[0].modality, pairs[0].family)
-    fused = Fusion(settings, components, frozen)(x, mask, ways, components[ComponentKey("shared")], domains)
+    fusion = Fusion(settings, components, frozen)
+    fused = fusion(x, mask, ways, components[ComponentKey("shared")], domains)
+    apart = fusion.paths(x, mask, ways, components[ComponentKey("shared")], domains)
     for i in range(7):
         alone = [one_route(x[i][mask[i]], way, domain_of[i], components, frozen, settings) for way in ways]
+        for path, expected in zip(apart, alone, strict=True):
+            torch.testing.assert_close(path[i][mask[i]], expected, atol=5e-5, rtol=1e-4)
         torch.testing.assert_close(fused[i][mask[i]], sum(alone) / 4, atol=1e-5, rtol=1e-4)
 
 

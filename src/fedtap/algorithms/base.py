@@ -100,6 +100,8 @@ class Algorithm(ABC):
     Params: ClassVar[type[AnyParams]] = Params
     architecture: ClassVar[str | None] = None
     """The architecture that the method brings; None: the scenario's (``network.name``)."""
+    architectures: ClassVar[tuple[str, ...] | None] = None
+    """The architectures that the method can train, by name; None: any."""
     adaptations: ClassVar[Mapping[str, str]] = {}
     """The ways of adaptation (``network.adaptation``) that the method replaces by its own, and by which; others stay."""
     deployed: ClassVar[str]

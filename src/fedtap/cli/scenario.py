@@ -113,12 +113,12 @@ def validate(path: ScenarioFile, settings: Settings = None, method: Method = Non
     """Check a scenario without loading data or weights: its keys, its sources, its method. Exit code 2 and one line if wrong."""
     from fedtap.algorithms.registry import make
     from fedtap.config import load_scenario
-    from fedtap.experiment.planning import blueprint, check
+    from fedtap.experiment.planning import architecture_of, check
 
     loaded = load_scenario(path, settings or [])
-    make(loaded.method, method, place=f"{path}: method")
+    algorithm = make(loaded.method, method, place=f"{path}: method")
     check(loaded)
-    blueprint(loaded)
+    architecture_of(loaded, algorithm)
     unseen = f" and {len(loaded.unseen)} unseen" if loaded.unseen else ""
     families = sorted({pair.family.replace("_", " ") for client in loaded.clients for pair in client.pairs})
     say(f"{path}: valid; {len(loaded.participants)} clients{unseen}, {', '.join(families)}")

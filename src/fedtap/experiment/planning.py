@@ -59,8 +59,21 @@ def network_of(scenario: Scenario, algorithm: Algorithm) -> NetworkSettings:
 
 
 def architecture_name(scenario: Scenario, algorithm: Algorithm) -> str:
-    """Return the name of the architecture that a method trains on a scenario: its own, or the scenario's."""
-    return algorithm.architecture or scenario.network.name
+    """Return the name of the architecture that a method trains on a scenario: its own, or the scenario's.
+
+    Raises
+    ------
+    UserError
+        If the method cannot train the scenario's.
+    """
+    name = algorithm.architecture or scenario.network.name
+    if algorithm.architectures is not None and name not in algorithm.architectures:
+        usable = " or ".join(algorithm.architectures)
+        raise UserError(
+            f"scenario '{scenario.name}': method '{algorithm.name}' needs what only network.name={usable} has, and it is "
+            f"'{name}'; set network.name={usable}, or choose another method"
+        )
+    return name
 
 
 def architecture_of(scenario: Scenario, algorithm: Algorithm) -> Architecture:

@@ -74,6 +74,7 @@ def set_up(
 ) -> Bench:
     """Build what a run works with; examples that were never encoded on this machine are encoded here."""
     check(scenario)
+    architecture = architecture_of(scenario, algorithm)
     place = resolve_device(device)
     shares = partition(scenario, seed)
     backbone = load_backbone(scenario.backbone, place)
@@ -86,7 +87,6 @@ def set_up(
         progress=lambda tower, done, total: tell({"event": "encoding", "tower": tower, "done": done, "total": total}),
     )
     room.prepare([client.id for client in scenario.clients])
-    architecture = architecture_of(scenario, algorithm)
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))
     words = words_of(backbone, place) if generates_text(scenario) else None
     network = Network(architecture, keys, seed=seed, words=words).to(place)

@@ -35,12 +35,39 @@ class Blueprint:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """What the fusion made of one modality of a pair's examples, path by path, before the paths are averaged.
+
+    ``routes`` names the paths, ``tokens`` is ``(paths, n, tokens, dim)``, ``mask`` ``(n, tokens)`` bool, True at tokens.
+    """
+
+    modality: Modality
+    routes: tuple[str, ...]
+    tokens: Tensor
+    mask: Tensor
+
+    def path(self, route: str) -> Fused:
+        """Return what the path with this name made of the examples.
+
+        Raises
+        ------
+        ValueError
+            If there is no such path.
+        """
+        return Fused(self.tokens[self.routes.index(route)], self.mask)
+
+
+@dataclass(frozen=True, slots=True)
 class TaskOutput:
-    """What a model made of the examples of one pair: the head that spoke, its fused input, and its raw output."""
+    """What a model made of the examples of one pair: the head that spoke, its fused input, and its raw output.
+
+    ``streams`` are the modalities that ran through the fusion one by one; there are none in an architecture without a fusion.
+    """
 
     head: nn.Module
     fused: Fused
     output: Tensor
+    streams: Sequence[Stream] = ()
 
 
 class Architecture(ABC):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from fedtap import pairs as pairs_module
 from fedtap.batch import Batch, TaskBatch
-from fedtap.network.architecture import Architecture, Blueprint, TaskOutput
+from fedtap.network.architecture import Architecture, Blueprint, Stream, TaskOutput
 from fedtap.network.blocks import (
     ADAPTED_ATTENTION,
     ADAPTED_EXPERT,
@@ -143,16 +143,20 @@ class Experts(Architecture):
                 tokens, mask = self._encode(part, modality, components)
                 groups.setdefault((modality, part.pair.family), []).append((index, part, tokens, mask))
         fused: list[list[Fused]] = [[] for _ in batch]
+        streams: list[list[Stream]] = [[] for _ in batch]
         for (modality, family), members in groups.items():
             routes = self.routes(modality, family)
-            for (index, *_), result in zip(members, _fuse(fusion, routes, members, components), strict=True):
-                fused[index].append(result)
+            names = tuple(route.name for route in routes)
+            results = _fuse(fusion, routes, members, components)
+            for (index, *_), (whole, apart) in zip(members, results, strict=True):
+                fused[index].append(whole)
+                streams[index].append(Stream(modality, names, apart, whole.mask))
         outputs: list[TaskOutput] = []
-        for part, streams in zip(batch, fused, strict=True):
-            whole = streams[0] if len(streams) == 1 else _side_by_side(streams)
+        for part, held, apart_by_modality in zip(batch, fused, streams, strict=True):
+            whole = held[0] if len(held) == 1 else _side_by_side(held)
             head = components[ComponentKey("head", (part.pair.head,))]
             output = TASK_TYPES[part.pair.type].run(head, whole, part.target, words)
-            outputs.append(TaskOutput(head, whole, output))
+            outputs.append(TaskOutput(head, whole, output, apart_by_modality))
         return outputs
 
     def _encode(
@@ -178,8 +182,11 @@ def _fuse(
     routes: Sequence[Route],
     members: Sequence[tuple[int, TaskBatch, Tensor, Tensor]],
     components: Mapping[ComponentKey, nn.Module],
-) -> list[Fused]:
-    """Fuse task batches of one modality and family as one batch, padded to the longest, and take them apart again."""
+) -> list[tuple[Fused, Tensor]]:
+    """Fuse task batches of one modality and family as one batch, padded to the longest, and take them apart again.
+
+    Returns for each the mean of its paths, and the paths themselves, ``(paths, n, tokens, dim)``.
+    """
     longest = max(mask.shape[1] for *_, mask in members)
     x = torch.cat([nn.functional.pad(tokens, (0, 0, 0, longest - tokens.shape[1])) for _, _, tokens, _ in members])
     mask = torch.cat([nn.functional.pad(mask, (0, longest - mask.shape[1])) for *_, mask in members])
@@ -193,12 +200,13 @@ def _fuse(
         expert = components.get(ComponentKey("domain", (domain,)))
         assert expert is None or isinstance(expert, DomainExpert)
         domains.append((expert, torch.tensor(rows[domain], device=x.device)))
-    out = fusion(x, mask, routes, components.get(ComponentKey("shared")), domains)
-    results: list[Fused] = []
+    paths = fusion.paths(x, mask, routes, components.get(ComponentKey("shared")), domains)
+    out = paths.mean(dim=0)
+    results: list[tuple[Fused, Tensor]] = []
     position = 0
     for _, part, _, own in members:
-        width = own.shape[1]
-        results.append(Fused(out[position : position + len(part), :width], own))
+        rows_of_part, width = slice(position, position + len(part)), own.shape[1]
+        results.append((Fused(out[rows_of_part, :width], own), paths[:, rows_of_part, :width]))
         position += len(part)
     return results
 

@@ -44,7 +44,13 @@ class Fusion:
     def __call__(
         self, x: Tensor, mask: Tensor, routes: Sequence[Route], shared: nn.Module | None, domains: DomainRows
     ) -> Tensor:
-        """Return the mean of the paths' outputs.
+        """Return the mean of the paths' outputs, ``(n, tokens, dim)``; parameters as in :meth:`paths`."""
+        return self.paths(x, mask, routes, shared, domains).mean(dim=0)
+
+    def paths(
+        self, x: Tensor, mask: Tensor, routes: Sequence[Route], shared: nn.Module | None, domains: DomainRows
+    ) -> Tensor:
+        """Return each path's output.
 
         Parameters
         ----------
@@ -62,7 +68,7 @@ class Fusion:
         Returns
         -------
         Tensor
-            ``(n, tokens, dim)``.
+            ``(routes, n, tokens, dim)``.
         """
         s = shared(x) if shared is not None else x
         if shared is None and any(route.takes_shared_input for route in routes):
@@ -83,7 +89,7 @@ class Fusion:
                 equal_pair = twins and stack_index == 0 and layer == 0
                 streams = self._attend(streams, mask, stack, layer, blocks[stack], domains, equal_pair=equal_pair)
                 streams = self._feed_forward(streams, stack, layer, blocks[stack], experts[stack])
-        return streams.mean(dim=0)
+        return streams
 
     def _attend(
         self,
