@@ -140,6 +140,7 @@ class LocalClient:
         *,
         rates: Sequence[float] | None = None,
         terms: Sequence[Term] = (),
+        beside: Sequence[ComponentState] = (),
         only: TensorChoice | None = None,
         gradient: GradientRule = plain_gradient,
     ) -> Trained:
@@ -147,10 +148,10 @@ class LocalClient:
 
         Instead of the name of a draw the batches themselves may be given, one a step. A gradient rule that asks for the objective
         more than once in a step takes so many of the client's steps.
-        ``terms``, ``only`` and ``gradient`` are those of :func:`fedtap.training.loop.train`.
+        ``terms``, ``beside``, ``only`` and ``gradient`` are those of :func:`fedtap.training.loop.train`.
         """
         used = [self.rate] * steps if rates is None else rates
-        return self._train(state, used, purpose, terms=terms, only=only, gradient=gradient, select=False)
+        return self._train(state, used, purpose, terms=terms, beside=beside, only=only, gradient=gradient, select=False)
 
     def finish(
         self,
@@ -179,6 +180,7 @@ class LocalClient:
         only: TensorChoice | None,
         gradient: GradientRule,
         select: bool,
+        beside: Sequence[ComponentState] = (),
     ) -> Trained:
         if not self.pairs or not rates:
             return Trained(state, {}, 0)
@@ -190,6 +192,7 @@ class LocalClient:
             rates,
             self.scenario.training,
             terms=terms,
+            beside=beside,
             only=only,
             gradient=self._counted(gradient),
             after_step=None if best is None else lambda step: best.look(step, last=step == len(rates)),

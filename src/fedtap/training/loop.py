@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from fedtap.batch import Batch, batch_size
-from fedtap.components import TensorChoice
+from fedtap.components import ComponentState, TensorChoice
 from fedtap.config import TrainingSettings
 from fedtap.network.network import Network
 from fedtap.tasks import TASK_TYPES
 from fedtap.training.terms import Term
+from fedtap.training.together import together
 
 Objective: TypeAlias = Callable[[Batch], Tensor]
 """The loss of a batch under the model that is in the network at that moment, a scalar."""
@@ -44,9 +45,18 @@ class TaskMeans:
         return {task: total / max(self.units[task], 1.0) for task, total in self.sums.items()}
 
 
-def batch_loss(network: Network, batch: Batch, means: TaskMeans | None = None, terms: Sequence[Term] = ()) -> Tensor:
-    """Return the loss of a batch under the model swapped into the network, its terms added, a scalar."""
-    outputs = network(batch)
+def batch_loss(
+    network: Network,
+    batch: Batch,
+    means: TaskMeans | None = None,
+    terms: Sequence[Term] = (),
+    beside: Sequence[ComponentState] = (),
+) -> Tensor:
+    """Return the loss of a batch under the model swapped into the network, its terms added, a scalar.
+
+    With models ``beside`` it, the loss and the terms are those of their common answer (see :func:`together`).
+    """
+    outputs = together(network, network(batch), beside, batch)
     total = torch.zeros((), device=network.device)
     size = batch_size(batch)
     for part, output in zip(batch, outputs, strict=True):
@@ -81,6 +91,7 @@ def train(
     settings: TrainingSettings,
     *,
     terms: Sequence[Term] = (),
+    beside: Sequence[ComponentState] = (),
     only: TensorChoice | None = None,
     gradient: GradientRule = plain_gradient,
     after_step: Callable[[int], None] | None = None,
@@ -99,6 +110,8 @@ def train(
         Optimizer, weight decay and gradient clipping.
     terms
         What is added to the loss.
+    beside
+        Models with the same components that do not move: the loss is that of the mean of all their outputs with this one's.
     only
         Tells by key and parameter name which parameters move; the others stay bit for bit. Default: all. Where it chooses none,
         the losses are measured and nothing moves.
@@ -126,7 +139,7 @@ def train(
         for parameter, moves in chosen:
             parameter.requires_grad_(moves)
         for step, (batch, rate) in enumerate(zip(batches, rates, strict=True), start=1):
-            gradient(network, batch, _checked(network, means, terms, step))
+            gradient(network, batch, _checked(network, means, terms, beside, step))
             if optimizer is not None:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
@@ -140,11 +153,13 @@ def train(
     return means.means()
 
 
-def _checked(network: Network, means: TaskMeans, terms: Sequence[Term], step: int) -> Objective:
+def _checked(
+    network: Network, means: TaskMeans, terms: Sequence[Term], beside: Sequence[ComponentState], step: int
+) -> Objective:
     """Return the objective of a step, which refuses a loss that is not finite."""
 
     def objective(batch: Batch) -> Tensor:
-        loss = batch_loss(network, batch, means, terms)
+        loss = batch_loss(network, batch, means, terms, beside)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the training loss is {float(loss.detach())} at step {step}; lower training.lr")
         return loss
