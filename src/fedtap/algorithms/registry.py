@@ -11,11 +11,14 @@ from fedtap.algorithms import outside
 from fedtap.algorithms.apfl import Apfl
 from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.colora import CoLora
+from fedtap.algorithms.disentafl import DisentAfl
+from fedtap.algorithms.disentafl_ft import DisentAflFineTuning
 from fedtap.algorithms.ditto import Ditto
 from fedtap.algorithms.fedala import FedAla
 from fedtap.algorithms.fedavg import FedAvg
 from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
 from fedtap.algorithms.fedbn import FedBn
+from fedtap.algorithms.feddat import FedDat
 from fedtap.algorithms.fedhca2 import FedHca2
 from fedtap.algorithms.fedper import FedPer
 from fedtap.algorithms.fedprox import FedProx
@@ -44,6 +47,9 @@ _METHODS: tuple[type[Algorithm], ...] = (
     PerFedAvg,
     Apfl,
     FedAla,
+    DisentAfl,
+    DisentAflFineTuning,
+    FedDat,
     FedHca2,
     CoLora,
     Tap,
