@@ -21,8 +21,14 @@ CLIENTS = [(DIGITS,), (DIGITS, MOOD, LAW), (MEMES, REDRAW, VQA)]
 SETTINGS = {"training": {"finish_steps": 8, "finish_lr": 0.01, "lr": 0.01, "warmup_rounds": 1, "select_every": 1}}
 
 
-def client_of(method: str, pairs: tuple[Pair, ...], **settings: object) -> LocalClient:
-    network = build_network(pairs, probe=algorithms()[method].architecture == "probe")
+def trains(method: str, architecture: str) -> bool:
+    """Tell whether a method can be asked to train this architecture."""
+    kind = algorithms()[method]
+    return kind.architecture is None and (kind.architectures is None or architecture in kind.architectures)
+
+
+def client_of(method: str, pairs: tuple[Pair, ...], *, on: str = "experts", **settings: object) -> LocalClient:
+    network = build_network(pairs, name=algorithms()[method].architecture or on)
     return local_client(pairs, network=network, **{**SETTINGS, **settings})
 
 
@@ -31,9 +37,11 @@ def received_by(algorithm: Algorithm, client: LocalClient) -> ComponentState:
     return client.initial_state().select(algorithm.travels)
 
 
-def whole_turn(method: str, pairs: tuple[Pair, ...]) -> tuple[LocalClient, ComponentState, Update, ClientState]:
+def whole_turn(
+    method: str, pairs: tuple[Pair, ...], *, on: str = "experts"
+) -> tuple[LocalClient, ComponentState, Update, ClientState]:
     """Let a client take part in a round, then personalise from what the server made of it."""
-    algorithm, client = make({}, method), client_of(method, pairs)
+    algorithm, client = make({}, method), client_of(method, pairs, on=on)
     received = received_by(algorithm, client)
     update, state = algorithm.local_round(client, received, algorithm.start(client))
     server = ServerState(received)
@@ -46,11 +54,18 @@ def tensors_of(*states: ComponentState) -> list[tuple[str, torch.Tensor]]:
     return [(f"{key}:{name}", tensor) for state in states for key, name, tensor in state.tensors()]
 
 
-@pytest.mark.parametrize("pairs", CLIENTS, ids=len)
-@pytest.mark.parametrize("method", METHODS)
-def test_every_methods_models_move_and_are_whole(method: str, pairs: tuple[Pair, ...]) -> None:
+GROUNDS = [
+    *[pytest.param(method, pairs, "experts", id=f"{method}-{len(pairs)}") for method in METHODS for pairs in CLIENTS],
+    *[pytest.param(method, CLIENTS[1], "plain", id=f"{method}-plain") for method in METHODS if trains(method, "plain")],
+    *[pytest.param(method, CLIENTS[0], "probe", id=f"{method}-probe") for method in METHODS if trains(method, "probe")],
+]
+"""Every method with clients of several kinds, and on every architecture that it can train."""
+
+
+@pytest.mark.parametrize(("method", "pairs", "on"), GROUNDS)
+def test_every_methods_models_move_and_are_whole(method: str, pairs: tuple[Pair, ...], on: str) -> None:
     algorithm = make({}, method)
-    client, finished, update, state = whole_turn(method, pairs)
+    client, finished, update, state = whole_turn(method, pairs, on=on)
     start = client.initial_state()
     models = algorithm.models(finished, state)
     assert algorithm.deployed in models
