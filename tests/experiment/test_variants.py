@@ -87,7 +87,12 @@ def test_another_number_of_clients_has_the_same_data_in_all(scenario: Scenario, 
     assert kinds == [originals[place % 4] for place in range(number)]
 
 
+def test_another_number_of_clients_can_be_compared_although_the_scenario_has_a_population(tmp_path: Path) -> None:
+    made = with_clients(load_scenario(write_scenario(tmp_path), ["population=4"]), 9)
+    assert variant(made, "fedavg").scenario.clients == made.clients
+
+
 def test_a_label_cannot_change_what_all_share(scenario: Scenario) -> None:
-    for setting in ("data.train=5", "clients=[]", "evaluation.save=all"):
+    for setting in ("data.train=5", "clients=[]", "population=9", "tasks_per_client=1", "evaluation.save=all"):
         with pytest.raises(UserError, match="must be the same for all methods"):
             variant(scenario, f"tap:{setting}")

@@ -109,7 +109,7 @@ def with_clients(scenario: Scenario, number: int) -> Scenario:
     twice = {client.id for client in clients if sum(other.id == client.id for other in clients) > 1}
     if twice:
         raise UserError(f"--set clients={number}: client id '{min(twice)}' would be used twice; rename that client")
-    return scenario.model_copy(update={"clients": clients})
+    return scenario.model_copy(update={"clients": clients, "population": number})  # what is resolved is spread
 
 
 def _scaled(task: TaskSettings, scenario: Scenario, share: float) -> TaskSettings:

@@ -13,7 +13,7 @@ from fedtap.errors import UserError, nearest
 from fedtap.storage import digest
 
 ALL = "all"
-SHARED = ("data", "clients", "evaluation", "name", "about", "folder")
+SHARED = ("data", "clients", "population", "tasks_per_client", "evaluation", "name", "about", "folder")
 """What all methods of a comparison have in common; a label that changed it would be compared on other data."""
 
 
