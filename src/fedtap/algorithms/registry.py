@@ -94,7 +94,7 @@ def make(settings: Mapping[str, Any], method: str | None = None, place: str = "m
     if method is not None and outside.is_file(method):
         name = outside.hold(outside.load_file(method), method, _OWN).name
     elif outside.is_file(name):
-        raise UserError(f"{place}: a scenario runs no file; name the method there, and give --method {name}")
+        raise UserError(f"{place}: a scenario runs no file; set FEDTAP_METHODS={name} and give the method's name here")
     known = algorithms()
     if name not in known:
         raise UserError(f"{place}: no method '{name}'; {nearest(name, known)}")
