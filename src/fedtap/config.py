@@ -54,8 +54,8 @@ class NetworkSettings(Settings):
 
     ``name`` is the architecture: ``experts`` (algorithm.md, section 5), ``plain`` (one fusion transformer that all share, no
     experts) or ``probe`` (a linear classifier on pooled features; classification only). A method may bring its own.
-    ``adaptation`` is ``full`` (fusion layers trained from a seeded start), ``lora`` (frozen, with low-rank adapters) or ``colora``
-    (frozen, and so are the adapters' outer factors: of each only a square of the rank's size is trained and sent).
+    ``adaptation`` is ``full`` (fusion layers trained from a seeded start), ``lora`` (frozen, with low-rank adapters) or
+    ``colora`` (frozen, and so are the adapters' outer factors: of each only a square of the rank's size is trained and sent).
     ``answer_tokens`` bounds generated text.
     """
 

@@ -36,6 +36,16 @@ def test_a_painter_gives_a_picture_and_an_asker_a_text(whole: Path, picture: Pat
     assert isinstance(said, str)
 
 
+def test_unless_told_otherwise_the_model_that_the_method_deploys_answers(
+    scenario: Path, tmp_path: Path, fedtap: Command, no_report: None
+) -> None:
+    options = ("--method", "fedavg_ft", "--set", "rounds=1", "--set", "evaluation.save=all", "--out", tmp_path / "run")
+    assert fedtap("run", scenario, *options).code == 0
+    assert (tmp_path / "run" / "clients" / "reader" / "federated").exists()
+    answer = package.predict(tmp_path / "run", client="reader", task="mood", text="a dull film")
+    assert answer["model"] == "finetuned"
+
+
 def test_the_same_question_gets_the_same_answer(whole: Path, picture: Path) -> None:
     first, second = (package.predict(whole, client="painter", task="shade", image=picture) for _ in range(2))
     assert first == second

@@ -175,6 +175,7 @@ class RunFolder:
             "fedtap": __version__,
             "scenario": self.scenario.name,
             "method": self.algorithm.name,
+            "deployed": self.algorithm.deployed,
             "seed": self.seed,
             "config": {
                 **self.scenario.resolved(),

@@ -100,7 +100,8 @@ def _model_folder(run: Path, client: str, model: str | None) -> tuple[Path, str]
         )
         raise UserError(f"--client {client}: {run} has no model of this client; {known}")
     models = sorted(path.name for path in (run / "clients" / client).glob("*") if path.is_dir())
-    chosen = model or ("personal" if "personal" in models else models[0])
+    deployed = read_json(run / "run.json").get("deployed")
+    chosen = model or (deployed if deployed in models else models[0])
     if chosen not in models:
         raise UserError(f"--model {chosen}: client '{client}' has no such model; {nearest(chosen, models)}")
     return run / "clients" / client / chosen, chosen
