@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from fedtap.algorithms.registry import algorithms
 from fedtap.config import Scenario, load_scenario
 from fedtap.errors import UserError
 from fedtap.experiment.grid import axes_of, points, with_clients
-from fedtap.experiment.variants import file_name, split_list, variant, variants
+from fedtap.experiment.variants import file_name, split_list, unable, variant, variants
 from tiny_federation import write_scenario
 
 
@@ -31,10 +32,16 @@ def test_the_scenarios_settings_of_its_method_are_not_another_methods(scenario: 
 
 
 def test_all_stands_for_every_method_and_counts_none_twice(scenario: Scenario) -> None:
-    from fedtap.algorithms.registry import algorithms
-
     labels = [each.label for each in variants(scenario, ["tap", "all", "tap:distil=off"])]
     assert labels == ["tap", *(name for name in algorithms() if name != "tap"), "tap:distil=off"]
+
+
+def test_all_leaves_out_what_cannot_train_the_architecture(scenario: Scenario) -> None:
+    plain = scenario.model_copy(update={"network": scenario.network.model_copy(update={"name": "plain"})})
+    assert unable(scenario) == []
+    assert set(unable(plain)) == {name for name, kind in algorithms().items() if kind.architectures == ("experts",)}
+    assert "disentafl" in unable(plain)
+    assert [each.label for each in variants(plain, ["all"])] == [n for n in algorithms() if n not in unable(plain)]
 
 
 def test_what_a_method_serves_is_known_without_running_it(scenario: Scenario) -> None:

@@ -14,7 +14,7 @@ from fedtap.experiment.batch import Job, Observer, claimed, default_jobs, run_ba
 from fedtap.experiment.outcome import COUNTED, MEASURED, Gathered, cost_rows, gather
 from fedtap.experiment.provenance import provenance
 from fedtap.experiment.shared_folder import begin, checked_seeds, describe, failure, prepared, tell
-from fedtap.experiment.variants import Variant, file_name, split_list, variants
+from fedtap.experiment.variants import ALL, Variant, file_name, split_list, unable, variants
 from fedtap.reporting.standings import BASELINES
 from fedtap.storage import write_bytes, write_json
 from fedtap.tasks.metrics import primary_metrics
@@ -74,6 +74,9 @@ def compare(
     if not any(entry.label == BASE for entry in entered):
         entered = [*variants(loaded, [BASE]), *entered]
         tell(observers, f"'{BASE}' is added: gains are relative to it")
+    if ALL in labels:
+        for name in unable(loaded):
+            tell(observers, f"'{name}' is left out: it cannot train the scenario's network.name={loaded.network.name}")
     if against is not None and against not in [entry.label for entry in entered]:
         raise UserError(f"--against {against}: is not among the methods; name it in --methods too")
     folder = Path(out)

@@ -58,6 +58,12 @@ def network_of(scenario: Scenario, algorithm: Algorithm) -> NetworkSettings:
     return scenario.network.model_copy(update={"adaptation": algorithm.adaptations.get(adaptation, adaptation)})
 
 
+def trains(scenario: Scenario, method: type[Algorithm]) -> bool:
+    """Tell whether a method can train a scenario's architecture, or brings one of its own."""
+    name = method.architecture or scenario.network.name
+    return method.architectures is None or name in method.architectures
+
+
 def architecture_name(scenario: Scenario, algorithm: Algorithm) -> str:
     """Return the name of the architecture that a method trains on a scenario: its own, or the scenario's.
 
@@ -67,8 +73,8 @@ def architecture_name(scenario: Scenario, algorithm: Algorithm) -> str:
         If the method cannot train the scenario's.
     """
     name = algorithm.architecture or scenario.network.name
-    if algorithm.architectures is not None and name not in algorithm.architectures:
-        usable = " or ".join(algorithm.architectures)
+    if not trains(scenario, type(algorithm)):
+        usable = " or ".join(algorithm.architectures or ())
         raise UserError(
             f"scenario '{scenario.name}': method '{algorithm.name}' needs what only network.name={usable} has, and it is "
             f"'{name}'; set network.name={usable}, or choose another method"

@@ -10,6 +10,7 @@ from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.registry import algorithms, make
 from fedtap.config import Scenario, apply_override, build_scenario
 from fedtap.errors import UserError, nearest
+from fedtap.experiment.planning import trains
 from fedtap.storage import digest
 
 ALL = "all"
@@ -57,14 +58,17 @@ def split_list(text: str) -> list[str]:
 
 
 def variants(scenario: Scenario, labels: Sequence[str], *, place: str = "--methods") -> list[Variant]:
-    """Return the methods that labels name; ``all`` stands for every registered one, and a label given twice counts once.
+    """Return the methods that labels name; a label given twice counts once.
+
+    ``all`` stands for every registered method that can train the scenario's architecture.
 
     Raises
     ------
     UserError
         If a method or a setting is unknown or wrong, or two labels mean the same.
     """
-    expanded = [name for label in labels for name in (algorithms() if label == ALL else [label])]
+    every = [name for name, method in algorithms().items() if trains(scenario, method)]
+    expanded = [name for label in labels for name in (every if label == ALL else [label])]
     found: list[Variant] = []
     for label in dict.fromkeys(expanded):
         made = variant(scenario, label, place=place)
@@ -73,6 +77,11 @@ def variants(scenario: Scenario, labels: Sequence[str], *, place: str = "--metho
             raise UserError(f"{place}: '{label}' is the same as '{same}'; leave one of them out")
         found.append(made)
     return found
+
+
+def unable(scenario: Scenario) -> list[str]:
+    """Return the methods that ``all`` leaves out, since they cannot train the scenario's architecture."""
+    return [name for name, method in algorithms().items() if not trains(scenario, method)]
 
 
 def variant(scenario: Scenario, label: str, *, place: str = "--methods", overrides: Sequence[str] = ()) -> Variant:
