@@ -7,7 +7,7 @@ import pytest
 from fedtap.algorithms.registry import algorithms
 from fedtap.config import Scenario, load_scenario
 from fedtap.errors import UserError
-from fedtap.experiment.grid import axes_of, points, with_clients
+from fedtap.experiment.grid import axes_of, points, scenario_at
 from fedtap.experiment.variants import file_name, split_list, unable, variant, variants
 from tiny_federation import write_scenario
 
@@ -82,21 +82,14 @@ def test_the_cross_product_has_every_combination_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("number", [1, 3, 4, 9])
-def test_another_number_of_clients_has_the_same_data_in_all(scenario: Scenario, number: int) -> None:
-    made = with_clients(scenario, number)
+@pytest.mark.parametrize("number", [4, 5, 9])
+def test_a_number_of_clients_is_a_population(tmp_path: Path, number: int) -> None:
+    path = write_scenario(tmp_path)
+    axes, fixed = axes_of([f"clients={number}"])
+    (point,) = points(axes)
+    made = scenario_at(path, fixed, axes, point)
+    assert made == load_scenario(path, [f"population={number}"])
     assert len(made.participants) == number
-    assert made.unseen == scenario.unseen
-    per_task = {task.train for client in made.participants for task in client.tasks}
-    assert per_task == {round(12 * 4 / number)}
-    kinds = [tuple(task.name for task in client.tasks) for client in made.participants]
-    originals = [tuple(task.name for task in client.tasks) for client in scenario.participants]
-    assert kinds == [originals[place % 4] for place in range(number)]
-
-
-def test_another_number_of_clients_can_be_compared_although_the_scenario_has_a_population(tmp_path: Path) -> None:
-    made = with_clients(load_scenario(write_scenario(tmp_path), ["population=4"]), 9)
-    assert variant(made, "fedavg").scenario.clients == made.clients
 
 
 def test_a_label_cannot_change_what_all_share(scenario: Scenario) -> None:

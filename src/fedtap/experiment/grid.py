@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from fedtap.config import ClientSettings, Scenario, TaskSettings, load_scenario
+from fedtap.config import Scenario, load_scenario
 from fedtap.errors import UserError
 from fedtap.experiment.variants import split_list
 
 CLIENTS = "clients"
-"""The setting that is a number of clients here, and not a list of them."""
+"""In a sweep this is a number of clients, and short for ``population``; in a scenario it is the list of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,44 +78,19 @@ def points(axes: Sequence[Axis]) -> list[dict[str, str]]:
 
 def scenario_at(path: str | Path, fixed: Sequence[str], axes: Sequence[Axis], point: dict[str, str]) -> Scenario:
     """Return the scenario at a point, the settings of the method left aside."""
-    chosen = [(axis, point[axis.key]) for axis in axes if not axis.of_method]
-    overrides = [f"{axis.key}={value}" for axis, value in chosen if axis.key != CLIENTS]
-    scenario = load_scenario(path, [*fixed, *overrides])
-    for axis, value in chosen:
+    overrides = list(fixed)
+    for axis in axes:
+        value = point[axis.key]
         if axis.key == CLIENTS:
-            scenario = with_clients(scenario, _count(value))
-    return scenario
+            overrides.append(f"population={_count(value)}")
+        elif not axis.of_method:
+            overrides.append(f"{axis.key}={value}")
+    return load_scenario(path, overrides)
 
 
 def method_settings(axes: Sequence[Axis], point: dict[str, str]) -> list[str]:
     """Return the method's own settings at a point, as overrides."""
     return [f"method.{axis.parameter}={point[axis.key]}" for axis in axes if axis.of_method]
-
-
-def with_clients(scenario: Scenario, number: int) -> Scenario:
-    """Return a scenario with another number of participating clients and, in all, the same data.
-
-    The kinds of clients repeat in turn; the clients held out stay as they are. What each participant has of training, validation
-    and test examples is scaled so that their sums stay what they were (but for rounding, and one example at least).
-    """
-    old = scenario.participants
-    share = len(old) / number
-    made = []
-    for place in range(number):
-        kind, copy = old[place % len(old)], place // len(old)
-        tasks = tuple(_scaled(task, scenario, share) for task in kind.tasks)
-        made.append(kind.model_copy(update={"id": f"{kind.id}-{copy:03d}" if copy else kind.id, "tasks": tasks}))
-    clients: tuple[ClientSettings, ...] = (*made, *scenario.unseen)
-    twice = {client.id for client in clients if sum(other.id == client.id for other in clients) > 1}
-    if twice:
-        raise UserError(f"--set clients={number}: client id '{min(twice)}' would be used twice; rename that client")
-    return scenario.model_copy(update={"clients": clients, "population": number})  # what is resolved is spread
-
-
-def _scaled(task: TaskSettings, scenario: Scenario, share: float) -> TaskSettings:
-    splits = ("train", "validation", "test")
-    wanted = {split: getattr(task, split) or getattr(scenario.data, split) for split in splits}
-    return task.model_copy(update={split: max(1, round(size * share)) for split, size in wanted.items()})
 
 
 def _count(value: str) -> int:
