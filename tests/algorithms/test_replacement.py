@@ -150,13 +150,44 @@ def test_a_late_personal_model_follows_the_federated_one_until_its_round() -> No
 
 def test_mixing_brings_the_teacher_in_before_the_finish() -> None:
     settings = {"finish_steps": 4, "finish_lr": 1e-9, "select_every": 1}
-    method = make({"name": "tap", "mix": True, "distil": False, "scope": "exclusive"})
+    method = make({"name": "tap", "mix": "start", "distil": False, "scope": "exclusive"})
     client = local_client(PAIRS, round=5, training=settings)
     mine, received = spoilt("digits"), spoilt("law")
     state = method.personalise(client, received, took_part(mine))
     losses, good = client.mean_losses(state.models["personal"]), client.mean_losses(learned())
     assert all(math.isclose(losses[task], good[task], rel_tol=1e-3) for task in losses)
     assert {d.task for d in state.decisions if d.outcome == "replaced"} == {"digits"}
+
+
+def test_mixing_at_the_end_keeps_what_is_better_of_the_personal_model() -> None:
+    settings = {"finish_steps": 4, "finish_lr": 1e-9, "select_every": 1}
+    method = make({"name": "tap", "mix": "end", "distil": False, "scope": "exclusive"})
+    client = local_client(PAIRS, round=5, training=settings)
+    mine, received = spoilt("digits"), spoilt("law")
+    state = method.personalise(client, received, took_part(mine))
+    assert client.steps_taken == 4  # all of them the fine-tuned slice's
+    tuned = local_client(PAIRS, round=5, training=settings).finish(received, 4, "finish").state
+    assert state.models["finetuned"].equal(tuned)
+    losses, good = client.mean_losses(state.models["personal"]), client.mean_losses(learned())
+    assert all(math.isclose(losses[task], good[task], rel_tol=1e-3) for task in losses)
+    kept = {d.task: (d.kind, d.outcome, d.federated_loss, d.personal_loss) for d in state.decisions}
+    of_tuned, of_mine = client.mean_losses(tuned), client.mean_losses(mine)
+    assert kept["law"] == ("distil", "kept", pytest.approx(of_tuned["law"]), pytest.approx(of_mine["law"]))
+    assert kept["digits"][1] == "reverted"
+    with pytest.raises(UserError, match="no student"):
+        make({"name": "tap", "mix": "end"})
+
+
+def test_an_average_is_the_mean_over_time_of_what_the_client_trained() -> None:
+    method = make({"name": "tap", "personal": "shared", "replace": "average", "pace": 0.25})
+    first, second = (local_client(PAIRS, local_steps=2, round=number) for number in (1, 2))
+    update, state = method.local_round(first, learned(), method.start(first))
+    assert state.models["personal"].equal(update.components)
+    later, state = method.local_round(second, spoilt("mood"), state)
+    for key, name, tensor in state.models["personal"].tensors():
+        torch.testing.assert_close(tensor, 0.75 * update.components[key][name] + 0.25 * later.components[key][name])
+    assert later.decisions == []
+    assert second.steps_taken == 2
 
 
 def test_a_shared_model_that_may_not_replace_is_refused() -> None:
@@ -167,3 +198,5 @@ def test_a_shared_model_that_may_not_replace_is_refused() -> None:
 def test_on_and_off_are_hard_and_off() -> None:
     ways = [make({"name": "tap", "replace": value}).params.replace for value in (True, False, "soft")]  # type: ignore[attr-defined]
     assert ways == ["hard", "off", "soft"]
+    mixes = [make({"name": "tap", "mix": value}).params.mix for value in (True, False)]  # type: ignore[attr-defined]
+    assert mixes == ["start", "off"]

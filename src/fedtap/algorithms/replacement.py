@@ -112,6 +112,28 @@ def replace_soft(
     return personal, decisions
 
 
+def keep_personal(
+    client: LocalClient, tuned: ComponentState, personal: ComponentState, *, scope: Scope
+) -> tuple[ComponentState, list[Decision]]:
+    """Return the fine-tuned slice, moved back towards the personal model where that is better on validation.
+
+    The decisions are of the second stage: what is personal was kept, to what extent, or reverted to the fine-tuned slice.
+    """
+    mixed, moves = replace_soft(client, personal, tuned, scope=scope)
+    decisions = [
+        Decision(
+            move.task,
+            "distil",
+            "reverted" if move.outcome == "kept" else "kept",
+            move.personal_loss,
+            move.federated_loss,
+            move.rule.replace("soft:", "mix:").replace("of the way", "of the way from the fine-tuned slice"),
+        )
+        for move in moves
+    ]
+    return mixed, decisions
+
+
 def towards(
     state: ComponentState, goal: ComponentState, factor: float, keys: frozenset[ComponentKey] | None = None
 ) -> ComponentState:

@@ -17,7 +17,8 @@ between the two models, ``paper`` gives each model all of them; ``gate: margin``
 on the same validation examples; ``scope: path`` is the paper's, ``exclusive`` replaces only what no other task of the client
 uses. The final models are chosen on validation, as for every method. Cheaper and softer ways, off by default: ``personal:
 shared`` (X is not trained in the rounds: W gets all steps, and X adopts what is better on validation), ``replace: soft`` (a part
-of the way), ``personal_from`` (X follows W until a round), ``mix: on`` (X and the teacher mixed task by task before the finish).
+of the way) and ``average`` (X is the mean over time of the client's own trained slices), ``personal_from`` (X follows W until a
+round), ``mix`` (X moves towards the teacher before its finish, or the teacher, which then gets all steps, towards X at the end).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from fedtap.algorithms.base import Algorithm, ClientState, Decision, Params, Update
 from fedtap.algorithms.compute import Compute, split
 from fedtap.algorithms.guard import guard
-from fedtap.algorithms.replacement import Scope, replace_hard, replace_soft
+from fedtap.algorithms.replacement import Scope, keep_personal, replace_hard, replace_soft, towards
 from fedtap.components import ComponentState
 from fedtap.errors import nearest
 from fedtap.pairs import FAMILIES
@@ -40,7 +41,12 @@ from fedtap.training.terms import Teacher
 
 def _switch(value: Any) -> Any:
     """Take on for the paper's way of replacing."""
-    return {True: "hard", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    return ("hard" if value else "off") if isinstance(value, bool) else value
+
+
+def _mixing(value: Any) -> Any:
+    """Take on for mixing before the finish."""
+    return ("start" if value else "off") if isinstance(value, bool) else value
 
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -50,22 +56,24 @@ class TapParams(Params):
     """Parameters of TAP.
 
     ``margin`` (nats, or MSE) and ``weight`` (of distillation) may be refined per task family in ``margins`` and ``weights``.
-    ``alpha`` is the level of the paired gate, ``temperature`` tau. ``replace`` (``hard``, ``soft``, ``off``) and ``distil``
-    switch the stages. ``personal`` says whether X has training steps of its own (``separate``) or shares W's; ``personal_from``
-    is the round (from 1) in which it parts from W. With ``compute: equal`` a single local step goes to the federated model; the
-    personal one needs a second.
+    ``alpha`` is the level of the paired gate, ``temperature`` tau. ``replace`` (``hard``, ``soft``, ``average``, ``off``) and
+    ``distil`` switch the stages; ``pace`` is the share of the way that an average goes in a round. ``personal`` says whether X
+    has training steps of its own (``separate``) or shares W's; ``personal_from`` is the round (from 1) in which it parts from W.
+    ``mix: end`` needs no student, hence ``distil: off``. With ``compute: equal`` a single local step goes to the federated model;
+    the personal one needs a second.
     """
 
     compute: Compute = "equal"
     personal: Literal["separate", "shared"] = "separate"
     personal_from: Annotated[int, Field(ge=1)] = 1
-    replace: Annotated[Literal["hard", "soft", "off"], BeforeValidator(_switch)] = "hard"
+    replace: Annotated[Literal["hard", "soft", "average", "off"], BeforeValidator(_switch)] = "hard"
+    pace: Annotated[float, Field(gt=0, le=1)] = 0.5
     gate: Literal["margin", "paired"] = "margin"
     margin: NonNegative = 0.01
     margins: Mapping[str, NonNegative] = {}
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
     scope: Literal["path", "exclusive"] = "path"
-    mix: bool = False
+    mix: Annotated[Literal["off", "start", "end"], BeforeValidator(_mixing)] = "off"
     distil: bool = True
     weight: NonNegative = 0.5
     weights: Mapping[str, NonNegative] = {}
@@ -81,9 +89,11 @@ class TapParams(Params):
         return value
 
     @model_validator(mode="after")
-    def _shared_must_replace(self) -> TapParams:
+    def _agree(self) -> TapParams:
         if self.personal == "shared" and self.replace == "off":
-            raise ValueError("personal=shared learns by replacement alone; set replace to hard or soft")
+            raise ValueError("personal=shared learns by replacement alone; set replace to hard, soft or average")
+        if self.mix == "end" and self.distil:
+            raise ValueError("mix=end has no student to distil into; set distil=off with it")
         return self
 
 
@@ -124,13 +134,17 @@ class Tap(Algorithm):
         personal = state.models["personal"]
         if self.params.replace != "off" and not state.facts.get("took_part"):
             personal = received  # it never took part: its personal model has no history that the slice could be behind
-        if not (self.params.distil or self.params.mix):
+        if self.params.mix == "end":
+            tuned = client.finish(received, steps, "finish").state
+            mixed, decisions = keep_personal(client, tuned, personal, scope=self._scope(client))
+            return ClientState({"finetuned": tuned, "personal": mixed}, dict(state.facts), decisions)
+        if not self.params.distil and self.params.mix == "off":
             done = client.finish(personal, steps, "finish")
             return ClientState({"personal": done.state}, dict(state.facts))
         teacher_steps, student_steps = split(steps, self.params.compute)
         teacher = client.finish(received, teacher_steps, "finish").state
-        decisions: list[Decision] = []
-        if self.params.mix:
+        decisions = []
+        if self.params.mix == "start":
             personal, decisions = replace_soft(client, teacher, personal, scope=self._scope(client))
         weights = self._refined(client, self.params.weight, self.params.weights)
         terms = [Teacher(teacher, weights, self.params.temperature)] if self.params.distil else []
@@ -161,6 +175,8 @@ class Tap(Algorithm):
         scope = self._scope(client)
         if self.params.replace == "soft":
             return replace_soft(client, federated.state, personal, scope=scope)
+        if self.params.replace == "average":
+            return towards(personal, federated.state, self.params.pace), []
         return replace_hard(
             client,
             federated.state,
