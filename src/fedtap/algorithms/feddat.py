@@ -23,11 +23,11 @@ and the averaging per component are the harness's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from pydantic import Field
 
 from fedtap.algorithms.base import Algorithm, ClientState, Params, Update
+from fedtap.algorithms.compute import Compute, split
 from fedtap.components import ComponentState
 from fedtap.training.client import LocalClient
 from fedtap.training.terms import Teacher
@@ -41,7 +41,7 @@ class FedDatParams(Params):
     a single local step goes to the shared model; the local one needs a second.
     """
 
-    compute: Literal["equal", "paper"] = "equal"
+    compute: Compute = "equal"
     teach: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     learn: float = Field(default=1.0, ge=0, allow_inf_nan=False)
     temperature: float = Field(default=1.0, gt=0, allow_inf_nan=False)
@@ -61,7 +61,7 @@ class FedDat(Algorithm):
         self, client: LocalClient, received: ComponentState, state: ClientState
     ) -> tuple[Update, ClientState]:
         """Train the shared model under the teacher, then the teacher's local half beside the received one; send the shared."""
-        shared_steps, local_steps = self._split(client.scenario.local_steps)
+        shared_steps, local_steps = split(client.scenario.local_steps, self.params.compute)
         local = state.models.get("local", received)
         shared = client.train(
             received, shared_steps, "federated", terms=[self._dual_teacher(client, local, received, self.params.teach)]
@@ -88,9 +88,3 @@ class FedDat(Algorithm):
     ) -> Teacher:
         weights = dict.fromkeys(client.tasks, weight)
         return Teacher(local, weights, self.params.temperature, beside=[received])
-
-    def _split(self, steps: int) -> tuple[int, int]:
-        """Return the steps of the shared and of the local model."""
-        if self.params.compute == "paper":
-            return steps, steps
-        return steps - steps // 2, steps // 2
