@@ -14,11 +14,12 @@ Differences from the paper: R = ceil(E / K), so that a round costs the E steps o
 left of them). The inner solver is AdamW at the round's rate, afresh for each batch (the paper leaves the solver open and
 takes gradient steps). A fresh Adam moves every scalar by about the rate in its first steps however small the gradient, so K
 steps reach about K rates from w at the most: that bound holds beside :math:`\lambda`, which bends the path only where
-:math:`\lambda |\theta - w|` comes near the gradient. The outer step has no optimizer. It is set by ``share`` = :math:`\eta
-\lambda`, so that :math:`\lambda` can be changed alone; the paper's setting (:math:`\eta = .005, \lambda = 15, R = 20`) goes
-four fifths of the way to the personal models in a round, the default with R = 2 three quarters. The mean over clients is
-weighted by examples, per component. What is deployed is the inner problem solved at the finished slice, as the low-rate
-finish of every personalising method.
+:math:`\lambda |\theta - w|` comes near the gradient. The outer step has no optimizer. It is set by ``share``, which is
+:math:`\eta\lambda`, so that :math:`\lambda` can be changed alone. The paper's setting (:math:`\eta=.005`,
+:math:`\lambda=15`, R = 20) goes four fifths of the way to the personal models in a round, in twenty small steps; at equal
+compute a round has but a few steps (two of E = 10), and the default goes all of the way, so that w does not fall behind the
+other methods'. The mean over clients is weighted by examples, per component. What is deployed is the inner problem solved at
+the finished slice, as the low-rate finish of every personalising method.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class PFedMeParams(Params):
 
     strength: NonNegative = 0.1
     inner_steps: Positive = 5
-    share: Annotated[Float, Field(gt=0, le=1)] = 0.5
+    share: Annotated[Float, Field(gt=0, le=1)] = 1.0
     beta: Rate = 1.0
 
 
