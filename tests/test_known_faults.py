@@ -120,7 +120,7 @@ def test_fault_4_replacing_an_image_task_leaves_the_clients_text_components_alon
     pairs = (DIGITS, MOOD)
     client = local_client(pairs, local_steps=1)
     personal = perturbed(client.initial_state(), seed=2)
-    state = ClientState({"personal": personal}, {"personal_losses": {"digits": 1e9, "mood": 0.0}})
+    state = ClientState({"personal": personal}, {"personal_losses": {"digits": 1e9, "mood": 0.0}, "took_part": True})
     _, after = make({}, "tap").local_round(client, perturbed(client.initial_state(), seed=1), state)
     changed = {key for key in personal if not personal.slice([key]).equal(after.models["personal"].slice([key]))}
     assert changed == path(pairs, "digits")

@@ -168,5 +168,5 @@ def test_a_bad_update_is_rejected_and_the_run_goes_on(
     ends = [Checkpoint.load(tmp_path / name / "checkpoint" / "server.safetensors") for name in ("run", "silent")]
     assert ends[0] is not None
     assert ends[1] is not None
-    assert ends[0].components.equal(ends[1].components)
+    assert ends[0].state.components.equal(ends[1].state.components)
     assert {row["client"] for row in rows(tmp_path / "run") if row["model"] == "personal"} == set(CLIENTS)

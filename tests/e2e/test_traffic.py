@@ -105,7 +105,7 @@ class Wire:
             commit(checkpoint, path)
             found = Checkpoint.load(path)  # from the disk, as a thief would find it
             assert found is not None
-            self.checkpoints.append(found.components)
+            self.checkpoints.append(found.state.components)
 
         monkeypatch.setattr(ClientStore, "save", keep)
         monkeypatch.setattr(InProcessTransport, "exchange", watch)
@@ -145,7 +145,7 @@ def test_personal_models_stay_where_they_are(
     assert len(last) == len(CLIENTS)
     on_disk = Checkpoint.load(out / "checkpoint" / "server.safetensors")
     assert on_disk is not None
-    assert on_disk.components.equal(wire.checkpoints[-1])
+    assert on_disk.state.components.equal(wire.checkpoints[-1])
 
 
 def test_local_keeps_everything_at_home(tmp_path: Path, scenario: Path, monkeypatch: pytest.MonkeyPatch) -> None:
