@@ -65,6 +65,12 @@ METHODS: dict[str, tuple[str, ...]] = {
     "tap, paired gate": ("--set", "method.gate=paired"),
     "tap, exclusive scope": ("--set", "method.scope=exclusive"),
     "tap, the paper's compute": ("--set", "method.compute=paper"),
+    "shared tap, soft": ("--set", "method.personal=shared", "--set", "method.replace=soft"),
+    "shared tap, average": tuple(
+        part
+        for setting in ("personal=shared", "replace=average", "mix=end", "distil=off")
+        for part in ("--set", f"method.{setting}")
+    ),
 }
 """What to add to `fedtap run` for every method and every way of tap."""
 
