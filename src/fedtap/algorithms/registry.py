@@ -28,6 +28,7 @@ from fedtap.algorithms.perfedavg import PerFedAvg
 from fedtap.algorithms.pfedme import PFedMe
 from fedtap.algorithms.probe import LinearProbe
 from fedtap.algorithms.tap import Tap
+from fedtap.algorithms.tap_best import TapBest
 from fedtap.errors import UserError, nearest
 from fedtap.explain import explain
 
@@ -53,6 +54,7 @@ _METHODS: tuple[type[Algorithm], ...] = (
     FedHca2,
     CoLora,
     Tap,
+    TapBest,
 )
 
 _OWN: Mapping[str, type[Algorithm]] = {method.name: method for method in _METHODS}

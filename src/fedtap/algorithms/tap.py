@@ -39,12 +39,12 @@ from fedtap.training.client import LocalClient, Trained
 from fedtap.training.terms import Teacher
 
 
-def _switch(value: Any) -> Any:
+def switch(value: Any) -> Any:
     """Take on for the paper's way of replacing."""
     return ("hard" if value else "off") if isinstance(value, bool) else value
 
 
-def _mixing(value: Any) -> Any:
+def mixing(value: Any) -> Any:
     """Take on for mixing before the finish."""
     return ("start" if value else "off") if isinstance(value, bool) else value
 
@@ -66,14 +66,14 @@ class TapParams(Params):
     compute: Compute = "equal"
     personal: Literal["separate", "shared"] = "separate"
     personal_from: Annotated[int, Field(ge=1)] = 1
-    replace: Annotated[Literal["hard", "soft", "average", "off"], BeforeValidator(_switch)] = "hard"
+    replace: Annotated[Literal["hard", "soft", "average", "off"], BeforeValidator(switch)] = "hard"
     pace: Annotated[float, Field(gt=0, le=1)] = 0.5
     gate: Literal["margin", "paired"] = "margin"
     margin: NonNegative = 0.01
     margins: Mapping[str, NonNegative] = {}
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
     scope: Literal["path", "exclusive"] = "path"
-    mix: Annotated[Literal["off", "start", "end"], BeforeValidator(_mixing)] = "off"
+    mix: Annotated[Literal["off", "start", "end"], BeforeValidator(mixing)] = "off"
     distil: bool = True
     weight: NonNegative = 0.5
     weights: Mapping[str, NonNegative] = {}
