@@ -26,15 +26,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import repeat
 from typing import Annotated
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
 from fedtap.algorithms.base import Algorithm, ClientState, Params, ServerState, Update
+from fedtap.algorithms.replacement import towards
 from fedtap.batch import Batch
 from fedtap.components import ComponentState
 from fedtap.settings import Float, NonNegative, Positive, Rate
@@ -75,7 +73,7 @@ class PFedMe(Algorithm):
         for batch in client.batches(-(-left // self.params.inner_steps), "federated"):
             steps = min(self.params.inner_steps, left)
             personal = client.train(w, steps, repeat(batch, steps), terms=self._pull_towards(w))
-            w = w.zip(partial(_towards, share=self.params.share), personal.state)
+            w = towards(w, personal.state, self.params.share)
             turns.append((batch, personal))
             left -= steps
         return Update(w, client.counts(), _mean_losses(turns)), state
@@ -83,8 +81,7 @@ class PFedMe(Algorithm):
     def aggregate(self, server: ServerState, updates: Mapping[str, Update]) -> ServerState:
         """Move each component to the mean over its holders by beta."""
         mean = self.mean(updates)
-        moved = server.components.slice(mean).zip(partial(_towards, share=self.params.beta), mean)
-        return replace(server, components=server.components.merge(moved))
+        return replace(server, components=towards(server.components, mean, self.params.beta, frozenset(mean)))
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Solve the inner problem at the finished slice, on all of the client's data."""
@@ -98,11 +95,6 @@ class PFedMe(Algorithm):
 
     def _pull_towards(self, anchor: ComponentState) -> list[Term]:
         return [Proximal(anchor, self.params.strength)] if self.params.strength else []
-
-
-def _towards(start: Tensor, end: Tensor, share: float) -> Tensor:
-    """Return the point at this share of the way; at 1 the end itself, to the bit."""
-    return torch.lerp(start, end, share)
 
 
 def _mean_losses(turns: Sequence[tuple[Batch, Trained]]) -> dict[str, float]:
