@@ -70,6 +70,7 @@ TEN_KINDS: Mapping[str, tuple[Pair, ...]] = {
     "c8": (CONCEPTS, REDRAW_DIGITS),
     "c9": (CONCEPTS, REDRAW),
 }
+EVERYTHING = (*EVERY_PAIR, *(pair for pairs in TEN_KINDS.values() for pair in pairs))
 
 
 def generator(*names: object) -> torch.Generator:

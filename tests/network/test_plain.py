@@ -20,11 +20,11 @@ from tiny import (
     CONCEPTS,
     DIGITS,
     EVERY_PAIR,
+    EVERYTHING,
     LAW,
     MEMES,
     MOOD,
     REDRAW,
-    TEN_KINDS,
     VQA,
     blueprint,
     build_network,
@@ -34,7 +34,6 @@ from tiny import (
 )
 from tiny_federation import write_scenario
 
-EVERYTHING = (*EVERY_PAIR, *(pair for pairs in TEN_KINDS.values() for pair in pairs))
 TRUNK = {
     *(ComponentKey("attention", (stack, "shared")) for stack in STACKS),
     *(ComponentKey("expert", (stack, "shared", "shared")) for stack in STACKS),

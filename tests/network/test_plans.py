@@ -14,6 +14,7 @@ from tiny import (
     CONCEPTS,
     DIGITS,
     EVERY_PAIR,
+    EVERYTHING,
     LAW,
     MEMES,
     MOOD,
@@ -26,7 +27,6 @@ from tiny import (
     words,
 )
 
-EVERYTHING = (*EVERY_PAIR, *(pair for pairs in TEN_KINDS.values() for pair in pairs))
 CLIENTS = {
     **{f"{pair.type} of {pair.modality}": (pair,) for pair in EVERY_PAIR},
     **{name: pairs for name, pairs in TEN_KINDS.items() if len(pairs) > 1},

@@ -17,7 +17,7 @@ from fedtap.reporting.comparison_tables import (
     ranked,
 )
 from fedtap.reporting.markup import Markup, el, join
-from fedtap.reporting.page import page, section
+from fedtap.reporting.page import made_with, page, section
 from fedtap.reporting.tables import collapsed
 from fedtap.reporting.words import plural
 
@@ -34,14 +34,12 @@ def comparison_page(result: Values, costs: Sequence[Values]) -> str:
     costs
         The rows of costs.json.
     """
-    commit = f" · commit {result['commit']}" if result.get("commit") else ""
-    seeds = ", ".join(map(str, result["seeds"]))
     return page(
         kind="Comparison of methods",
         title=f"{result['scenario']} · comparison",
         heading=str(result["scenario"]),
         about=str(result["config"].get("about") or ""),
-        facts=f"seeds {seeds} · fedtap {result['fedtap']}{commit} · torch {result['torch']} · {result['machine']}",
+        facts=made_with(result),
         figures=comparison_figures(result),
         notice=_notice(result["incomplete"]),
         story=("What the numbers say", comparison_sentences(result)),

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from string import Template
+from typing import Any
 
 from fedtap.reporting.markup import Markup, el, join
+
+
+def made_with(result: Mapping[str, Any]) -> str:
+    """Return in one line the seeds, versions and machine of a comparison or a sweep."""
+    commit = f" · commit {result['commit']}" if result.get("commit") else ""
+    seeds = ", ".join(map(str, result["seeds"]))
+    return f"seeds {seeds} · fedtap {result['fedtap']}{commit} · torch {result['torch']} · {result['machine']}"
 
 
 def page(

@@ -10,7 +10,7 @@ from fedtap.reporting.comparison_markdown import provenance_line
 from fedtap.reporting.comparison_tables import SPLIT_NAMES
 from fedtap.reporting.grid import Grid
 from fedtap.reporting.markup import Markup, el
-from fedtap.reporting.page import page, section
+from fedtap.reporting.page import made_with, page, section
 from fedtap.reporting.sweep_series import Line, Mean, families, gain_at, lines, metric_at, scale_of
 from fedtap.reporting.tables import collapsed
 from fedtap.reporting.words import between, family_name, human_bytes, human_seconds, listed, metric_name, number, signed
@@ -29,15 +29,13 @@ def sweep_page(result: Values, costs: Sequence[Values]) -> str:
     costs
         The rows of costs.json.
     """
-    commit = f" · commit {result['commit']}" if result.get("commit") else ""
-    seeds = ", ".join(map(str, result["seeds"]))
     config = json.dumps(result["config"], indent=2, ensure_ascii=False)
     return page(
         kind="Sweep",
         title=f"{result['scenario']} · {result['axes'][0]['key']}",
         heading=str(result["scenario"]),
         about=", ".join(f"{axis['key']} = {', '.join(axis['values'])}" for axis in result["axes"]),
-        facts=f"seeds {seeds} · fedtap {result['fedtap']}{commit} · torch {result['torch']} · {result['machine']}",
+        facts=made_with(result),
         figures=[(str(len(result["points"])), "settings"), (str(len(result["seeds"])), "seeds")],
         notice=_notice(result["incomplete"]),
         story=("What the numbers say", sweep_sentences(result)),
