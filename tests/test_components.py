@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from fedtap.components import ComponentKey, ComponentState, weighted_mean
+from fedtap.components import ComponentKey, ComponentState, towards, weighted_mean
 from fedtap.errors import UserError
 
 WORDS = st.text("ab.+-_0", min_size=1, max_size=5)
@@ -167,6 +167,24 @@ def test_states_of_other_tensors_are_not_zipped(mine: ComponentState, theirs: Co
         return
     with pytest.raises(KeyError, match="different components"):
         mine.zip(lambda a, b: a, theirs)
+
+
+def test_moving_towards_a_goal_goes_by_each_components_own_factor() -> None:
+    x, y = state(a=1.0, b=1.0, c=1.0), state(a=3.0, b=3.0, c=3.0)
+    assert towards(x, y, {ComponentKey("a"): 0.25, ComponentKey("b"): 1.5}).equal(state(a=1.5, b=4.0, c=1.0))
+    assert towards(x, y, 0.5).equal(state(a=2.0, b=2.0, c=2.0))
+    assert towards(x, y, 0.0).equal(x)
+    assert towards(x, y, 1.0).equal(y)
+
+
+def test_moving_towards_what_has_other_parameters_or_is_not_held_is_an_error() -> None:
+    one = state(a=1.0)
+    with pytest.raises(KeyError, match="parameters of the two states differ"):
+        towards(one, ComponentState({ComponentKey("a"): {"v": torch.zeros(1)}}), 0.5)
+    with pytest.raises(KeyError):
+        towards(one, state(b=1.0), 0.5)
+    with pytest.raises(KeyError):
+        towards(one, state(a=1.0, b=1.0), {ComponentKey("b"): 0.5})
 
 
 def test_merging_replaces_and_adds() -> None:

@@ -19,7 +19,7 @@ from fedtap.errors import UserError
 from fedtap.pairs import ComponentKey
 from fedtap.storage import write_bytes
 
-__all__ = ["ComponentKey", "ComponentState", "weighted_mean"]
+__all__ = ["ComponentKey", "ComponentState", "towards", "weighted_mean"]
 
 _SEPARATOR = ":"
 
@@ -186,6 +186,32 @@ class ComponentState(Mapping[ComponentKey, Mapping[str, Tensor]]):
             raise UserError(
                 f"{path}: damaged or truncated ({error}); restore it from a copy, or start the run anew"
             ) from error
+
+
+def towards(
+    state: ComponentState, goal: ComponentState, factor: float | Mapping[ComponentKey, float]
+) -> ComponentState:
+    r"""Return :math:`x_c + a_c (y_c - x_c)`, with one factor for all components, or one for each that is to move.
+
+    Raises
+    ------
+    KeyError
+        If either state lacks a component that is to move, or the two differ in its parameters.
+
+    Examples
+    --------
+    >>> key = ComponentKey("shared")
+    >>> x, y = (ComponentState({key: {"w": torch.tensor([value])}}) for value in (1.0, 3.0))
+    >>> towards(x, y, 0.25)[key]["w"], towards(x, y, {})[key]["w"]
+    (tensor([1.5000]), tensor([1.]))
+    """
+    factors = factor if isinstance(factor, Mapping) else dict.fromkeys(state, factor)
+    moved: dict[ComponentKey, dict[str, Tensor]] = {}
+    for key, share in factors.items():
+        if state[key].keys() != goal[key].keys():
+            raise KeyError(f"{key}: the parameters of the two states differ")
+        moved[key] = {name: torch.lerp(tensor, goal[key][name], share) for name, tensor in state[key].items()}
+    return state.merge(ComponentState(moved))
 
 
 def weighted_mean(states: Sequence[tuple[ComponentState, Mapping[ComponentKey, int]]]) -> ComponentState:

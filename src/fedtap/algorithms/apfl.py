@@ -31,7 +31,7 @@ from torch import Tensor
 from fedtap.algorithms.base import Algorithm, ClientState, Params, Update
 from fedtap.algorithms.compute import Compute, split
 from fedtap.batch import Batch
-from fedtap.components import ComponentKey, ComponentState
+from fedtap.components import ComponentKey, ComponentState, towards
 from fedtap.network.network import Network
 from fedtap.settings import Fraction, NonNegative
 from fedtap.training.client import LocalClient
@@ -77,13 +77,7 @@ class Apfl(Algorithm):
         """Mix v with the finished w, and finish the mixture."""
         mix = self._mix(received, state)
         private = state.models.get("private", received)
-        mixture = ComponentState(
-            {
-                key: {name: torch.lerp(w, private[key][name], mix[key]) for name, w in named.items()}
-                for key, named in received.items()
-            }
-        )
-        done = client.finish(mixture, client.scenario.training.finish_steps, "finish")
+        done = client.finish(towards(received, private, mix), client.scenario.training.finish_steps, "finish")
         return ClientState({"personal": done.state}, {**state.facts, "finish_steps_kept": done.kept_steps})
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:

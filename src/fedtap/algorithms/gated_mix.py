@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from fedtap.batch import Batch
-from fedtap.components import ComponentKey, ComponentState
+from fedtap.components import ComponentKey, ComponentState, towards
 from fedtap.network.network import Network
 from fedtap.training.displaced import displaced
 from fedtap.training.loop import Objective, plain_gradient
@@ -31,15 +31,7 @@ def share(logit: float) -> float:
 
 def blend(local: ComponentState, frozen: ComponentState, logits: Mapping[ComponentKey, float]) -> ComponentState:
     """Return the mixed model; a component without a logit has half of each."""
-    return ComponentState(
-        {
-            key: {
-                name: torch.lerp(tensor, frozen[key][name], share(logits.get(key, 0.0)))
-                for name, tensor in named.items()
-            }
-            for key, named in local.items()
-        }
-    )
+    return towards(local, frozen, {key: share(logits.get(key, 0.0)) for key in local})
 
 
 class GatedMix:

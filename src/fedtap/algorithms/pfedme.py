@@ -32,9 +32,8 @@ from typing import Annotated
 from pydantic import Field
 
 from fedtap.algorithms.base import Algorithm, ClientState, Params, ServerState, Update
-from fedtap.algorithms.replacement import towards
 from fedtap.batch import Batch
-from fedtap.components import ComponentState
+from fedtap.components import ComponentState, towards
 from fedtap.settings import Float, NonNegative, Positive, Rate
 from fedtap.training.client import LocalClient, Trained
 from fedtap.training.terms import Proximal, Term
@@ -81,7 +80,7 @@ class PFedMe(Algorithm):
     def aggregate(self, server: ServerState, updates: Mapping[str, Update]) -> ServerState:
         """Move each component to the mean over its holders by beta."""
         mean = self.mean(updates)
-        return replace(server, components=towards(server.components, mean, self.params.beta, frozenset(mean)))
+        return replace(server, components=towards(server.components, mean, dict.fromkeys(mean, self.params.beta)))
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Solve the inner problem at the finished slice, on all of the client's data."""

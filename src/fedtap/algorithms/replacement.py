@@ -11,13 +11,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
-import torch
-
 from fedtap.algorithms.base import Decision
 from fedtap.algorithms.gates import margin_gate, paired_gate
-from fedtap.components import ComponentState
+from fedtap.components import ComponentState, towards
 from fedtap.pairs import ComponentKey
-from fedtap.training.client import LocalClient
+from fedtap.training.client import LocalClient, mean_ratio
 
 FACTORS = (0.25, 0.5, 0.75, 1.0)
 """How far a soft replacement may go; staying where it is is always a choice."""
@@ -102,8 +100,8 @@ def replace_soft(
         start, chosen = personal, 0.0
         keys = scope(task)
         for factor in sorted(factors):
-            trial = towards(start, federated, factor, keys)
-            score = _relative(client.mean_losses(trial), before)
+            trial = towards(start, federated, dict.fromkeys(keys, factor))
+            score = mean_ratio(client.mean_losses(trial), before)
             if score < best:
                 best, chosen, personal = score, factor, trial
         outcome = "kept" if chosen == 0 else "replaced" if chosen == 1 else "mixed"
@@ -132,26 +130,6 @@ def keep_personal(
         for move in moves
     ]
     return mixed, decisions
-
-
-def towards(
-    state: ComponentState, goal: ComponentState, factor: float, keys: frozenset[ComponentKey] | None = None
-) -> ComponentState:
-    r"""Return :math:`x + a (y - x)` for the components with these keys (default: all of ``state``), the others as they are.
-
-    >>> key = ComponentKey("shared")
-    >>> x, y = (ComponentState({key: {"w": torch.tensor([value])}}) for value in (1.0, 3.0))
-    >>> towards(x, y, 0.25)[key]["w"]
-    tensor([1.5000])
-    """
-    moving = frozenset(state) if keys is None else keys
-    moved = state.slice(moving).zip(lambda x, y: torch.lerp(x, y, factor), goal.slice(moving))
-    return state.merge(moved)
-
-
-def _relative(losses: Mapping[str, float], base: Mapping[str, float]) -> float:
-    """Return the mean over tasks of the loss relative to the base's, so that no task's scale rules."""
-    return math.fsum(losses[task] / max(base[task], 1e-12) for task in base) / len(base)
 
 
 def _finite(value: float) -> float | None:

@@ -31,8 +31,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from fedtap.algorithms.base import Algorithm, ClientState, Decision, Params, Update
 from fedtap.algorithms.compute import Compute, split
 from fedtap.algorithms.guard import guard
-from fedtap.algorithms.replacement import Scope, keep_personal, replace_hard, replace_soft, towards
-from fedtap.components import ComponentState
+from fedtap.algorithms.replacement import Scope, keep_personal, replace_hard, replace_soft
+from fedtap.components import ComponentState, towards
 from fedtap.errors import nearest
 from fedtap.pairs import FAMILIES
 from fedtap.training.client import LocalClient, Trained

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -255,6 +256,15 @@ class LocalClient:
         return result
 
 
+def mean_ratio(losses: Mapping[str, float], base: Mapping[str, float]) -> float:
+    """Return the mean over tasks of the loss relative to the base's, so that no task's scale rules.
+
+    >>> mean_ratio({"digits": 1.0, "copy": 0.02}, {"digits": 2.0, "copy": 0.01})
+    1.25
+    """
+    return math.fsum(losses[task] / max(base[task], 1e-12) for task in base) / len(base)
+
+
 class _Best:
     """The best state so far by validation: the mean over tasks of the loss relative to the start's (no task's scale rules)."""
 
@@ -268,13 +278,12 @@ class _Best:
 
     def _losses(self) -> dict[str, float]:
         losses = self._client.swapped_in_losses("validation")
-        return {task: max(float(values.mean()), 1e-12) for task, values in losses.items()}
+        return {task: float(values.mean()) for task, values in losses.items()}
 
     def look(self, step: int, *, last: bool) -> None:
         """Keep the network's state if it is the best so far; called after every step."""
         if step % self._every and not last:
             return
-        ratios = [loss / self._base[task] for task, loss in self._losses().items()]
-        score = sum(ratios) / len(ratios)
+        score = mean_ratio(self._losses(), self._base)
         if score < self._score:
             self._score, self.state, self.steps = score, self._client.network.state(), step
