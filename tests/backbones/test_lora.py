@@ -1,0 +1,113 @@
+from collections.abc import Mapping
+
+import peft
+import pytest
+import torch
+from torch import nn
+
+from encoders import build, inputs
+from fedtap.backbones.lora import AdaptedLayers, Adapters
+from fedtap.backbones.transformer import FAMILIES, Transformer
+
+KINDS = sorted(FAMILIES)
+
+
+def adapters(first: int = 1, dropout: float = 0.0) -> Adapters:
+    return Adapters(layers=3, first=first, dim=32, rank=2, alpha=6.0, dropout=dropout)
+
+
+def matrices(which: Adapters, *, silent: bool = False) -> dict[str, nn.Parameter]:
+    generator = torch.Generator().manual_seed(3)
+    drawn = {name: torch.randn(shape, generator=generator) for name, shape in which.shapes().items()}
+    return {
+        name: nn.Parameter(torch.zeros_like(m) if silent and name.endswith("B") else m) for name, m in drawn.items()
+    }
+
+
+def run(layers: AdaptedLayers, encoder: Transformer, kind: str, first: int) -> torch.Tensor:
+    values, mask = inputs(kind)
+    return layers(values if first == 0 else encoder.run(encoder.embed(values), mask, stop=first), mask)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_an_adapter_at_zero_is_the_pretrained_encoder(kind: str, first: int) -> None:
+    encoder = Transformer(build(kind))
+    layers = AdaptedLayers(encoder, adapters(first))
+    layers.hold(matrices(adapters(first), silent=True))
+    torch.testing.assert_close(run(layers, encoder, kind, first), encoder(*inputs(kind)), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_is_added_once_to_what_the_frozen_projection_gives(kind: str) -> None:
+    encoder = Transformer(build(kind))
+    layers, held = AdaptedLayers(encoder, adapters(1)), matrices(adapters(1))
+    layers.hold(held)
+    adapted = run(layers, encoder, kind, 1)
+    merged = Transformer(build(kind))  # the same, with W + (alpha / r) B A written into the weights
+    for name, layer, projection in adapters(1).places():
+        path = merged.query if projection == "query" else merged.value
+        linear = merged.layers[layer].get_submodule(path)
+        assert isinstance(linear, nn.Linear)
+        with torch.no_grad():
+            linear.weight += 6.0 / 2 * held[f"{name}_B"] @ held[f"{name}_A"]
+    torch.testing.assert_close(adapted, merged(*inputs(kind)), rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(adapted, encoder(*inputs(kind)), atol=1e-2)
+
+
+def test_gradients_reach_the_matrices_and_nothing_else() -> None:
+    encoder = Transformer(build("vit"))
+    layers, held = AdaptedLayers(encoder, adapters(1)), matrices(adapters(1))
+    layers.hold(held)
+    run(layers, encoder, "vit", 1).square().sum().backward()
+    assert all(matrix.grad is not None and matrix.grad.abs().sum() > 0 for matrix in held.values())
+    assert [
+        parameter for parameter in encoder.parameters() if parameter.requires_grad or parameter.grad is not None
+    ] == []
+    assert {id(p) for p in layers.parameters() if p.requires_grad} == {id(matrix) for matrix in held.values()}
+
+
+def test_two_networks_adapt_one_encoder_each_for_itself_and_copy_none_of_it() -> None:
+    encoder = Transformer(build("bert"))
+    one, two = AdaptedLayers(encoder, adapters()), AdaptedLayers(encoder, adapters())
+    one.hold(matrices(adapters(), silent=True))
+    two.hold(matrices(adapters()))
+    frozen = {tensor.data_ptr() for tensor in encoder.parameters()}
+    for layers in (one, two):
+        assert {tensor.data_ptr() for tensor in layers.parameters() if not tensor.requires_grad} == frozen
+    plain = encoder(*inputs("bert"))
+    torch.testing.assert_close(run(one, encoder, "bert", 1), plain)
+    assert not torch.allclose(run(two, encoder, "bert", 1), plain, atol=1e-2)
+    torch.testing.assert_close(encoder(*inputs("bert")), plain)
+
+
+def test_dropout_falls_on_the_adapters_in_training_only() -> None:
+    encoder = Transformer(build("vit"))
+    layers = AdaptedLayers(encoder, adapters(dropout=0.5))
+    layers.hold(matrices(adapters()))
+    quiet = run(layers.eval(), encoder, "vit", 1)
+    torch.testing.assert_close(run(layers, encoder, "vit", 1), quiet)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        assert not torch.allclose(run(layers.train(), encoder, "vit", 1), quiet, atol=1e-3)
+    layers.hold(matrices(adapters(), silent=True))  # nothing to drop: the frozen part must not be dropped from
+    torch.testing.assert_close(run(layers, encoder, "vit", 1), encoder(*inputs("vit")), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.is_gradient_checkpointing.:FutureWarning"
+)  # peft asks transformers by the old name
+def test_the_shapes_are_those_of_peft() -> None:
+    model = build("vit")
+    config = peft.LoraConfig(r=2, lora_alpha=6, target_modules=["q_proj", "v_proj"])
+    named = peft.get_peft_model(model, config).named_parameters()
+    theirs = sorted(tuple(parameter.shape) for name, parameter in named if "lora_" in name)
+    shapes: Mapping[str, tuple[int, int]] = adapters(0).shapes()
+    assert sorted(shapes.values()) == theirs
+    assert len(shapes) == 3 * 2 * 2
+
+
+def test_whatever_is_not_adapted_is_missing_from_the_matrices() -> None:
+    layers = AdaptedLayers(Transformer(build("vit")), adapters(0))
+    with pytest.raises(KeyError, match="layer00_query_A"):
+        layers.hold(matrices(adapters(1)))
