@@ -19,22 +19,39 @@ from fedtap.errors import UserError, nearest
 from fedtap.explain import explain as explain
 from fedtap.pairs import Fusion
 from fedtap.plain_yaml import NotYamlError, parse
-from fedtap.settings import Count, Fraction, Int, NonNegative, Positive, Rate, Settings
+from fedtap.settings import Count, Float, Fraction, Int, NonNegative, Positive, Rate, Settings
 from fedtap.spread import spread
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters on the queries and values of the frozen towers; a tower's are trained and sent with its encoder.
+
+    ``layers`` is how many of a tower's last layers are adapted, ``all`` by default. Whatever lies before them is computed once
+    per example, so that with two adapted layers of twelve a step costs a sixth of the tower.
+    """
+
+    rank: Positive = 8
+    alpha: Rate = 16.0
+    dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.0
+    layers: Positive | Literal["all"] = "all"
 
 
 class BackboneSettings(Settings):
     """The frozen foundation model.
 
-    ``path`` is a local folder with the weights where the backbone can take one; ``image_size`` is in pixels.
+    ``weights`` is ``pretrained``, or ``untrained`` (random, of the full size) or ``untrained-tiny`` for tests and dry runs where
+    the backbone offers it. ``path`` is a local folder with pretrained weights; without one they come from the hub, or from an
+    installed package. ``image_size`` is in pixels. ``lora`` adapts the towers; without it they are frozen altogether.
     """
 
     name: str = "towers"
     vision: str = "efficientnet-lite0"
     text: str = "minilm-l6"
+    weights: Literal["pretrained", "untrained", "untrained-tiny"] = "pretrained"
     path: str | None = None
     image_size: Positive = 96
     text_tokens: Annotated[Int, Field(ge=4, le=512)] = 32
+    lora: LoraSettings | None = None
 
 
 class ReconstructionSettings(Settings):

@@ -1,10 +1,13 @@
-"""Random generators named by what they are for; nothing in fedtap draws from a global one.
+"""Random generators named by what they are for; nothing in fedtap draws from a global one that it has not set.
 
 Every choice draws from a generator seeded by (run seed, round, client, purpose). A resumed run, another engine or another
 order of the clients therefore draws the same numbers.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -24,6 +27,14 @@ def derive(seed: int, *names: str | int) -> int:
 def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
     """Return a NumPy generator for a purpose."""
     return np.random.default_rng(derive(seed, *names))
+
+
+@contextmanager
+def drawing(seed: int, *names: str | int) -> Iterator[None]:
+    """Have torch's own functions (dropout) draw from a generator for a purpose; the global ones are left as they were."""
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(seed, *names))
+        yield
 
 
 def torch_generator(seed: int, *names: str | int) -> torch.Generator:

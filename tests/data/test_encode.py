@@ -16,7 +16,7 @@ import torch
 from fedtap.backbones.base import Tower
 from fedtap.backbones.untrained import TinyTextTower
 from fedtap.data import encode
-from fedtap.data.encode import FeatureCache, default_folder
+from fedtap.data.encode import FeatureCache, default_folder, inputs_of
 from fedtap.errors import RunError, UserError
 
 Items = list[tuple[str, Callable[[], int]]]
@@ -31,6 +31,10 @@ class Counting(Tower[int]):
 
     def load(self) -> torch.nn.Module:
         raise AssertionError("nothing to load")
+
+    def prepare(self, item: int) -> np.ndarray:
+        self.encoded.append(item)
+        return np.arange(item)
 
     def encode(self, items: Iterable[int]) -> list[np.ndarray]:
         numbers = list(items)
@@ -253,3 +257,22 @@ def test_released_features_can_still_be_read(tmp_path: Path) -> None:
     cache.release()
     assert np.array_equal(features, before)
     assert np.array_equal(cache.get([("a", lambda: "never asked for")])[0], before)
+
+
+class Raw(Counting):
+    """A tower that is trained from its first layer on."""
+
+    @property
+    def raw(self) -> bool:
+        return True
+
+
+def test_a_raw_towers_items_are_prepared_when_they_are_asked_for_and_never_stored(tmp_path: Path) -> None:
+    tower = Raw()
+    inputs = inputs_of(tmp_path, tower).get(items(3, 1, 2))
+    assert (len(inputs), tower.encoded) == (3, [])
+    np.testing.assert_array_equal(inputs[2], [0, 1])
+    np.testing.assert_array_equal(inputs[1:][0], [0])
+    assert tower.encoded == [2, 1]
+    assert list(tmp_path.iterdir()) == []
+    assert isinstance(inputs_of(tmp_path, Counting()), FeatureCache)

@@ -121,3 +121,27 @@ def test_all_examples_in_order() -> None:
     assert [batch_size(batch) for batch in batches] == [3, 3, 1]
     assert torch.equal(torch.cat([batch[0].target for batch in batches]), made.target)
     assert [batch[0].rows.tolist() for batch in batches] == [[0, 1, 2], [0, 1, 2], [0]]
+
+
+def test_token_ids_stay_whole_numbers_and_are_padded_with_a_mask() -> None:
+    ids = [np.array([2, 7, 3]), np.array([2, 3])]
+    batch = TaskExamples(MOOD, None, ids, torch.tensor([0, 1])).whole(CPU)
+    assert batch.text is not None
+    assert batch.text.dtype == torch.long
+    assert batch.text.tolist() == [[2, 7, 3], [2, 3, 0]]
+    assert batch.text_mask is not None
+    assert batch.text_mask.tolist() == [[True, True, True], [True, True, False]]
+
+
+def test_pixels_are_stacked_as_they_are() -> None:
+    pictures = [np.full((3, 4, 4), value, np.float32) for value in (0.5, -1.0)]
+    batch = TaskExamples(DIGITS, pictures, None, torch.tensor([0, 1])).take([1, 0], [0, 1], CPU)
+    assert batch.image is not None
+    assert batch.image.shape == (2, 3, 4, 4)
+    assert batch.image[:, 0, 0, 0].tolist() == [-1.0, 0.5]
+
+
+def test_targets_are_those_of_the_batches() -> None:
+    made = examples(REDRAW, 3)
+    assert torch.equal(made.targets(), made.whole(CPU).target)
+    assert made.targets().abs().max() <= 1

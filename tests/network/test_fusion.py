@@ -1,6 +1,9 @@
 """The fusion's stacked products against a plain loop over examples and routes, and against pretrained layers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
@@ -9,6 +12,9 @@ from torch.nn import functional as F
 from transformers import FlavaImageConfig
 from transformers.models.flava.modeling_flava import FlavaLayer
 
+from fedtap.backbones.base import Backbone, FusionSpec
+from fedtap.backbones.layers import pre_norm_layer
+from fedtap.network.architecture import Blueprint
 from fedtap.network.blocks import FrozenLayers
 from fedtap.network.experts import Experts
 from fedtap.network.fusion import Fusion
@@ -99,7 +105,7 @@ def test_stacked_products_equal_a_loop_over_examples_and_routes(
     architecture = Experts(blueprint(pairs, adaptation=adaptation, layers=layers))
     components = modules(architecture, architecture.plan(pairs))
     components.pop(ComponentKey("domain", (unknown,)), None)
-    frozen = dict(architecture.frozen_modules(0).items())
+    frozen = dict(architecture.frozen_modules(0, {}).items())
     settings = architecture.blueprint.network
     x, mask = tokens(7, 5, "loop")
     domain_of = [pairs[i % len(pairs)].domain for i in range(7)]
@@ -153,16 +159,6 @@ def linears(layer: nn.Module) -> dict[str, nn.Linear]:
     }
 
 
-def canonical(layer: nn.Module) -> dict[str, Tensor]:
-    """Return the weights of a layer under their canonical names."""
-    named = {"ln1": layer.layernorm_before, "ln2": layer.layernorm_after}
-    found = {f"{name}_w": norm.weight for name, norm in named.items()}
-    found |= {f"{name}_b": norm.bias for name, norm in named.items()}
-    for name, linear in linears(layer).items():
-        found |= {f"{name}_w": linear.weight.T, f"{name}_b": linear.bias}
-    return {name: tensor.detach().clone() for name, tensor in found.items()}
-
-
 def in_sequence(layers: nn.ModuleList, x: Tensor, mask: Tensor) -> Tensor:
     hidden = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)[:, None, None, :]
     for layer in layers:
@@ -177,7 +173,15 @@ def pretrained() -> nn.ModuleList:
 
 def adapted(layers: nn.ModuleList, pair: Pair) -> Experts:
     sizes = blueprint([pair], adaptation="lora", layers=LAYERS, dim=DIM, heads=HEADS, expert_dim=HIDDEN)
-    return Experts(sizes, [canonical(layer) for layer in layers])
+    return seeded(sizes, layers)
+
+
+def seeded(sizes: Blueprint, layers: nn.ModuleList) -> Experts:
+    """Return an architecture whose fusion starts from these pretrained layers."""
+    spec = replace(sizes.backbone, fusion=FusionSpec(len(layers), DIM, HEADS, HIDDEN, eps=1e-12))
+    given = [pre_norm_layer(layer) for layer in layers]
+    source = SimpleNamespace(fusion=lambda count: given[:count])
+    return Experts(replace(sizes, backbone=spec), cast(Backbone, source))
 
 
 @pytest.mark.parametrize("pair", [CAPTION, MOOD, VQA], ids=lambda pair: pair.modality)
@@ -189,7 +193,7 @@ def test_at_its_zero_start_every_route_is_the_pretrained_layers(pretrained: nn.M
         architecture.start(key, module, 0)
     shared = components[ComponentKey("shared")]
     shared.weight.add_(torch.randn(DIM, DIM, generator=generator("shift")))  # so that its input is told from the other
-    fusion = Fusion(architecture.blueprint.network, components, dict(architecture.frozen_modules(0).items()))
+    fusion = Fusion(architecture.blueprint.network, components, dict(architecture.frozen_modules(0, {}).items()))
     x, mask = tokens(4, 6, "pretrained")
     domains = [(components[ComponentKey("domain", (pair.domain,))], torch.arange(4))]
     for way in routes(pair.modality, pair.family):
@@ -207,7 +211,7 @@ def drawn_adapters(architecture: Experts, pair: Pair) -> dict[ComponentKey, nn.M
 
 
 def routed(architecture: Experts, pair: Pair, way: Route, components: Components, x: Tensor, mask: Tensor) -> Tensor:
-    fusion = Fusion(architecture.blueprint.network, components, dict(architecture.frozen_modules(0).items()))
+    fusion = Fusion(architecture.blueprint.network, components, dict(architecture.frozen_modules(0, {}).items()))
     domains = [(components[ComponentKey("domain", (pair.domain,))], torch.arange(len(x)))]
     return fusion(x, mask, (way, way), components[ComponentKey("shared")], domains)
 
@@ -258,16 +262,14 @@ def test_adapters_agree_with_the_peft_library(pretrained: nn.ModuleList) -> None
     torch.testing.assert_close(out[mask], in_sequence(layers, x, mask)[mask], atol=2e-5, rtol=1e-4)
 
 
-def test_given_layers_also_start_full_adaptation_and_must_be_two_a_layer(pretrained: nn.ModuleList) -> None:
+def test_given_layers_also_start_full_adaptation(pretrained: nn.ModuleList) -> None:
     sizes = blueprint([MOOD], layers=LAYERS, dim=DIM, heads=HEADS, expert_dim=HIDDEN)
-    architecture = Experts(sizes, [canonical(layer) for layer in pretrained])
+    architecture = seeded(sizes, pretrained)
     for stack, first in (("mote", 0), ("mome", LAYERS)):
         key = ComponentKey("attention", (stack, "shared"))
         module = architecture.build(key)
         architecture.start(key, module, 0)
         for layer in range(LAYERS):
-            expected = canonical(pretrained[first + layer])
+            expected = pre_norm_layer(pretrained[first + layer])
             for name, parameter in module.named_parameters():
                 assert torch.equal(parameter[layer], expected[name])
-    with pytest.raises(ValueError, match="3 fusion layers given, 4 needed"):
-        Experts(sizes, [canonical(layer) for layer in pretrained[:3]])

@@ -51,9 +51,9 @@ def normalised_by(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[float]]:
         note(weight, bias)
         return layer_norm(x, shape, weight, bias, eps)
 
-    def noted_stacked(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def noted_stacked(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
         note(weight, bias)
-        return stacked(x, weight, bias)
+        return stacked(x, weight, bias, eps)
 
     monkeypatch.setattr(F, "layer_norm", noted_layer_norm)
     monkeypatch.setattr(fusion, "_norm", noted_stacked)

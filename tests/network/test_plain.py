@@ -150,7 +150,7 @@ def test_an_untrained_adapter_is_the_frozen_trunk_and_an_untrained_trunk_passes_
 def test_a_plan_is_what_runs_and_what_learns(pairs: tuple[Pair, ...], adaptation: str) -> None:
     architecture = Plain(blueprint(EVERYTHING, adaptation=adaptation))
     held = modules(architecture, architecture.plan(EVERYTHING))
-    house = (architecture, held, architecture.frozen_modules(0))
+    house = (architecture, held, architecture.frozen_modules(0, {}))
     touched, learning = moved(house, pairs)
     plan = architecture.plan(pairs)
     assert touched == learning == plan

@@ -63,7 +63,7 @@ def house(request: pytest.FixtureRequest) -> tuple[Experts, dict[ComponentKey, n
     """Return an architecture, every component that any client could have, and the frozen layers."""
     fusion, adaptation = request.param
     architecture = Experts(blueprint(EVERYTHING, fusion=fusion, adaptation=adaptation))
-    return architecture, modules(architecture, architecture.plan(EVERYTHING)), architecture.frozen_modules(0)
+    return architecture, modules(architecture, architecture.plan(EVERYTHING)), architecture.frozen_modules(0, {})
 
 
 def moved(

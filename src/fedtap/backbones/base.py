@@ -9,9 +9,9 @@ from __future__ import annotations
 import importlib
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fedtap.backbones.batches import bucket_length, run_fixed_batches
+from fedtap.backbones.lora import AdaptedLayers, Adapters
 from fedtap.backbones.vocabulary import Vocabulary
 from fedtap.backbones.weights import load_once
 from fedtap.config import BackboneSettings
@@ -29,7 +30,18 @@ Image = NDArray[np.uint8]
 Features = NDArray[np.float32]
 
 # A new backbone is one file with the functions `spec` and `build`, and one line here.
-REGISTRY: dict[str, str] = {"towers": "fedtap.backbones.towers"}
+REGISTRY: dict[str, str] = {"towers": "fedtap.backbones.towers", "flava": "fedtap.backbones.flava"}
+
+
+@dataclass(frozen=True, slots=True)
+class FusionSpec:
+    """The sizes of pretrained fusion layers: how many, width, attention heads, width of the feed-forward, epsilon of the norm."""
+
+    layers: int
+    dim: int
+    heads: int
+    hidden: int
+    eps: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +58,14 @@ class BackboneSpec:
         Width and greatest number of a text's tokens, with its start and end tokens.
     vocabulary, embedding_dim
         Number and width of the frozen word embeddings.
+    vision_lead
+        How many of an image's tokens come before those of its grid (a transformer's classification token).
+    vision_placed
+        Whether an image's tokens know their places already, as a transformer's do and a convolution's do not.
+    vision_adapters, text_adapters
+        The low-rank adapters of the towers, where they are adapted; the features are then those before the first of them.
+    fusion
+        The pretrained fusion layers, or None where the fusion starts anew.
     """
 
     name: str
@@ -55,6 +75,11 @@ class BackboneSpec:
     text_tokens: int
     vocabulary: int
     embedding_dim: int
+    vision_lead: int = 0
+    vision_placed: bool = False
+    vision_adapters: Adapters | None = None
+    text_adapters: Adapters | None = None
+    fusion: FusionSpec | None = None
 
 
 class Tower(ABC, Generic[Item]):
@@ -96,13 +121,22 @@ class Tower(ABC, Generic[Item]):
     def encode(self, items: Iterable[Item]) -> list[Features]:
         """Return, for each item, its features ``(tokens, dim)``. Items are consumed one by one."""
 
+    @property
+    def raw(self) -> bool:
+        """Whether items reach the network as :meth:`prepare` gives them: nothing worth storing lies before what is trained."""
+        return False
+
+    @abstractmethod
+    def prepare(self, item: Item) -> NDArray[Any]:
+        """Return an item as the tower takes it: pixels ``(3, size, size)`` float32, or token ids ``(tokens,)`` int64."""
+
+    def adapted(self) -> AdaptedLayers | None:
+        """Return the part that runs at every step, with room for adapters, for one network; None where nothing is adapted."""
+        return None
+
 
 class ImageTower(Tower[Image]):
     """A tower over images, ``(H, W, 3)`` uint8 of any size."""
-
-    @abstractmethod
-    def prepare(self, image: Image) -> Features:
-        """Return the image as the network takes it, ``(3, size, size)``."""
 
     @abstractmethod
     def forward(self, pixels: Tensor) -> Tensor:
@@ -135,6 +169,10 @@ class TextTower(Tower[str]):
         """As for any tower, and more, since texts are small and are sorted by length into batches."""
         return 32 * self.batch
 
+    def prepare(self, item: str) -> NDArray[np.int64]:
+        """Return the ids of a text's tokens, start and end token among them."""
+        return np.array([self.vocabulary.start_id, *self.vocabulary.encode(item, self.tokens - 1)], dtype=np.int64)
+
     @abstractmethod
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return the last hidden states ``(batch, length, dim)`` of token ids ``(batch, length)``.
@@ -145,7 +183,7 @@ class TextTower(Tower[str]):
     def encode(self, items: Iterable[str]) -> list[Features]:
         """Return, for each text, the features of its real tokens ``(tokens, dim)``, start and end token among them."""
         vocabulary = self.vocabulary
-        ids = [[vocabulary.start_id, *vocabulary.encode(text, self.tokens - 1)] for text in items]
+        ids = [self.prepare(text) for text in items]
         buckets: dict[int, list[int]] = {}
         for row, tokens in enumerate(ids):
             buckets.setdefault(bucket_length(len(tokens), self.tokens), []).append(row)
@@ -159,7 +197,7 @@ class TextTower(Tower[str]):
             padded = torch.full((len(rows), bucket_length(len(ids[rows[0]]), self.tokens)), vocabulary.pad_id)
             mask = torch.zeros(padded.shape, dtype=torch.bool)
             for place, row in enumerate(rows):
-                padded[place, : len(ids[row])] = torch.tensor(ids[row])
+                padded[place, : len(ids[row])] = torch.from_numpy(ids[row])
                 mask[place, : len(ids[row])] = True
             return self.forward(padded.to(self.device), mask.to(self.device))
 
@@ -177,6 +215,8 @@ class Backbone:
     vision: ImageTower
     text: TextTower
     vocabulary: Vocabulary
+    fusion: Callable[[int], Sequence[Mapping[str, Tensor]]] | None = None
+    """Returns the first so many pretrained fusion layers in canonical form, where there are any."""
 
 
 class BackboneModule(Protocol):

@@ -65,9 +65,9 @@ class EfficientNetLite0(ImageTower):
         module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
         return cast(nn.Module, module.to(memory_format=torch.channels_last))
 
-    def prepare(self, image: Image) -> Features:
+    def prepare(self, item: Image) -> Features:
         """Return the image resized and scaled, ``(3, image_size, image_size)``."""
-        pixels = resize(image, self.image_size).astype(np.float32)
+        pixels = resize(item, self.image_size).astype(np.float32)
         return np.ascontiguousarray(((pixels - MEAN) / SCALE).transpose(2, 0, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:

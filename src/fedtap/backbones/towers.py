@@ -59,6 +59,12 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
     """Return the sizes of the two towers that the settings name."""
     if settings.path is not None:
         raise UserError("backbone.path: 'towers' reads its weights from installed packages; remove this key")
+    if settings.weights != "pretrained":
+        raise UserError(
+            "backbone.weights: 'towers' has no untrained weights; remove this key, or set vision and text to untrained-tiny"
+        )
+    if settings.lora is not None:
+        raise UserError("backbone.lora: these towers cannot be adapted; remove this key, or use the backbone flava")
     vision_dim, vision_tokens = _vision(settings).vision_sizes(settings.image_size)
     text_dim, vocabulary, embedding_dim = _text(settings).text_sizes()
     return BackboneSpec(

@@ -61,11 +61,15 @@ def text_tower(tokens: int, device: torch.device) -> TextTower:
 
 def tiny_vocabulary(device: torch.device = torch.device("cpu")) -> Vocabulary:  # noqa: B008
     """Return a vocabulary of characters and some fifty words; every text in plain ASCII can be spelt in it."""
-    model = models.WordPiece({piece: i for i, piece in enumerate(_pieces())}, unk_token=UNKNOWN)
-    pieces = Tokenizer(model)
+    return Vocabulary(tiny_pieces(), lambda: _text_module(device).words)
+
+
+def tiny_pieces() -> Tokenizer:
+    """Return that vocabulary's tokenizer."""
+    pieces = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(_pieces())}, unk_token=UNKNOWN))
     pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
     pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return Vocabulary(pieces, lambda: _text_module(device).words)
+    return pieces
 
 
 class _Text(nn.Module):
@@ -114,9 +118,9 @@ class TinyImageTower(ImageTower):
         """Make the weights."""
         return _Image()
 
-    def prepare(self, image: Image) -> Features:
+    def prepare(self, item: Image) -> Features:
         """Return a thumbnail with 8 by 8 pixels to a token, ``(3, side, side)``."""
-        return np.ascontiguousarray(normalise(resize(image, self.side)))
+        return np.ascontiguousarray(normalise(resize(item, self.side)))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return ``(batch, tokens, 32)``."""

@@ -28,12 +28,13 @@ def loads() -> int:
 def load_once(key: tuple[str, str], build: Callable[[], nn.Module]) -> nn.Module:
     """Return the module made by ``build``, made once per key (name, device), frozen and in evaluation mode.
 
-    The global random generator is left as it was, although constructors draw their initial weights from it.
+    The global random generator is left as it was, although constructors draw their initial weights from it. Weights that are
+    first needed while examples are encoded, in inference mode, can be trained through all the same.
     """
     global _loads
     with _lock:
         if key not in _modules:
-            with torch.random.fork_rng(devices=[]):
+            with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
                 module = build()
             _modules[key] = module.eval().requires_grad_(False)
             _loads += 1

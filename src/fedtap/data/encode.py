@@ -13,7 +13,7 @@ import mmap
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,45 @@ def default_folder() -> Path:
     """Return the cache's folder: the environment variable ``FEDTAP_CACHE``, or ``~/.cache/fedtap/features``."""
     given = os.environ.get("FEDTAP_CACHE")
     return Path(given).expanduser() if given else Path.home() / ".cache" / "fedtap" / "features"
+
+
+class RawInputs(Generic[Item]):
+    """The inputs of a tower that is trained from its first layer on: nothing is stored, an item is prepared when it is needed.
+
+    It is used as a :class:`FeatureCache` is.
+    """
+
+    def __init__(self, tower: Tower[Item]) -> None:
+        self._tower = tower
+
+    def get(
+        self, items: Sequence[tuple[str, Callable[[], Item]]], progress: Progress | None = None
+    ) -> Sequence[NDArray[Any]]:
+        """Return a sequence that reads and prepares an item each time it is indexed."""
+        return _Prepared(self._tower, [load for _, load in items])
+
+    def release(self) -> None:
+        """Do nothing: nothing is held."""
+
+
+class _Prepared(Sequence[NDArray[Any]]):
+    """Prepared items, none of which is kept."""
+
+    def __init__(self, tower: Tower[Any], loads: Sequence[Callable[[], Any]]) -> None:
+        self._tower, self._loads = tower, loads
+
+    def __len__(self) -> int:
+        return len(self._loads)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return _Prepared(self._tower, self._loads[index])
+        return self._tower.prepare(self._loads[index]())
+
+
+def inputs_of(folder: Path, tower: Tower[Item]) -> FeatureCache[Item] | RawInputs[Item]:
+    """Return what gives a tower's features, from the cache in ``folder``, or its items as they are where nothing is cached."""
+    return RawInputs(tower) if tower.raw else FeatureCache(folder, tower)
 
 
 class FeatureCache(Generic[Item]):

@@ -6,6 +6,7 @@ outputs live there.
 
 from __future__ import annotations
 
+import io
 import struct
 import warnings
 import zlib
@@ -33,19 +34,37 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     """
     path = Path(path)
     try:
+        return _decoded(path, str(path))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such image; check the path") from error
+
+
+def decode_image(content: bytes, place: str) -> NDArray[np.uint8]:
+    """Decode the content of an image file as :func:`read_image` does; ``place`` names it in errors.
+
+    Raises
+    ------
+    UserError
+        If it is broken, not an image, or so large that decoding it could exhaust the memory.
+    """
+    return _decoded(io.BytesIO(content), place)
+
+
+def _decoded(file: Path | io.BytesIO, place: str) -> NDArray[np.uint8]:
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)
-            with Image.open(path) as image:
+            with Image.open(file) as image:
                 return _rgb(ImageOps.exif_transpose(image))
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such image; check the path") from error
+    except FileNotFoundError:
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 10**6
-        raise UserError(f"{path}: the image has more than {limit} million pixels; make it smaller") from error
+        raise UserError(f"{place}: the image has more than {limit} million pixels; make it smaller") from error
     except _BROKEN as error:
         raise UserError(
-            f"{path}: not a readable image ({_brief(error)}); replace it by a whole PNG or JPEG file"
+            f"{place}: not a readable image ({_brief(error)}); replace it by a whole PNG or JPEG file"
         ) from error
 
 
@@ -69,13 +88,15 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
-def resize(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """Return the image as ``(size, size, 3)`` uint8, bilinear and antialiased; the aspect ratio is not kept."""
+def resize(
+    image: NDArray[np.uint8], size: int, resample: Image.Resampling = Image.Resampling.BILINEAR
+) -> NDArray[np.uint8]:
+    """Return the image as ``(size, size, 3)`` uint8, antialiased; the aspect ratio is not kept."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"expected (H, W, 3) uint8, got {image.shape} {image.dtype}")
     if image.shape[:2] == (size, size):
         return image
-    resized = Image.fromarray(np.ascontiguousarray(image)).resize((size, size), Image.Resampling.BILINEAR)
+    resized = Image.fromarray(np.ascontiguousarray(image)).resize((size, size), resample)
     return np.array(resized, dtype=np.uint8)
 
 

@@ -26,7 +26,8 @@ class TaskExamples:
     pair
         The pair of all of them.
     image, text
-        Per example the tower's features ``(tokens, features)`` (float16, memory-mapped), or None without that modality.
+        Per example the tower's features ``(tokens, features)`` (float16, memory-mapped), or None without that modality. Where the
+        tower is adapted from its first layer on: pixels ``(3, size, size)`` float32, and token ids ``(tokens,)`` int64.
     target
         ``(n,)`` long (classification), ``(n, 3, 64, 64)`` uint8 (reconstruction), or ``(n, length)`` long, padded with 0.
     """
@@ -42,13 +43,10 @@ class TaskExamples:
     def take(self, indices: Sequence[int], rows: Sequence[int], device: torch.device) -> TaskBatch:
         """Return the examples at ``indices`` as a task batch that fills these rows of a batch."""
         chosen = torch.as_tensor(indices, dtype=torch.long)
+        # each item is read once: it may be a picture that is decoded on the way
         image = None if self.image is None else _pad([self.image[i] for i in indices])[0]
         text, mask = (None, None) if self.text is None else _pad([self.text[i] for i in indices])
-        target = self.target[chosen]
-        if self.pair.type == "reconstruction":
-            target = target.to(torch.float32).div(127.5).sub(1)
-        elif self.pair.type == "text_generation":
-            target = target[:, : max(1, int((target != 0).sum(dim=1).max()))]
+        target = _as_target(self.pair, self.target[chosen])
         return TaskBatch(
             self.pair,
             torch.as_tensor(rows, dtype=torch.long),
@@ -57,6 +55,10 @@ class TaskExamples:
             None if mask is None else mask.to(device),
             target.to(device),
         )
+
+    def targets(self) -> Tensor:
+        """Return the targets of all examples as a batch has them; pictures in the normalised image space."""
+        return _as_target(self.pair, self.target)
 
     def whole(self, device: torch.device) -> TaskBatch:
         """Return all examples, in order, as one task batch."""
@@ -106,10 +108,22 @@ class ClientData:
         return tuple(self.tasks[task]["train"].take(*grouped[task], device) for task in self.tasks if task in grouped)
 
 
+def _as_target(pair: Pair, target: Tensor) -> Tensor:
+    if pair.type == "reconstruction":
+        return target.to(torch.float32).div(127.5).sub(1)
+    if pair.type == "text_generation":
+        return target[:, : max(1, int((target != 0).sum(dim=1).max()))]
+    return target
+
+
 def _pad(features: Features) -> tuple[Tensor, Tensor]:
-    """Stack ``(tokens, width)`` arrays to ``(n, longest, width)`` float32 with their mask ``(n, longest)``."""
+    """Stack arrays ``(tokens, ...)`` to ``(n, longest, ...)``, zero at padding, with their mask ``(n, longest)``.
+
+    Token ids stay whole numbers; all else becomes float32.
+    """
     longest = max(len(f) for f in features)
-    padded = np.zeros((len(features), longest, features[0].shape[1]), dtype=np.float32)
+    dtype = np.int64 if features[0].dtype == np.int64 else np.float32
+    padded = np.zeros((len(features), longest, *features[0].shape[1:]), dtype=dtype)
     mask = np.zeros((len(features), longest), dtype=bool)
     for i, feature in enumerate(features):
         padded[i, : len(feature)] = feature

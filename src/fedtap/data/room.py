@@ -13,7 +13,7 @@ from torch import Tensor
 
 from fedtap.backbones.base import Backbone
 from fedtap.config import Scenario
-from fedtap.data.encode import FeatureCache
+from fedtap.data.encode import inputs_of
 from fedtap.data.example import Example
 from fedtap.data.images import RECONSTRUCTION_SIZE, resize
 from fedtap.data.loader import ClientData, Split, TaskExamples
@@ -57,8 +57,8 @@ class DataRoom:
         self._partition = partition
         self._seed = seed
         self._backbone = backbone
-        self._images = FeatureCache(folder, backbone.vision)
-        self._texts = FeatureCache(folder, backbone.text)
+        self._images = inputs_of(folder, backbone.vision)
+        self._texts = inputs_of(folder, backbone.text)
         self._progress = progress
         self._held: OrderedDict[str, ClientData] = OrderedDict()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ def _majority(train: TaskExamples, test: TaskExamples) -> Found:
 
 
 def _mean_picture(train: TaskExamples, test: TaskExamples) -> Found:
-    pictures = [_whole(examples)[1].numpy() for examples in (train, test)]
+    pictures = [examples.targets().numpy() for examples in (train, test)]
     return {"mean_picture": {"mse": (baselines.mean_picture(*pictures), len(test))}}
 
 
@@ -63,7 +64,7 @@ def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words) -> Fou
         "majority": {"exact_match": (majority, n)},
     }
     if pair.modality == "image+text":
-        features = {split: _question_features(splits[split]) for split in splits}
+        features = {split: _question_features(splits[split], words) for split in splits}
         blind = baselines.question_only(
             features["train"],
             answers["train"],
@@ -76,14 +77,10 @@ def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words) -> Fou
     return found
 
 
-def _whole(examples: TaskExamples) -> tuple[np.ndarray, torch.Tensor]:
-    """Return pooled features ``(n, features)`` and targets of all examples at once."""
-    batch = examples.whole(torch.device("cpu"))
-    return probe_features(batch).double().numpy(), batch.target
-
-
-def _question_features(examples: TaskExamples) -> np.ndarray:
-    """Return the pooled features of the texts alone."""
-    return _whole(
-        TaskExamples(Pair("question", "text_generation", "text", "any"), None, examples.text, examples.target)
-    )[0]
+def _question_features(examples: TaskExamples, words: Words) -> np.ndarray:
+    """Return the pooled features of the texts alone ``(n, features)``, or of their words where texts come as token ids."""
+    pair = Pair("question", "text_generation", "text", "any")
+    batch = TaskExamples(pair, None, examples.text, examples.target).whole(torch.device("cpu"))
+    if batch.text is not None and batch.text.dtype == torch.long:
+        batch = replace(batch, text=words.embedding.to("cpu")[batch.text])
+    return probe_features(batch).double().numpy()

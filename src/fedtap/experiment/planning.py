@@ -7,7 +7,7 @@ from typing import Any
 
 from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.registry import make
-from fedtap.backbones.base import spec
+from fedtap.backbones.base import Backbone, BackboneSpec, spec
 from fedtap.config import NetworkSettings, Scenario
 from fedtap.data.sources import source
 from fedtap.errors import UserError
@@ -49,7 +49,25 @@ def blueprint(scenario: Scenario, algorithm: Algorithm) -> Blueprint:
                     f"scenario '{scenario.name}', client '{client.id}', task '{task.name}': head '{task.pair.head}' has "
                     f"{known.classes} classes elsewhere and {classes} here; give one of them another name or `head`"
                 )
-    return Blueprint(spec(scenario.backbone), network_of(scenario, algorithm), heads)
+    sizes, network = spec(scenario.backbone), network_of(scenario, algorithm)
+    _check_fusion(scenario.name, sizes, network)
+    return Blueprint(sizes, network, heads)
+
+
+def _check_fusion(name: str, backbone: BackboneSpec, network: NetworkSettings) -> None:
+    """Refuse a network whose fusion the backbone's pretrained layers do not fit."""
+    fusion = backbone.fusion
+    if fusion is None:
+        return
+    fitting = {"dim": fusion.dim, "heads": fusion.heads, "expert_dim": fusion.hidden}
+    if any(getattr(network, key) != value for key, value in fitting.items()):
+        sizes = ", ".join(f"network.{key}={value}" for key, value in fitting.items())
+        raise UserError(f"scenario '{name}': the fusion layers of {backbone.name} need {sizes}; set them")
+    if 2 * network.layers > fusion.layers:
+        raise UserError(
+            f"scenario '{name}': network.layers={network.layers} needs {2 * network.layers} fusion layers, and {backbone.name} "
+            f"has {fusion.layers}; set network.layers to at most {fusion.layers // 2}"
+        )
 
 
 def network_of(scenario: Scenario, algorithm: Algorithm) -> NetworkSettings:
@@ -61,6 +79,8 @@ def network_of(scenario: Scenario, algorithm: Algorithm) -> NetworkSettings:
 def trains(scenario: Scenario, method: type[Algorithm]) -> bool:
     """Tell whether a method can train a scenario's architecture, or brings one of its own."""
     name = method.architecture or scenario.network.name
+    if name == Probe.name and scenario.backbone.lora is not None:
+        return False  # it looks at what frozen towers make of an example
     return method.architectures is None or name in method.architectures
 
 
@@ -73,6 +93,11 @@ def architecture_name(scenario: Scenario, algorithm: Algorithm) -> str:
         If the method cannot train the scenario's.
     """
     name = algorithm.architecture or scenario.network.name
+    if name == Probe.name and scenario.backbone.lora is not None:
+        raise UserError(
+            f"scenario '{scenario.name}': method '{algorithm.name}' needs frozen towers; remove backbone.lora, or choose another "
+            "method"
+        )
     if not trains(scenario, type(algorithm)):
         usable = " or ".join(algorithm.architectures or ())
         raise UserError(
@@ -82,9 +107,9 @@ def architecture_name(scenario: Scenario, algorithm: Algorithm) -> str:
     return name
 
 
-def architecture_of(scenario: Scenario, algorithm: Algorithm) -> Architecture:
-    """Return the architecture that a method trains on a scenario."""
-    return ARCHITECTURES[architecture_name(scenario, algorithm)](blueprint(scenario, algorithm))
+def architecture_of(scenario: Scenario, algorithm: Algorithm, backbone: Backbone | None = None) -> Architecture:
+    """Return the architecture that a method trains on a scenario; a plan needs no backbone."""
+    return ARCHITECTURES[architecture_name(scenario, algorithm)](blueprint(scenario, algorithm), backbone)
 
 
 def plan_report(scenario: Scenario, method: str | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from fedtap.backbones.base import load_backbone, spec
 from fedtap.components import ComponentState
 from fedtap.config import BackboneSettings, ClientSettings, NetworkSettings, explain
-from fedtap.data.encode import FeatureCache, default_folder
+from fedtap.data.encode import default_folder, inputs_of
 from fedtap.data.images import denormalise, read_image
 from fedtap.data.loader import TaskExamples
 from fedtap.data.sources import source
@@ -70,10 +70,10 @@ def predict(
         each.pair.head: HeadInfo(each.type, each.modality, len(classes.get(each.name, ()))) for each in settings.tasks
     }
     blueprint = Blueprint(spec(backbone_settings), network_settings, heads)
-    architecture = ARCHITECTURES[architecture_name](blueprint)
+    backbone = load_backbone(backbone_settings, "cpu")
+    architecture = ARCHITECTURES[architecture_name](blueprint, backbone)
     if not architecture.served([pair]):
         raise UserError(f"--task {task}: the method of this run has no model for {pair.type}; give another task")
-    backbone = load_backbone(backbone_settings, "cpu")
     words = words_of(backbone, torch.device("cpu")) if pair.type == "text_generation" else None
     state = ComponentState.load(folder / "model.safetensors")
     network = Network(architecture, state, seed=_seed(Path(run) / "run.json"), words=words)
@@ -149,12 +149,12 @@ def _encode(pair: Pair, image: str | Path | None, text: str | None, backbone: An
     images = texts = None
     if image is not None:
         pixels = read_image(image)
-        images = FeatureCache(default_folder(), backbone.vision).get(
+        images = inputs_of(default_folder(), backbone.vision).get(
             [(digest(pixels.tobytes(), str(pixels.shape)), lambda: pixels)]
         )
     if text is not None:
         words = text
-        texts = FeatureCache(default_folder(), backbone.text).get([(digest(words), lambda: words)])
+        texts = inputs_of(default_folder(), backbone.text).get([(digest(words), lambda: words)])
     shape = (1, 3, 64, 64) if pair.type == "reconstruction" else (1, 1) if pair.type == "text_generation" else (1,)
     target = torch.zeros(shape, dtype=torch.long)
     return TaskExamples(pair, images, texts, target)

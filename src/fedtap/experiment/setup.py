@@ -74,10 +74,10 @@ def set_up(
 ) -> Bench:
     """Build what a run works with; examples that were never encoded on this machine are encoded here."""
     check(scenario)
-    architecture = architecture_of(scenario, algorithm)
     place = resolve_device(device)
-    shares = partition(scenario, seed)
     backbone = load_backbone(scenario.backbone, place)
+    architecture = architecture_of(scenario, algorithm, backbone)
+    shares = partition(scenario, seed)
     room = DataRoom(
         scenario=scenario,
         partition=shares,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fedtap.backbones.base import BackboneSpec
+from fedtap.backbones.base import Backbone, BackboneSpec
 from fedtap.batch import Batch
 from fedtap.config import NetworkSettings
 from fedtap.pairs import ComponentKey, Modality, Pair
@@ -71,11 +71,19 @@ class TaskOutput:
 
 
 class Architecture(ABC):
-    """An architecture over a backbone's features; implementations hold no trainable state."""
+    """An architecture over a backbone's features; implementations hold no trainable state.
+
+    Parameters
+    ----------
+    blueprint
+        All that shapes depend on.
+    backbone
+        Where frozen layers come from; a plan does without.
+    """
 
     name: str
 
-    def __init__(self, blueprint: Blueprint) -> None:
+    def __init__(self, blueprint: Blueprint, backbone: Backbone | None = None) -> None:
         self.blueprint = blueprint
 
     @abstractmethod
@@ -110,7 +118,7 @@ class Architecture(ABC):
     ) -> Sequence[TaskOutput]:
         """Run each task batch through the components that its route names."""
 
-    def frozen_modules(self, seed: int) -> nn.ModuleDict:
+    def frozen_modules(self, seed: int, components: Mapping[ComponentKey, nn.Module]) -> nn.ModuleDict:
         """Return the frozen layers that components adapt, if any."""
         return nn.ModuleDict()
 

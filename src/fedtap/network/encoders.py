@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -21,11 +23,17 @@ class Encoder(nn.Module):
     dim
         Width of the fusion.
     positions
-        Number of learned positions for towers whose tokens lie on a grid; 0 for text, whose tower has positions already.
+        Number of learned positions for towers whose tokens lie on a grid without knowing where; 0 for the others.
+    adapters
+        Shapes of the matrices of the tower's low-rank adapters, by name; they are held here and used by the tower.
     """
 
-    def __init__(self, features: int, dim: int, positions: int) -> None:
+    def __init__(
+        self, features: int, dim: int, positions: int, adapters: Mapping[str, tuple[int, int]] | None = None
+    ) -> None:
         super().__init__()
+        matrices = {name: nn.Parameter(torch.empty(shape)) for name, shape in (adapters or {}).items()}
+        self.adapters = nn.ParameterDict(matrices)
         self.project = nn.Linear(features, dim)
         self.norm = nn.LayerNorm(dim)
         self.kind = nn.Parameter(torch.empty(dim))
@@ -33,12 +41,20 @@ class Encoder(nn.Module):
 
     @torch.no_grad()
     def start(self, generator: torch.Generator) -> None:
-        """Start with an orthogonal projection, which keeps the features' geometry, and small embeddings."""
+        """Start with an orthogonal projection, which keeps the features' geometry, and small embeddings.
+
+        Adapters start as LoRA's do, A drawn and B zero, so that the adapted tower starts as the frozen one.
+        """
         rows, columns = self.project.weight.shape
         self.project.weight.copy_(orthogonal(rows, columns, generator))
         self.kind.normal_(std=0.02, generator=generator)
         if self.position is not None:
             self.position.normal_(std=0.02, generator=generator)
+        for name, matrix in self.adapters.items():
+            if name.endswith("_A"):
+                nn.init.kaiming_uniform_(matrix, a=5**0.5, generator=generator)
+            else:
+                matrix.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, tokens, features)`` to ``(n, tokens, dim)``."""

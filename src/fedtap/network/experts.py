@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fedtap import pairs as pairs_module
+from fedtap.backbones.base import Backbone
+from fedtap.backbones.lora import Adapters
 from fedtap.batch import Batch, TaskBatch
 from fedtap.network.architecture import Architecture, Blueprint, Stream, TaskOutput
 from fedtap.network.blocks import (
@@ -19,7 +21,6 @@ from fedtap.network.blocks import (
     FrozenLayers,
     FullWeights,
     InnerFactors,
-    LayerWeights,
     LowRank,
     StackStart,
     outer_factors,
@@ -41,18 +42,16 @@ class Experts(Architecture):
     ----------
     blueprint
         Sizes and heads.
-    layers
-        2 L pretrained fusion layers in canonical form (the first L seed MoTE, the others MoME), or None for a seeded start.
+    backbone
+        The frozen foundation model; needed where it has fusion layers to start from or towers to adapt. Its first L fusion layers
+        seed MoTE, the next L MoME.
     """
 
     name = "experts"
 
-    def __init__(self, blueprint: Blueprint, layers: Sequence[LayerWeights] | None = None) -> None:
+    def __init__(self, blueprint: Blueprint, backbone: Backbone | None = None) -> None:
         super().__init__(blueprint)
-        count = blueprint.network.layers
-        if layers is not None and len(layers) != 2 * count:
-            raise ValueError(f"{len(layers)} fusion layers given, {2 * count} needed (L for MoTE, L for MoME)")
-        self._layers = layers
+        self._backbone = backbone
 
     def path(self, pairs: Iterable[Pair], task: str) -> frozenset[ComponentKey]:
         """Return the components on a task's path (see :func:`fedtap.pairs.path`)."""
@@ -67,9 +66,10 @@ class Experts(Architecture):
         spec, network = self.blueprint.backbone, self.blueprint.network
         match key.kind, key.names:
             case "encoder", ("image",):
-                return Encoder(spec.vision_dim, network.dim, spec.vision_tokens)
+                places = 0 if spec.vision_placed else spec.vision_tokens
+                return Encoder(spec.vision_dim, network.dim, places, _shapes(spec.vision_adapters))
             case "encoder", ("text",):
-                return Encoder(spec.text_dim, network.dim, 0)
+                return Encoder(spec.text_dim, network.dim, 0, _shapes(spec.text_adapters))
             case "shared", ():
                 return SharedProjection(network.dim)
             case "domain", (_,):
@@ -81,7 +81,9 @@ class Experts(Architecture):
             case "head", (name,) if name in self.blueprint.heads:
                 head = self.blueprint.heads[name]
                 return TASK_TYPES[head.type].build_head(
-                    HeadSizes(network, head.classes, spec.embedding_dim, spec.vision_tokens, head.modality)
+                    HeadSizes(
+                        network, head.classes, spec.embedding_dim, spec.vision_tokens, head.modality, spec.vision_lead
+                    )
                 )
         raise KeyError(str(key))
 
@@ -92,12 +94,20 @@ class Experts(Architecture):
         else:
             start_module(module, torch_generator(seed, "start", str(key)))
 
-    def frozen_modules(self, seed: int) -> nn.ModuleDict:
-        """Return the frozen layers of both stacks, with low-rank adaptation; none otherwise."""
+    def frozen_modules(self, seed: int, components: Mapping[ComponentKey, nn.Module]) -> nn.ModuleDict:
+        """Return the towers' adapted layers, and the frozen layers of both stacks where they are adapted."""
         network = self.blueprint.network
-        if network.adaptation == "full":
-            return nn.ModuleDict()
         frozen = nn.ModuleDict()
+        for part in ("image", "text"):
+            encoder = components.get(ComponentKey("encoder", (part,)))
+            if isinstance(encoder, Encoder) and encoder.adapters:
+                assert self._backbone is not None
+                layers = (self._backbone.vision if part == "image" else self._backbone.text).adapted()
+                assert layers is not None
+                layers.hold(dict(encoder.adapters.items()))
+                frozen[part] = layers
+        if network.adaptation == "full":
+            return frozen
         for stack in STACKS:
             generator = torch_generator(seed, "start", stack, "factors")
             factors = outer_factors(network, generator) if network.adaptation == "colora" else None
@@ -117,9 +127,11 @@ class Experts(Architecture):
 
     def _stack_start(self, stack: str, seed: int) -> StackStart:
         count = self.blueprint.network.layers
-        if self._layers is not None:
+        if self.blueprint.backbone.fusion is not None:
+            assert self._backbone is not None
+            assert self._backbone.fusion is not None
             first = STACKS.index(stack) * count
-            return StackStart.of(self._layers[first : first + count])
+            return StackStart.of(self._backbone.fusion(first + count)[first:])
         generator = torch_generator(seed, "start", stack)
         silent = self.blueprint.network.adaptation == "full"  # frozen branches that start at zero would stay so
         return StackStart.of([seeded_layer(self.blueprint.network, generator, silent=silent) for _ in range(count)])
@@ -136,11 +148,12 @@ class Experts(Architecture):
         A domain that the model has no expert for (cross-client tests) goes without one.
         """
         layers = {name: module for name, module in frozen.items() if isinstance(module, FrozenLayers)}
-        fusion = Fusion(self.blueprint.network, components, layers)
+        pretrained = self.blueprint.backbone.fusion
+        fusion = Fusion(self.blueprint.network, components, layers, eps=1e-5 if pretrained is None else pretrained.eps)
         groups: dict[tuple[Modality, str], list[tuple[int, TaskBatch, Tensor, Tensor]]] = {}
         for index, part in enumerate(batch):
             for modality in part.pair.streams(self.blueprint.network.fusion):
-                tokens, mask = self._encode(part, modality, components)
+                tokens, mask = self._encode(part, modality, components, frozen)
                 groups.setdefault((modality, part.pair.family), []).append((index, part, tokens, mask))
         fused: list[list[Fused]] = [[] for _ in batch]
         streams: list[list[Stream]] = [[] for _ in batch]
@@ -160,21 +173,27 @@ class Experts(Architecture):
         return outputs
 
     def _encode(
-        self, part: TaskBatch, modality: Modality, components: Mapping[ComponentKey, nn.Module]
+        self,
+        part: TaskBatch,
+        modality: Modality,
+        components: Mapping[ComponentKey, nn.Module],
+        frozen: nn.ModuleDict,
     ) -> tuple[Tensor, Tensor]:
         """Return tokens ``(n, tokens, dim)`` and their mask; the joint modality's are image tokens, then text tokens."""
         tokens: list[Tensor] = []
         masks: list[Tensor] = []
-        if "image" in modality:
-            assert part.image is not None
-            tokens.append(components[ComponentKey("encoder", ("image",))](part.image))
-            masks.append(torch.ones(part.image.shape[:2], dtype=torch.bool, device=part.image.device))
-        if "text" in modality:
-            assert part.text is not None
-            assert part.text_mask is not None
-            tokens.append(components[ComponentKey("encoder", ("text",))](part.text))
-            masks.append(part.text_mask)
+        for name, given, given_mask in (("image", part.image, None), ("text", part.text, part.text_mask)):
+            if name in modality:
+                assert given is not None
+                features = frozen[name](given, given_mask) if name in frozen else given
+                tokens.append(components[ComponentKey("encoder", (name,))](features))
+                every = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+                masks.append(every if given_mask is None else given_mask)
         return torch.cat(tokens, dim=1), torch.cat(masks, dim=1)
+
+
+def _shapes(adapters: Adapters | None) -> Mapping[str, tuple[int, int]] | None:
+    return None if adapters is None else adapters.shapes()
 
 
 def _fuse(

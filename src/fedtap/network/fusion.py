@@ -35,11 +35,14 @@ class Fusion:
         settings: NetworkSettings,
         components: Mapping[ComponentKey, nn.Module],
         frozen: Mapping[str, FrozenLayers],
+        *,
+        eps: float = 1e-5,
     ) -> None:
         self._settings = settings
         self._components = components
         self._frozen = frozen
         self._scale = settings.lora_alpha / settings.lora_rank
+        self._eps = eps
 
     def __call__(
         self, x: Tensor, mask: Tensor, routes: Sequence[Route], shared: nn.Module | None, domains: DomainRows
@@ -108,7 +111,7 @@ class Fusion:
             return torch.cat([done, done[-1:]])
         weights = self._attention_weights(stack, layer, blocks)
         streams, n, tokens, dim = x.shape
-        normed = _norm(x, weights["ln1_w"], weights["ln1_b"])
+        normed = _norm(x, weights["ln1_w"], weights["ln1_b"], self._eps)
         query_in, value_in = self._domain_inputs(normed, STACKS.index(stack), layer, domains)
         q = self._project(query_in, weights, "q")
         k = self._project(normed, weights, "k")
@@ -145,7 +148,7 @@ class Fusion:
         weights = self._attention_weights(stack, layer, blocks, names=("ln2_w", "ln2_b"))
         held = [self._components[ComponentKey("expert", (stack, *names))] for names in experts]
         weights |= self._weights(stack, layer, held, ("up_w", "up_b", "down_w", "down_b"))
-        normed = _norm(x, weights["ln2_w"], weights["ln2_b"])
+        normed = _norm(x, weights["ln2_w"], weights["ln2_b"], self._eps)
         return x + self._project(F.gelu(self._project(normed, weights, "up")), weights, "down")
 
     def _attention_weights(
@@ -195,9 +198,9 @@ class Fusion:
         return out.reshape(*x.shape[:3], out.shape[-1])
 
 
-def _norm(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Layer-normalise ``(streams, n, tokens, dim)`` with one affine map per stream ``(streams, dim)``, or ``(dim,)`` for all."""
-    normed = F.layer_norm(x, x.shape[-1:], eps=1e-5)
+    normed = F.layer_norm(x, x.shape[-1:], eps=eps)
     if weight.dim() == 2:
         weight, bias = weight[:, None, None, :], bias[:, None, None, :]
     return normed * weight + bias

@@ -38,7 +38,7 @@ class Network(nn.Module):
         self._seed = seed
         self._components = {key: architecture.build(key) for key in sorted(keys)}
         self._modules_by_name = nn.ModuleDict({_name(key): module for key, module in self._components.items()})
-        self._frozen = architecture.frozen_modules(seed)
+        self._frozen = architecture.frozen_modules(seed, self._components)
         self._held: frozenset[ComponentKey] = frozenset()
 
     @property
@@ -95,12 +95,20 @@ class Network(nn.Module):
         return self.architecture.forward(batch, held, self._frozen, self.words)
 
     def run_as(self, state: ComponentState, batch: Batch) -> Sequence[TaskOutput]:
-        """Run a batch through another model with the same components, without swapping and without gradients (a teacher)."""
+        """Run a batch through another model with the same components, without swapping and without gradients (a teacher).
+
+        A teacher speaks plainly: dropout is off, whatever mode the network is in.
+        """
         values: dict[str, Tensor] = {
             f"_modules_by_name.{_name(key)}.{name}": tensor for key, name, tensor in state.tensors()
         }
-        with torch.no_grad():
-            outputs: Sequence[TaskOutput] = torch.func.functional_call(self, values, (batch,))
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                outputs: Sequence[TaskOutput] = torch.func.functional_call(self, values, (batch,))
+        finally:
+            self.train(was_training)
         return outputs
 
     def _read(self, keys: Iterable[ComponentKey]) -> ComponentState:

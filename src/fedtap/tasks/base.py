@@ -31,7 +31,8 @@ class HeadSizes:
     """What a head's shape depends on.
 
     ``classes`` is 0 but for classification; ``embedding_dim`` is the width of the tower's frozen word embeddings;
-    ``vision_tokens`` the number of an image's tokens; ``modality`` what goes in.
+    ``vision_tokens`` the number of an image's tokens, of which the first ``vision_lead`` lie on no grid; ``modality`` what goes
+    in.
     """
 
     network: NetworkSettings
@@ -39,6 +40,7 @@ class HeadSizes:
     embedding_dim: int
     vision_tokens: int
     modality: Modality
+    vision_lead: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,9 @@ class GridHead(PooledHead):
     regression from 3 x 3 places beat the one from their mean by 5 to 10 points.
     """
 
-    def __init__(self, dim: int, classes: int, side: int) -> None:
+    def __init__(self, dim: int, classes: int, side: int, lead: int = 0) -> None:
         super().__init__(dim, classes)
+        self.lead = lead
         self.kept = min(side, PLACES)
         self.place_norm = nn.LayerNorm(dim)
         self.places = nn.Linear(dim * self.kept**2, classes, bias=False)
@@ -56,8 +57,8 @@ class GridHead(PooledHead):
         self.places.weight.zero_()
 
     def forward(self, fused: Fused) -> Tensor:
-        """Return logits ``(n, classes)``; the tokens are those of the grid, row by row."""
-        places = self.place_norm(at_places(fused.tokens, self.kept))
+        """Return logits ``(n, classes)``; the tokens after the leading ones are those of the grid, row by row."""
+        places = self.place_norm(at_places(fused.tokens[:, self.lead :], self.kept))
         # scaled so that many places do not learn faster, together, than their mean would
         logits: Tensor = super().forward(fused) + self.places(places.flatten(1) / self.kept)
         return logits
@@ -73,9 +74,9 @@ class Classification(TaskType):
 
         Places need a square grid of image tokens and nothing else; text, pairs and other token sequences are pooled.
         """
-        side = grid_side(sizes.modality, sizes.vision_tokens)
+        side = grid_side(sizes.modality, sizes.vision_tokens - sizes.vision_lead)
         if sizes.network.classification.head == "grid" and side is not None:
-            return GridHead(sizes.network.dim, sizes.classes, side)
+            return GridHead(sizes.network.dim, sizes.classes, side, sizes.vision_lead)
         return PooledHead(sizes.network.dim, sizes.classes)
 
     def run(self, head: nn.Module, fused: Fused, target: Tensor, words: Words | None) -> Tensor:

@@ -37,8 +37,9 @@ class GridHead(nn.Module):
     are scaled, so that a few dozen steps of Adam, which move a parameter by no more than the rate each, can reach them.
     """
 
-    def __init__(self, dim: int, side: int) -> None:
+    def __init__(self, dim: int, side: int, lead: int = 0) -> None:
         super().__init__()
+        self.lead = lead
         self.kept = min(side, PLACES)
         self.norm = nn.LayerNorm(dim)
         self.gather = nn.Linear(dim * self.kept**2, dim)
@@ -52,8 +53,8 @@ class GridHead(nn.Module):
         self.canvas.zero_()
 
     def forward(self, fused: Fused) -> Tensor:
-        """Return pictures ``(n, 3, 64, 64)``; the tokens are those of the grid, row by row."""
-        gathered = self.gather(self.norm(at_places(fused.tokens, self.kept)).flatten(1))
+        """Return pictures ``(n, 3, 64, 64)``; the tokens after the leading ones are those of the grid, row by row."""
+        gathered = self.gather(self.norm(at_places(fused.tokens[:, self.lead :], self.kept)).flatten(1))
         sketch = self.sketch(gathered + F.gelu(gathered)).unflatten(1, (3, SKETCH, SKETCH))
         enlarged = F.interpolate(SKETCH_SCALE * sketch, size=SIZE, mode="bilinear", align_corners=False)
         return enlarged + CANVAS_SCALE * self.canvas
@@ -82,9 +83,9 @@ class Reconstruction(TaskType):
 
     def build_head(self, sizes: HeadSizes) -> nn.Module:
         """Return the head that ``network.reconstruction.head`` names; without a square grid of tokens it is the pooled one."""
-        side = grid_side(sizes.modality, sizes.vision_tokens)
+        side = grid_side(sizes.modality, sizes.vision_tokens - sizes.vision_lead)
         if sizes.network.reconstruction.head == "grid" and side is not None:
-            return GridHead(sizes.network.dim, side)
+            return GridHead(sizes.network.dim, side, sizes.vision_lead)
         return PooledHead(sizes.network.dim)
 
     def run(self, head: nn.Module, fused: Fused, target: Tensor, words: Words | None) -> Tensor:

@@ -16,7 +16,7 @@ from fedtap.config import Scenario
 from fedtap.data.loader import ClientData, Split
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
-from fedtap.randomness import torch_generator
+from fedtap.randomness import drawing, torch_generator
 from fedtap.tasks import TASK_TYPES
 from fedtap.training.loop import GradientRule, Objective, batch_loss, plain_gradient, train
 from fedtap.training.schedule import finish_rates, round_rate
@@ -187,17 +187,18 @@ class LocalClient:
             return Trained(state, {}, 0)
         self.network.load(state)
         best = _Best(self, state) if select else None
-        losses = train(
-            self.network,
-            self.batches(len(rates), purpose) if isinstance(purpose, str) else purpose,
-            rates,
-            self.scenario.training,
-            terms=terms,
-            beside=beside,
-            only=only,
-            gradient=self._counted(gradient),
-            after_step=None if best is None else lambda step: best.look(step, last=step == len(rates)),
-        )
+        with drawing(self.seed, self.round, self.id, "dropout", self.steps_taken):
+            losses = train(
+                self.network,
+                self.batches(len(rates), purpose) if isinstance(purpose, str) else purpose,
+                rates,
+                self.scenario.training,
+                terms=terms,
+                beside=beside,
+                only=only,
+                gradient=self._counted(gradient),
+                after_step=None if best is None else lambda step: best.look(step, last=step == len(rates)),
+            )
         if best is not None:
             return Trained(best.state, losses, best.steps)
         return Trained(self.network.state(), losses, len(rates))
@@ -221,7 +222,8 @@ class LocalClient:
         """
         self.network.load(state)
         self.network.train()
-        plain_gradient(self.network, batch, lambda part: batch_loss(self.network, part, terms=terms))
+        with drawing(self.seed, self.round, self.id, "dropout", self.steps_taken):
+            plain_gradient(self.network, batch, lambda part: batch_loss(self.network, part, terms=terms))
         self.steps_taken += 1
         values: dict[ComponentKey, dict[str, Tensor]] = {}
         for key, name, parameter in self.network.named():

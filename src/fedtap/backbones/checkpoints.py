@@ -1,0 +1,199 @@
+"""Where a foundation model of the library ``transformers`` comes from: the hub, a local folder, or nowhere (untrained).
+
+A model of the hub is fetched once into the hub's own cache and is a local folder from then on. Only safetensors files are read:
+nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from fedtap.backbones.lora import Adapters
+from fedtap.backbones.vocabulary import Vocabulary
+from fedtap.backbones.weights import package_folder, tower_id
+from fedtap.config import BackboneSettings
+from fedtap.errors import UserError
+from fedtap.randomness import derive
+from fedtap.storage import digest
+
+Model = TypeVar("Model", bound=nn.Module)
+_FILES = ("*.safetensors", "*.json", "vocab.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model's origin.
+
+    Parameters
+    ----------
+    family
+        The backbone, e.g. ``flava``.
+    hub
+        Its name on the hub.
+    path
+        A local folder in the layout of ``save_pretrained``, in place of the hub; None for the hub or an untrained model.
+    weights
+        As in the settings.
+    """
+
+    family: str
+    hub: str
+    path: str | None
+    weights: str
+
+    @classmethod
+    def of(cls, settings: BackboneSettings, hub: str) -> Checkpoint:
+        """Return what the settings ask for.
+
+        Raises
+        ------
+        UserError
+            If they name a folder for a model that is untrained, or a folder that is not there.
+        """
+        if settings.path is not None and settings.weights != "pretrained":
+            raise UserError(f"backbone.path: means nothing with weights: {settings.weights}; remove one of the two")
+        if settings.path is not None and not (Path(settings.path).expanduser() / "config.json").is_file():
+            raise UserError(
+                f"backbone.path: {settings.path} has no config.json; give a folder written by save_pretrained, or leave "
+                f"out the key to fetch {hub}"
+            )
+        return cls(settings.name, hub, settings.path, settings.weights)
+
+    @property
+    def name(self) -> str:
+        """What it is called in every output; it says so where the model is untrained."""
+        if self.weights != "pretrained":
+            return f"{self.family}:{self.weights}"
+        return f"{self.family}:{self.hub if self.path is None else Path(self.path).name}"
+
+    @property
+    def key(self) -> str:
+        """What tells it from any other in this process: two folders may have one name."""
+        return self.name if self.path is None else f"{self.name} in {Path(self.path).resolve()}"
+
+    @property
+    def label(self) -> str:
+        """The name as a part of a file's name."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether its weights are random."""
+        return self.weights != "pretrained"
+
+    def folder(self) -> Path:
+        """Return the local folder of a pretrained model; one of the hub is fetched if it never was.
+
+        Raises
+        ------
+        UserError
+            If it cannot be fetched.
+        """
+        return Path(self.path).expanduser() if self.path is not None else _fetched(self.hub)
+
+    def config(self, kind: type[Any], tiny: Callable[[], Any]) -> Any:
+        """Return the model's configuration; that of the hub's model is the class's default, so that nothing has to be fetched."""
+        if self.weights == "untrained-tiny":
+            return tiny()
+        if self.path is None:
+            return kind()
+        try:
+            return kind.from_pretrained(self.path, local_files_only=True)
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(f"{self.path}/config.json: {_line(error)}; restore it from the checkpoint") from error
+
+    def load(self, kind: type[Model], config: Any) -> Model:
+        """Return the model: read strictly, or made from a fixed seed where it is untrained.
+
+        Raises
+        ------
+        UserError
+            If a file is missing or damaged, or a tensor of the model is not in it.
+        """
+        if self.untrained:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive(0, self.name))
+                return kind(config)
+        folder = self.folder()
+        try:
+            model, report = kind.from_pretrained(  # type: ignore[attr-defined]
+                folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+            )
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            raise UserError(f"{folder}: the weights cannot be read ({_line(error)}); restore them") from error
+        missing = sorted(report["missing_keys"])
+        if missing:
+            raise UserError(
+                f"{folder}: holds no {missing[0]} ({len(missing)} tensors are missing); use a whole checkpoint"
+            )
+        return cast(Model, model)
+
+    def vocabulary(self, embedding: Callable[[], Tensor]) -> Vocabulary:
+        """Return its WordPiece vocabulary; an untrained model of the full size takes that of MiniLM, which is BERT's."""
+        from tokenizers import Tokenizer
+
+        from fedtap.backbones import minilm
+        from fedtap.backbones.untrained import tiny_pieces
+
+        if self.weights == "untrained-tiny":
+            return Vocabulary(tiny_pieces(), embedding)
+        if self.untrained:
+            return Vocabulary(
+                Tokenizer.from_file(str(package_folder(minilm.PACKAGE) / "model/tokenizer.json")), embedding
+            )
+        file = self.folder() / "tokenizer.json"
+        try:
+            return Vocabulary(Tokenizer.from_file(str(file)), embedding)
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise UserError(
+                f"{file}: not a readable WordPiece tokenizer ({_line(error)}); restore it, or write it with "
+                "BertTokenizerFast.from_pretrained(...).save_pretrained(folder)"
+            ) from error
+
+    def id(self, label: str, device: torch.device, adapters: Adapters | None, *parts: str) -> str:
+        """Return the id of one of its towers (see :class:`~fedtap.backbones.base.Tower`)."""
+        depth = "whole" if adapters is None else f"before layer {adapters.first}"
+        if adapters is not None and adapters.raw:
+            return f"{label}-raw"  # nothing of it is ever stored
+        content = self.name if self.untrained else _content(self.folder())
+        return tower_id(label, device, content, importlib.metadata.version("transformers"), depth, *parts)
+
+
+@functools.cache
+def _fetched(hub: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(hub, allow_patterns=list(_FILES)))
+    except Exception as error:  # the hub's client raises a dozen kinds, and httpx's beside them
+        raise UserError(
+            f"backbone: '{hub}' cannot be fetched from the hub ({_line(error)}); set backbone.path to a local folder of it, or "
+            "backbone.weights=untrained to try without"
+        ) from error
+
+
+@functools.cache
+def _content(folder: Path) -> str:
+    """Return a digest of the weights in a folder; a snapshot of the hub is named by its commit already."""
+    if folder.parent.name == "snapshots":
+        return folder.name
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise UserError(
+            f"{folder}: holds no .safetensors file; save the model with save_pretrained(..., safe_serialization=True)"
+        )
+    return digest(*(file.read_bytes() for file in (*files, folder / "config.json")))
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,186 @@
+"""Towers over transformer encoders: frozen altogether, or adapted from some layer on, with what lies before computed once.
+
+A tower's features are its encoder's last hidden states, or those before the first adapted layer. Where every layer is adapted,
+nothing worth storing is left: pixels and token ids then reach the network as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from torch import Tensor, nn
+
+from fedtap.backbones.base import Features, Image, ImageTower, TextTower
+from fedtap.backbones.lora import AdaptedLayers, Adapters
+from fedtap.backbones.transformer import Transformer
+from fedtap.backbones.vocabulary import Vocabulary
+from fedtap.config import BackboneSettings
+from fedtap.data.images import resize
+from fedtap.errors import UserError
+
+IMAGES, TEXTS = 8, 8
+"""Rows of a forward pass that fills the cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """How a model takes its pixels: ``(x / 255 - mean) / deviation`` after resizing to ``size`` pixels a side.
+
+    ``mean`` and ``deviation`` are per channel; ``resample`` is Pillow's.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+    resample: Pillow.Resampling = Pillow.Resampling.BICUBIC
+
+    def __call__(self, image: Image) -> Features:
+        """Return ``(3, size, size)`` float32 of an image ``(H, W, 3)`` uint8."""
+        pixels = resize(image, self.size, self.resample).astype(np.float32) / np.float32(255)
+        scaled = (pixels - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
+        return np.ascontiguousarray(scaled.transpose(2, 0, 1))
+
+
+def adapters(settings: BackboneSettings, config: Any, place: str) -> Adapters | None:
+    """Return the adapters that the settings ask of an encoder of this configuration, or None.
+
+    Raises
+    ------
+    UserError
+        If they are to adapt more layers than there are; ``place`` names the encoder.
+    """
+    lora, layers = settings.lora, int(config.num_hidden_layers)
+    if lora is None:
+        return None
+    adapted = layers if lora.layers == "all" else lora.layers
+    if adapted > layers:
+        raise UserError(
+            f"backbone.lora.layers: {place} has {layers} layers, not {adapted}; give at most {layers}, or all"
+        )
+    return Adapters(layers, layers - adapted, int(config.hidden_size), lora.rank, lora.alpha, lora.dropout)
+
+
+def grid_side(settings: BackboneSettings, model: str, patch: int) -> int:
+    """Return how many patches a side an image of the settings' size has.
+
+    Raises
+    ------
+    UserError
+        If the size is not a multiple of a patch.
+    """
+    size = settings.image_size
+    if size % patch:
+        near = max(patch, round(size / patch) * patch)
+        raise UserError(
+            f"backbone.image_size: {model} cuts images into patches of {patch} pixels; give {near}, not {size}"
+        )
+    return size // patch
+
+
+def check_length(settings: BackboneSettings, model: str, most: int) -> None:
+    """Raise UserError if texts may have more tokens than a model has positions."""
+    if settings.text_tokens > most:
+        raise UserError(
+            f"backbone.text_tokens: {model} takes at most {most} tokens, not {settings.text_tokens}; give {most}"
+        )
+
+
+class _Adaptable:
+    """What both kinds of tower have in common; ``module`` is a :class:`Transformer`."""
+
+    module: nn.Module
+    _adapters: Adapters | None
+
+    @property
+    def raw(self) -> bool:
+        """Whether even the first layer is adapted."""
+        return self._adapters is not None and self._adapters.raw
+
+    def adapted(self) -> AdaptedLayers | None:
+        """Return the adapted layers, for one network."""
+        return None if self._adapters is None else AdaptedLayers(self._encoder, self._adapters)
+
+    @property
+    def _encoder(self) -> Transformer:
+        return cast(Transformer, self.module)
+
+    def _features(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the last hidden states, or those before the first adapted layer."""
+        encoder = self._encoder
+        if self._adapters is None:
+            return cast(Tensor, encoder(inputs, mask))
+        return encoder.run(encoder.embed(inputs), mask, stop=self._adapters.first)
+
+
+class TransformerImages(_Adaptable, ImageTower):
+    """A vision transformer: image to its tokens, the classification token first where it has one.
+
+    Parameters
+    ----------
+    name, id, dim, device
+        As for :class:`~fedtap.backbones.base.Tower`.
+    encoder
+        Reads or makes the frozen encoder.
+    pixels
+        How it takes its pixels.
+    adapters
+        Its adapters, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        id: str,
+        dim: int,
+        device: torch.device,
+        encoder: Callable[[], Transformer],
+        pixels: Pixels,
+        adapters: Adapters | None,
+    ) -> None:
+        super().__init__(name=name, id=id, dim=dim, batch=IMAGES, device=device)
+        self._load, self._pixels, self._adapters = encoder, pixels, adapters
+
+    def load(self) -> nn.Module:
+        """Read or make the encoder."""
+        return self._load()
+
+    def prepare(self, item: Image) -> Features:
+        """Return the pixels as the encoder takes them."""
+        return self._pixels(item)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Return ``(batch, tokens, dim)``."""
+        return self._features(pixels, None)
+
+
+class TransformerTexts(_Adaptable, TextTower):
+    """A text transformer: text to its tokens; parameters as for :class:`TransformerImages`, and the bound of a text's tokens."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        id: str,
+        dim: int,
+        device: torch.device,
+        encoder: Callable[[], Transformer],
+        vocabulary: Vocabulary,
+        tokens: int,
+        adapters: Adapters | None,
+    ) -> None:
+        super().__init__(name=name, id=id, dim=dim, batch=TEXTS, device=device)
+        self._load, self.vocabulary, self.tokens, self._adapters = encoder, vocabulary, tokens, adapters
+
+    def load(self) -> nn.Module:
+        """Read or make the encoder."""
+        return self._load()
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return ``(batch, length, dim)``."""
+        return self._features(ids, mask)
