@@ -27,7 +27,10 @@ from fedtap.tasks.metrics import (
     normalise_answer,
     primary,
     primary_metrics,
+    token_values,
 )
+from fedtap.tasks.metrics.bertscore import BertScore
+from fedtap.tasks.metrics.meteor import Meteor
 from fedtap.tasks.metrics.reconstruction import PSNR_CAP
 
 
@@ -237,6 +240,26 @@ class TestText:
         whole = scored(TextScores, 40, set(), nll, tokens, predictions, references)
         assert_same(scored(TextScores, 40, cuts, nll, tokens, predictions, references), whole)
 
+    def test_perplexity_is_the_number_of_equally_likely_tokens(self) -> None:
+        scores = TextScores()
+        # a choice among 8, three times, and among 2, once: 8^3 * 2 = 1024, whose fourth root is 2^2.5
+        scores.update(
+            torch.tensor([3 * math.log(8), math.log(2)]).double(), torch.tensor([3, 1]), ["a", "b"], ["a", "c"]
+        )
+        assert scores.value()["perplexity"] == (pytest.approx(2**2.5), 4)
+
+    def test_a_perplexity_beyond_all_numbers_is_left_out(self) -> None:
+        assert token_values(709.0, 2)["perplexity"] == (pytest.approx(math.e**709), 2)
+        for nats in (709.8, 1e6, math.inf, math.nan):
+            assert set(token_values(nats, 2)) == {"cross_entropy"}
+
+    def test_further_metrics_are_reported_under_their_names(self) -> None:
+        plain, more = TextScores(), TextScores([SameLength()])
+        for scores in (plain, more):
+            scores.update(torch.ones(2), torch.ones(2), ["a", "b"], ["a", "bb"])
+            scores.update(torch.ones(2), torch.ones(2), ["c", "d"], ["c", "d"])
+        assert more.value() == plain.value() | {"same-length": (0.75, 4)}
+
     def test_different_lengths_are_refused(self) -> None:
         with pytest.raises(ValueError, match="1 predictions and 2 references"):
             TextScores().update(torch.ones(2), torch.ones(2), ["a"], ["a", "b"])
@@ -244,6 +267,15 @@ class TestText:
     def test_no_token_has_no_value(self) -> None:
         with pytest.raises(ValueError, match="no token"):
             TextScores().value()
+
+
+class SameLength:
+    """How many predictions are as long as their references."""
+
+    name = "same-length"
+
+    def __call__(self, predictions: Sequence[str], references: Sequence[str]) -> float:
+        return float(np.mean([len(a) == len(b) for a, b in zip(predictions, references, strict=True)]))
 
 
 def chrf(predictions: Sequence[str], references: Sequence[str], order: int = 6, beta: float = 2) -> float:
@@ -265,11 +297,28 @@ def ngrams(text: str, n: int) -> Counter[str]:
     return Counter(text[i : i + n] for i in range(len(text) - n + 1))
 
 
+class NoWordNet:
+    """A WordNet without words."""
+
+    def synsets(self, word: str) -> list[Any]:
+        return []
+
+
+class Letters:
+    """An encoder that tells letters apart and knows nothing of their context."""
+
+    name = "letters"
+
+    def __call__(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [np.eye(256)[[ord(letter) for letter in text]] for text in texts]
+
+
 def all_scores(
     logits: torch.Tensor, output: torch.Tensor, nll: float, prediction: str, target: torch.Tensor
 ) -> tuple[dict[str, tuple[float, int]], ...]:
     """Return the scores of one example of each type, whose right answers are class 0, ``target`` and "red"."""
-    classification, reconstruction, text = ClassificationScores(2), ReconstructionScores(), TextScores()
+    classification, reconstruction = ClassificationScores(2), ReconstructionScores()
+    text = TextScores([Meteor(None), Meteor(NoWordNet()), BertScore(Letters())])
     classification.update(logits, torch.tensor([0]))
     reconstruction.update(output, target)
     text.update(torch.tensor([nll]), torch.ones(1), [prediction], ["red"])
@@ -289,7 +338,9 @@ class TestTable:
         better = [*all_scores(torch.tensor([[5.0, 0.0]]), target, 0.1, "red", target)]
         worse = [*all_scores(torch.tensor([[0.0, 5.0]]), noisy, 4.0, "cat", target)]
         compared = {
-            metric: good[metric][0] > bad[metric][0] for good, bad in zip(better, worse, strict=True) for metric in good
+            metric.partition("[")[0]: good[metric][0] > bad[metric][0]
+            for good, bad in zip(better, worse, strict=True)
+            for metric in good
         }
         assert compared == HIGHER_IS_BETTER
 

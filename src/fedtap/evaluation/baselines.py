@@ -83,10 +83,21 @@ def majority_text(train_texts: Sequence[str], test_texts: Sequence[str]) -> floa
     >>> majority_text(["Yes", "yes.", "no"], ["yes", "no"])
     0.5
     """
-    _require(train_texts=train_texts, test_texts=test_texts)
-    counts = Counter(normalise_answer(text) for text in train_texts)
-    answer = max(counts, key=counts.__getitem__)
+    _require(test_texts=test_texts)
+    answer = normalise_answer(most_frequent_text(train_texts))
     return float(np.mean([normalise_answer(text) == answer for text in test_texts]))
+
+
+def most_frequent_text(train_texts: Sequence[str]) -> str:
+    """Return the training answer that is the most frequent after normalisation (the first of several), as it was first given.
+
+    >>> most_frequent_text(["no", "Yes!", "yes"])
+    'Yes!'
+    """
+    _require(train_texts=train_texts)
+    normal = [normalise_answer(text) for text in train_texts]
+    counts = Counter(normal)
+    return train_texts[normal.index(max(counts, key=counts.__getitem__))]
 
 
 def question_only(

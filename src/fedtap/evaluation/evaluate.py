@@ -13,6 +13,8 @@ from fedtap.data.room import DataRoom
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.tasks import TASK_TYPES
+from fedtap.tasks.base import ScoreSettings
+from fedtap.tasks.metrics import TextMetric
 
 Row = dict[str, Any]
 BATCH = 64
@@ -25,7 +27,7 @@ def rows_of(metrics: Mapping[str, tuple[float, int]], *, client: str, pair: Pair
 
 
 @torch.no_grad()
-def score(network: Network, examples: Sequence[TaskExamples], classes: int) -> dict[str, tuple[float, int]]:
+def score(network: Network, examples: Sequence[TaskExamples], settings: ScoreSettings) -> dict[str, tuple[float, int]]:
     """Return the metrics, over all examples together, of the model that is swapped into the network.
 
     The examples are of one task type and head; their domains may differ, and may be unknown to the model, which then goes
@@ -33,7 +35,7 @@ def score(network: Network, examples: Sequence[TaskExamples], classes: int) -> d
     """
     network.eval()
     kind = TASK_TYPES[examples[0].pair.type]
-    scores = kind.new_scores(classes)
+    scores = kind.new_scores(settings)
     for part in examples:
         for batch in part.batches(BATCH, network.device):
             (out,) = network(batch)
@@ -51,6 +53,7 @@ def evaluate_client(
     room: DataRoom,
     cross_examples: int,
     unseen: bool,
+    text_metrics: Sequence[TextMetric] = (),
 ) -> list[Row]:
     """Return the rows of a client: each of its models on each task that the architecture serves.
 
@@ -68,6 +71,8 @@ def evaluate_client(
         The most examples of a cross-client test.
     unseen
         Whether the client was held out of training; its own test split is then named ``unseen``.
+    text_metrics
+        What generated texts are scored by beside the usual metrics.
     """
     served = network.architecture.served(pairs)
     own = {pair.task: [room.client_data(client).tasks[pair.task]["test"]] for pair in served}
@@ -77,8 +82,9 @@ def evaluate_client(
         network.load(state)
         for pair in served:
             classes = network.architecture.blueprint.heads[pair.head].classes
+            settings = ScoreSettings(classes, tuple(text_metrics))
             for split, examples in (("unseen" if unseen else "test", own[pair.task]), ("cross", cross[pair.task])):
                 if examples:
-                    metrics = score(network, examples, classes)
+                    metrics = score(network, examples, settings)
                     rows += rows_of(metrics, client=client, pair=pair, model=model, split=split)
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,14 +14,22 @@ from fedtap.evaluation.evaluate import Row, rows_of
 from fedtap.network.probe import probe_features
 from fedtap.pairs import Pair
 from fedtap.tasks.base import Words
+from fedtap.tasks.metrics import TextMetric, token_values
 
 
 def trivial_rows(
-    *, client: str, pairs: Iterable[Pair], data: ClientData, words: Words | None, unseen: bool
+    *,
+    client: str,
+    pairs: Iterable[Pair],
+    data: ClientData,
+    words: Words | None,
+    unseen: bool,
+    text_metrics: Sequence[TextMetric] = (),
 ) -> list[Row]:
     """Return majority class, mean picture, unigram cross-entropy, most frequent answer and question-only, where they apply.
 
-    All are fitted on the client's own training split and scored on its own test split.
+    All are fitted on the client's own training split and scored on its own test split. ``text_metrics`` score the most
+    frequent answer too: it says what they give to a text that has nothing to do with the input.
     """
     rows: list[Row] = []
     for pair in pairs:
@@ -32,7 +40,7 @@ def trivial_rows(
             found = _mean_picture(splits["train"], splits["test"])
         else:
             assert words is not None
-            found = _text(pair, splits, words)
+            found = _text(pair, splits, words, text_metrics)
         split = "unseen" if unseen else "test"
         for model, metrics in found.items():
             rows += rows_of(metrics, client=client, pair=pair, model=model, split=split)
@@ -52,7 +60,9 @@ def _mean_picture(train: TaskExamples, test: TaskExamples) -> Found:
     return {"mean_picture": {"mse": (baselines.mean_picture(*pictures), len(test))}}
 
 
-def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words) -> Found:
+def _text(
+    pair: Pair, splits: Mapping[Split, TaskExamples], words: Words, text_metrics: Sequence[TextMetric]
+) -> Found:
     ids = {split: [[t for t in row if t != words.pad_id] for row in splits[split].target.tolist()] for split in splits}
     vocabulary = words.embedding.shape[0]
     unigram = baselines.unigram(ids["train"], ids["validation"], ids["test"], vocabulary)
@@ -60,9 +70,11 @@ def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words) -> Fou
     n = len(splits["test"])
     majority = baselines.majority_text(answers["train"], answers["test"])
     found: Found = {
-        "unigram": {"cross_entropy": (unigram, sum(map(len, ids["test"])))},
+        "unigram": token_values(unigram, sum(map(len, ids["test"]))),
         "majority": {"exact_match": (majority, n)},
     }
+    always = [baselines.most_frequent_text(answers["train"])] * n
+    found["majority"].update({metric.name: (metric(always, answers["test"]), n) for metric in text_metrics})
     if pair.modality == "image+text":
         features = {split: _question_features(splits[split], words) for split in splits}
         blind = baselines.question_only(

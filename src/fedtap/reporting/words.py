@@ -15,12 +15,16 @@ METRICS = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
     "cross_entropy": "cross-entropy",
+    "perplexity": "perplexity",
     "mse": "MSE",
     "psnr": "PSNR",
     "ssim": "SSIM",
     "exact_match": "exact match",
     "chrf": "chrF",
     "rouge_l": "ROUGE-L",
+    "meteor": "METEOR",
+    "meteor-exact-stem": "METEOR without synonyms",
+    "bertscore_f1": "BERTScore F1",
 }
 
 
@@ -30,8 +34,14 @@ def family_name(family: str) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """Return a metric's name in words."""
-    return METRICS.get(metric, metric.replace("_", " "))
+    """Return a metric's name in words; the encoder that it depends on stays as it is called.
+
+    >>> metric_name("exact_match"), metric_name("bertscore_f1[org/some_encoder]")
+    ('exact match', 'BERTScore F1 [org/some_encoder]')
+    """
+    kind, bracket, encoder = metric.partition("[")
+    words = METRICS.get(kind, kind.replace("_", " "))
+    return f"{words} [{encoder}" if bracket else words
 
 
 def human_bytes(number: float) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fedtap.config import NetworkSettings
 from fedtap.pairs import Modality
+from fedtap.tasks.metrics import TextMetric
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,17 @@ class HeadSizes:
     vision_tokens: int
     modality: Modality
     vision_lead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreSettings:
+    """What an accumulator of scores depends on; each type of task takes of it what concerns it.
+
+    ``classes`` is 0 but for classification; ``text_metrics`` are those that generated texts are scored by beside the usual.
+    """
+
+    classes: int = 0
+    text_metrics: tuple[TextMetric, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +113,7 @@ class TaskType(ABC):
         """Return what the model answers: class probabilities, pictures, or texts; ``output`` is used where it suffices."""
 
     @abstractmethod
-    def new_scores(self, classes: int) -> Any:
+    def new_scores(self, settings: ScoreSettings) -> Any:
         """Return an empty accumulator of this type's metrics (see ``metrics``)."""
 
     @abstractmethod

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedtap.tasks.base import Fused, HeadSizes, Losses, TaskType, Words
+from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.metrics import ClassificationScores
 from fedtap.tasks.places import at_places, grid_side
 
@@ -101,9 +101,9 @@ class Classification(TaskType):
         logits: Tensor = head(fused) if output is None else output
         return logits.softmax(dim=-1)
 
-    def new_scores(self, classes: int) -> ClassificationScores:
+    def new_scores(self, settings: ScoreSettings) -> ClassificationScores:
         """Return accuracy, macro-F1 and cross-entropy."""
-        return ClassificationScores(classes)
+        return ClassificationScores(settings.classes)
 
     def score(
         self,

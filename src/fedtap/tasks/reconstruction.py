@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedtap.tasks.base import Fused, HeadSizes, Losses, TaskType, Words
+from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.metrics import ReconstructionScores
 from fedtap.tasks.places import at_places, grid_side
 
@@ -109,7 +109,7 @@ class Reconstruction(TaskType):
         pictures: Tensor = head(fused) if output is None else output
         return pictures.clamp(-1, 1)
 
-    def new_scores(self, classes: int) -> ReconstructionScores:
+    def new_scores(self, settings: ScoreSettings) -> ReconstructionScores:
         """Return MSE, PSNR and SSIM."""
         return ReconstructionScores()
 

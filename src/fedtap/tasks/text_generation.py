@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fedtap.tasks.attention import CausalAttention, CrossAttention, FeedForward
-from fedtap.tasks.base import Fused, HeadSizes, Losses, TaskType, Words
+from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.metrics import TextScores
 from fedtap.tasks.tied_softmax import token_divergences, token_losses
 
@@ -95,9 +95,9 @@ class TextGeneration(TaskType):
         assert words is not None
         return [words.decode(ids) for ids in generate(head, fused, words)]
 
-    def new_scores(self, classes: int) -> TextScores:
-        """Return token cross-entropy, exact match, chrF and ROUGE-L."""
-        return TextScores()
+    def new_scores(self, settings: ScoreSettings) -> TextScores:
+        """Return token cross-entropy, perplexity, exact match, chrF, ROUGE-L, and what else the settings ask for."""
+        return TextScores(settings.text_metrics)
 
     def score(
         self, scores: TextScores, head: nn.Module, fused: Fused, output: Tensor, target: Tensor, words: Words | None

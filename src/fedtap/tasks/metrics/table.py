@@ -15,14 +15,19 @@ HIGHER_IS_BETTER: Mapping[str, bool] = MappingProxyType(
         "accuracy": True,
         "macro_f1": True,
         "cross_entropy": False,
+        "perplexity": False,
         "mse": False,
         "psnr": True,
         "ssim": True,
         "exact_match": True,
         "chrf": True,
         "rouge_l": True,
+        "meteor": True,
+        "meteor-exact-stem": True,
+        "bertscore_f1": True,
     }
 )
+"""By a metric's name, without the ``[encoder]`` at the end of those that depend on one."""
 
 PRIMARY: Mapping[TaskName, str] = MappingProxyType(
     {"classification": "accuracy", "reconstruction": "mse", "text_generation": "cross_entropy"}

@@ -1,4 +1,4 @@
-"""Token cross-entropy, exact match, chrF and ROUGE-L of generated text.
+"""Token cross-entropy, perplexity, exact match, chrF and ROUGE-L of generated text, and what else is asked for beside them.
 
 ROUGE-L comes from torchmetrics, which structural similarity needs anyway (Apache-2.0, maintained, typed), and not from
 rouge-score, which had its last release in 2022 and would add nltk, absl-py and six; the tests hold the two against each other.
@@ -7,24 +7,45 @@ chrF comes from sacrebleu (Apache-2.0, maintained), the implementation that publ
 
 from __future__ import annotations
 
+import math
 import re
+import sys
 import unicodedata
 from collections.abc import Sequence
+from typing import Protocol
 
 from torch import Tensor
 
 from fedtap.tasks.metrics.table import Values
 
 _NO_WORD = re.compile(r"[\W_]+")
+_LARGEST_EXPONENT = math.log(sys.float_info.max)
+
+
+class TextMetric(Protocol):
+    """A metric of generated texts that a scenario may ask for beside the usual ones (``evaluation.text_metrics``)."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in results: its name says everything on which its value depends."""
+
+    def __call__(self, predictions: Sequence[str], references: Sequence[str]) -> float:
+        """Return its mean over examples, of which there is at least one; more is better."""
 
 
 class TextScores:
-    r"""Accumulate ``cross_entropy`` (nats per token), ``exact_match``, ``chrf`` (0 to 100) and ``rouge_l``.
+    r"""Accumulate ``cross_entropy`` (nats per token), ``perplexity``, ``exact_match``, ``chrf`` (0 to 100) and ``rouge_l``.
 
     - ``cross_entropy``: :math:`\sum nll / \sum tokens` under teacher forcing, padding left out; its n counts tokens.
+    - ``perplexity``: its exponential (:func:`token_values`).
     - ``exact_match``: the share of examples whose prediction equals the reference after :func:`normalise_answer`.
     - ``chrf``: corpus chrF of sacrebleu with its defaults (character 6-grams, beta 2).
     - ``rouge_l``: F1 of the longest common subsequence of words, mean over examples; 0 where either text has no word.
+
+    Parameters
+    ----------
+    extra
+        Further metrics, reported under their own names.
 
     Examples
     --------
@@ -35,7 +56,8 @@ class TextScores:
     ((2.0, 3), (0.5, 2))
     """
 
-    def __init__(self) -> None:
+    def __init__(self, extra: Sequence[TextMetric] = ()) -> None:
+        self._extra = tuple(extra)
         self._nats = 0.0
         self._tokens = 0
         self._predictions: list[str] = []
@@ -87,11 +109,29 @@ class TextScores:
             for prediction, reference in zip(self._predictions, self._references, strict=True)
         )
         return {
-            "cross_entropy": (self._nats / self._tokens, self._tokens),
+            **token_values(self._nats / self._tokens, self._tokens),
             "exact_match": (matches / n, n),
             "chrf": (_chrf(self._predictions, self._references), n),
             "rouge_l": (_rouge_l(self._predictions, self._references), n),
+            **{metric.name: (metric(self._predictions, self._references), n) for metric in self._extra},
         }
+
+
+def token_values(cross_entropy: float, tokens: int) -> Values:
+    """Return ``cross_entropy``, in nats per token, and its exponential ``perplexity``, both over so many tokens.
+
+    A model worse than some 709 nats per token has a perplexity beyond the largest floating-point number. It is left out then:
+    any number in its place would be made up, and the cross-entropy says the same.
+
+    >>> token_values(0.0, 3)
+    {'cross_entropy': (0.0, 3), 'perplexity': (1.0, 3)}
+    >>> token_values(1000.0, 3)
+    {'cross_entropy': (1000.0, 3)}
+    """
+    values: Values = {"cross_entropy": (cross_entropy, tokens)}
+    if cross_entropy <= _LARGEST_EXPONENT:
+        values["perplexity"] = (math.exp(cross_entropy), tokens)
+    return values
 
 
 def normalise_answer(text: str) -> str:
@@ -126,10 +166,16 @@ def _rouge_l(predictions: Sequence[str], references: Sequence[str]) -> float:
     # imported here because it takes longer than all of fedtap, and only an evaluation of text needs it
     from torchmetrics.functional.text.rouge import rouge_score
 
-    scores = rouge_score(list(predictions), list(references), rouge_keys="rougeL", normalizer=_words)
+    scores = rouge_score(list(predictions), list(references), rouge_keys="rougeL", normalizer=plain_words)
     return float(scores["rougeL_fmeasure"])
 
 
-def _words(text: str) -> str:
-    """Return the words of a text in lower case; ROUGE's own rule on ASCII, and unlike it not blind to other scripts."""
+def plain_words(text: str) -> str:
+    """Return the words of a text in lower case, a space between them: runs of letters and digits.
+
+    ROUGE's own rule on ASCII, and unlike it not blind to other scripts.
+
+    >>> plain_words("Don't -- it's 2 PM!")
+    'don t it s 2 pm '
+    """
     return _NO_WORD.sub(" ", text.lower())
