@@ -137,6 +137,32 @@ def test_an_unknown_key_is_refused_with_the_nearest(change: dict[str, Any], expe
     assert expected in refusal(raw(**change))
 
 
+@pytest.mark.parametrize(
+    ("evaluation", "expected"),
+    [
+        (
+            {"text_metrics": ["meteor", "bretscore"]},
+            "'evaluation.text_metrics': unknown metric 'bretscore'; did you mean 'bertscore'?",
+        ),
+        ({"text_metrics": "metoer"}, "'evaluation.text_metrics': unknown metric 'metoer'; did you mean 'meteor'?"),
+        ({"text_metrics": ["bleu"]}, "unknown metric 'bleu'; known: bertscore, meteor"),
+        ({"text_metrics": ["meteor", "meteor"]}, "'evaluation.text_metrics': 'meteor' stands twice; name it once"),
+        ({"text_metrics": 3}, "'evaluation.text_metrics'"),
+        ({"bertscore_encoder": ""}, "'evaluation.bertscore_encoder'"),
+    ],
+)
+def test_a_wrong_metric_is_refused_with_the_nearest(evaluation: dict[str, Any], expected: str) -> None:
+    assert expected in refusal(raw(evaluation=evaluation))
+
+
+def test_metrics_of_text_by_name() -> None:
+    assert build(raw()).evaluation.text_metrics == ()
+    assert build(raw(evaluation={"text_metrics": "meteor"})).evaluation.text_metrics == ("meteor",)
+    both = build(raw(evaluation={"text_metrics": ["meteor", "bertscore"]}))
+    assert both.evaluation.text_metrics == ("meteor", "bertscore")
+    assert build(both.resolved()) == both
+
+
 def sections(model: Any, place: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
     """Return the sections of a scenario that can be given as mappings, at every level."""
     found = [(place, model)]

@@ -183,6 +183,7 @@ class _Work:
                 room=bench.room,
                 cross_examples=bench.scenario.evaluation.cross_examples,
                 unseen=client.unseen,
+                text_metrics=bench.text_metrics,
             )
             rows += trivial_rows(
                 client=client.id,
@@ -190,6 +191,7 @@ class _Work:
                 data=bench.room.client_data(client.id),
                 words=bench.network.words,
                 unseen=client.unseen,
+                text_metrics=bench.text_metrics,
             )
             self._folder.save_models(client, models, rows)
         self._tell({"event": "evaluating", "done": total, "total": total})

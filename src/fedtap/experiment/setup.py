@@ -16,12 +16,14 @@ from fedtap.data.partition import partition
 from fedtap.data.room import DataRoom
 from fedtap.engines.inprocess import InProcessTransport
 from fedtap.errors import UserError
+from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.experiment.planning import architecture_of, check
 from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import ClientCard
 from fedtap.federation.store import ClientStore
 from fedtap.network.network import Network
 from fedtap.tasks.base import Words
+from fedtap.tasks.metrics import TextMetric
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class Bench:
     transport: InProcessTransport
     cards: Sequence[ClientCard]
     start: ServerState
+    text_metrics: tuple[TextMetric, ...]
 
 
 def resolve_device(name: str) -> torch.device:
@@ -75,6 +78,7 @@ def set_up(
     """Build what a run works with; examples that were never encoded on this machine are encoded here."""
     check(scenario)
     place = resolve_device(device)
+    asked = text_metrics(scenario, place)
     backbone = load_backbone(scenario.backbone, place)
     architecture = architecture_of(scenario, algorithm, backbone)
     shares = partition(scenario, seed)
@@ -102,4 +106,5 @@ def set_up(
         transport=InProcessTransport(site, cards),
         cards=cards,
         start=ServerState(network.initial_state(keys).select(algorithm.travels)),
+        text_metrics=asked,
     )

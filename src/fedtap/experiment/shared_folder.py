@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from fedtap.config import Scenario, load_scenario
 from fedtap.errors import UserError
+from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.experiment.batch import Job, Observer
 from fedtap.experiment.planning import check
 from fedtap.experiment.setup import resolve_device
@@ -61,7 +64,7 @@ def begin(
     Raises
     ------
     UserError
-        If it is not, or the device or the number of jobs is wrong.
+        If it is not, the device or the number of jobs is wrong, or what a metric of text needs is missing.
     """
     if at_a_time is not None and at_a_time < 1:
         raise UserError(f"--jobs {at_a_time}: at least one process is needed")
@@ -83,6 +86,9 @@ def begin(
         raise UserError(f"{folder}: is not empty and holds no {Path(record).stem}; give another --out")
     for job in jobs:
         job.check(device)
+    asked = {job.scenario.evaluation: job.scenario for job in jobs if not job.finished()}
+    for scenario in asked.values():
+        text_metrics(scenario, torch.device("cpu"))  # what they lack is told here, and not by every run
 
 
 def _difference(old: Any, new: Any) -> str:
