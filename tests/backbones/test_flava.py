@@ -156,7 +156,7 @@ def test_other_weights_have_other_ids(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"image_size": 40}, r"backbone.image_size: FLAVA cuts images into patches of 16 pixels; give 32, not 40"),
+        ({"image_size": 40}, r"backbone.image_size: flava cuts images into patches of 16 pixels; give 32, not 40"),
         ({"text_tokens": 512, "weights": "untrained-tiny"}, None),
         ({"lora": LoraSettings(layers=3)}, r"backbone.lora.layers: FLAVA's image transformer has 2 layers, not 3"),
         ({"path": "nowhere"}, r"backbone.path: means nothing with weights: untrained-tiny"),

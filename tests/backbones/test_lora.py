@@ -6,14 +6,14 @@ import torch
 from torch import nn
 
 from encoders import build, inputs
-from fedtap.backbones.lora import AdaptedLayers, Adapters
+from fedtap.backbones.lora import AdaptedLayers, Adapters, queries_and_values
 from fedtap.backbones.transformer import FAMILIES, Transformer
 
 KINDS = sorted(FAMILIES)
 
 
 def adapters(first: int = 1, dropout: float = 0.0) -> Adapters:
-    return Adapters(layers=3, first=first, dim=32, rank=2, alpha=6.0, dropout=dropout)
+    return Adapters(first, queries_and_values(range(first, 3), 32), rank=2, alpha=6.0, dropout=dropout)
 
 
 def matrices(which: Adapters, *, silent: bool = False) -> dict[str, nn.Parameter]:
@@ -45,9 +45,8 @@ def test_an_adapter_is_added_once_to_what_the_frozen_projection_gives(kind: str)
     layers.hold(held)
     adapted = run(layers, encoder, kind, 1)
     merged = Transformer(build(kind))  # the same, with W + (alpha / r) B A written into the weights
-    for name, layer, projection in adapters(1).places():
-        path = merged.query if projection == "query" else merged.value
-        linear = merged.layers[layer].get_submodule(path)
+    for name in adapters(1).matrices:
+        linear = merged.get_submodule(merged.place(name))
         assert isinstance(linear, nn.Linear)
         with torch.no_grad():
             linear.weight += 6.0 / 2 * held[f"{name}_B"] @ held[f"{name}_A"]

@@ -30,7 +30,11 @@ Image = NDArray[np.uint8]
 Features = NDArray[np.float32]
 
 # A new backbone is one file with the functions `spec` and `build`, and one line here.
-REGISTRY: dict[str, str] = {"towers": "fedtap.backbones.towers", "flava": "fedtap.backbones.flava"}
+REGISTRY: dict[str, str] = {
+    "towers": "fedtap.backbones.towers",
+    "flava": "fedtap.backbones.flava",
+    "vilt": "fedtap.backbones.vilt",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,11 @@ nothing is unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -126,12 +127,13 @@ class Checkpoint:
                 return kind(config)
         folder = self.folder()
         try:
-            model, report = kind.from_pretrained(  # type: ignore[attr-defined]
-                folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
-            )
+            with _quiet():
+                model, report = kind.from_pretrained(  # type: ignore[attr-defined]
+                    folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
+                )
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise UserError(f"{folder}: the weights cannot be read ({_line(error)}); restore them") from error
-        missing = sorted(report["missing_keys"])
+        missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)  # no pooler is ever used
         if missing:
             raise UserError(
                 f"{folder}: holds no {missing[0]} ({len(missing)} tensors are missing); use a whole checkpoint"
@@ -167,6 +169,23 @@ class Checkpoint:
             return f"{label}-raw"  # nothing of it is ever stored
         content = self.name if self.untrained else _content(self.folder())
         return tower_id(label, device, content, importlib.metadata.version("transformers"), depth, *parts)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from drawing bars and printing tables beside fedtap's own output; faults still raise."""
+    from transformers.utils import logging as said
+
+    logging = cast(Any, said)  # untyped in part
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 @functools.cache

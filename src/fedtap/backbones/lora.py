@@ -8,12 +8,11 @@ example and cached, or, where it is the embeddings alone, at each step, which is
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 from torch import Tensor, nn
-
-from fedtap.backbones.transformer import Transformer
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,45 +21,60 @@ class Adapters:
 
     Parameters
     ----------
-    layers
-        Of the encoder.
     first
-        The first layer that is adapted, from 0.
-    dim
-        Width of the encoder; its projections are ``(dim, dim)``.
+        The first layer that runs at every step, from 0: what lies before is computed once per example.
+    matrices
+        Name of each adapted matrix -> its (inputs, outputs); none where an encoder merely runs at every step.
     rank, alpha, dropout
         Of every adapter.
     """
 
-    layers: int
     first: int
-    dim: int
-    rank: int
-    alpha: float
+    matrices: Mapping[str, tuple[int, int]]
+    rank: int = 1
+    alpha: float = 1.0
     dropout: float = 0.0
 
     @property
     def raw(self) -> bool:
-        """Whether even the first layer is adapted, so that nothing but the embeddings lies before."""
+        """Whether even the first layer runs at every step, so that nothing but the embeddings lies before."""
         return self.first == 0
 
     def shapes(self) -> dict[str, tuple[int, int]]:
-        """Return each adapter matrix's shape by name: A ``(rank, dim)``, B ``(dim, rank)``.
+        """Return each adapter matrix's shape by name: A ``(rank, inputs)``, B ``(outputs, rank)``.
 
-        >>> Adapters(layers=2, first=1, dim=8, rank=2, alpha=4).shapes()
-        {'layer01_query_A': (2, 8), 'layer01_query_B': (8, 2), 'layer01_value_A': (2, 8), 'layer01_value_B': (8, 2)}
+        >>> Adapters(0, {"patch": (12, 8)}, rank=2, alpha=4).shapes()
+        {'patch_A': (2, 12), 'patch_B': (8, 2)}
         """
-        return {
-            f"{name}_{side}": (self.rank, self.dim) if side == "A" else (self.dim, self.rank)
-            for name, _, _ in self.places()
-            for side in "AB"
-        }
+        shapes: dict[str, tuple[int, int]] = {}
+        for name, (inputs, outputs) in self.matrices.items():
+            shapes |= {f"{name}_A": (self.rank, inputs), f"{name}_B": (outputs, self.rank)}
+        return shapes
 
-    def places(self) -> Iterator[tuple[str, int, str]]:
-        """Iterate over (name of an adapter, its layer, ``query`` or ``value``)."""
-        for layer in range(self.first, self.layers):
-            for projection in ("query", "value"):
-                yield f"layer{layer:02d}_{projection}", layer, projection
+
+def queries_and_values(layers: range, dim: int) -> dict[str, tuple[int, int]]:
+    """Return the query and value projections of a transformer's layers, by name.
+
+    >>> queries_and_values(range(1, 2), 8)
+    {'layer01_query': (8, 8), 'layer01_value': (8, 8)}
+    """
+    return {f"layer{layer:02d}_{name}": (dim, dim) for layer in layers for name in ("query", "value")}
+
+
+class Encoder(Protocol):
+    """A frozen encoder in parts, e.g. :class:`~fedtap.backbones.transformer.Transformer`."""
+
+    def embed(self, inputs: Tensor) -> Tensor:
+        """Return the hidden states before the first layer."""
+
+    def run(self, hidden: Tensor, mask: Tensor | None, start: int = 0, stop: int | None = None) -> Tensor:
+        """Return hidden states after some of the layers."""
+
+    def close(self, hidden: Tensor) -> Tensor:
+        """Return the last hidden states."""
+
+    def place(self, name: str) -> str:
+        """Return the path of the linear map that an adapter of this name adapts."""
 
 
 class AdaptedLayers(nn.Module):
@@ -77,26 +91,24 @@ class AdaptedLayers(nn.Module):
         Where and how it is adapted.
     """
 
-    def __init__(self, encoder: Transformer, adapters: Adapters) -> None:
-        from peft import LoraConfig, inject_adapter_in_model
-
+    def __init__(self, encoder: nn.Module, adapters: Adapters) -> None:
         super().__init__()
         self._adapters = adapters
         shared = {id(tensor): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
         twin = copy.deepcopy(encoder, shared)  # the structure is new, the tensors are the encoder's own
-        names = {
-            name: f"layers.{layer}.{twin.query if projection == 'query' else twin.value}"
-            for name, layer, projection in adapters.places()
-        }
-        config = LoraConfig(
-            r=adapters.rank,
-            lora_alpha=adapters.alpha,  # type: ignore[arg-type]  # peft divides by the rank; a whole number is not needed
-            lora_dropout=adapters.dropout,
-            target_modules=list(names.values()),
-        )
-        inject_adapter_in_model(config, twin, low_cpu_mem_usage=True)  # without memory: hold() gives the matrices
+        paths = {name: cast(Encoder, twin).place(name) for name in adapters.matrices}
+        if paths:
+            from peft import LoraConfig, inject_adapter_in_model
+
+            config = LoraConfig(
+                r=adapters.rank,
+                lora_alpha=adapters.alpha,  # type: ignore[arg-type]  # peft divides by the rank; a fraction will do
+                lora_dropout=adapters.dropout,
+                target_modules=list(paths.values()),
+            )
+            inject_adapter_in_model(config, twin, low_cpu_mem_usage=True)  # without memory: hold() gives the matrices
         self._encoder = twin
-        self._places = {name: twin.get_submodule(path) for name, path in names.items()}
+        self._places = {name: twin.get_submodule(path) for name, path in paths.items()}
 
     def hold(self, matrices: Mapping[str, nn.Parameter]) -> None:
         """Use these matrices, named and shaped as in :meth:`Adapters.shapes`, from now on; they stay who they are."""
@@ -110,5 +122,6 @@ class AdaptedLayers(nn.Module):
         ``inputs`` are what the prefix gave, ``(n, tokens, dim)``; pixels or token ids where every layer is adapted. ``mask`` is
         ``(n, tokens)`` bool, True at real tokens, or None where all are.
         """
-        hidden = self._encoder.embed(inputs) if self._adapters.raw else inputs
-        return self._encoder.close(self._encoder.run(hidden, mask, start=self._adapters.first))
+        encoder = cast(Encoder, self._encoder)
+        hidden = encoder.embed(inputs) if self._adapters.raw else inputs
+        return encoder.close(encoder.run(hidden, mask, start=self._adapters.first))

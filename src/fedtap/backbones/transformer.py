@@ -78,6 +78,11 @@ class Transformer(nn.Module):
             ) from error
         _silence(self)
 
+    def place(self, name: str) -> str:
+        """Return the path of the projection that an adapter is for, e.g. ``layer03_query``."""
+        layer, _, projection = name.removeprefix("layer").partition("_")
+        return f"layers.{int(layer)}.{self.query if projection == 'query' else self.value}"
+
     def embed(self, inputs: Tensor) -> Tensor:
         """Return the hidden states ``(n, tokens, dim)`` that the first layer takes.
 

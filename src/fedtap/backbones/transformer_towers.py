@@ -16,8 +16,7 @@ from PIL import Image as Pillow
 from torch import Tensor, nn
 
 from fedtap.backbones.base import Features, Image, ImageTower, TextTower
-from fedtap.backbones.lora import AdaptedLayers, Adapters
-from fedtap.backbones.transformer import Transformer
+from fedtap.backbones.lora import AdaptedLayers, Adapters, Encoder, queries_and_values
 from fedtap.backbones.vocabulary import Vocabulary
 from fedtap.config import BackboneSettings
 from fedtap.data.images import resize
@@ -62,36 +61,13 @@ def adapters(settings: BackboneSettings, config: Any, place: str) -> Adapters | 
         raise UserError(
             f"backbone.lora.layers: {place} has {layers} layers, not {adapted}; give at most {layers}, or all"
         )
-    return Adapters(layers, layers - adapted, int(config.hidden_size), lora.rank, lora.alpha, lora.dropout)
-
-
-def grid_side(settings: BackboneSettings, model: str, patch: int) -> int:
-    """Return how many patches a side an image of the settings' size has.
-
-    Raises
-    ------
-    UserError
-        If the size is not a multiple of a patch.
-    """
-    size = settings.image_size
-    if size % patch:
-        near = max(patch, round(size / patch) * patch)
-        raise UserError(
-            f"backbone.image_size: {model} cuts images into patches of {patch} pixels; give {near}, not {size}"
-        )
-    return size // patch
-
-
-def check_length(settings: BackboneSettings, model: str, most: int) -> None:
-    """Raise UserError if texts may have more tokens than a model has positions."""
-    if settings.text_tokens > most:
-        raise UserError(
-            f"backbone.text_tokens: {model} takes at most {most} tokens, not {settings.text_tokens}; give {most}"
-        )
+    first = layers - adapted
+    matrices = queries_and_values(range(first, layers), int(config.hidden_size))
+    return Adapters(first, matrices, lora.rank, lora.alpha, lora.dropout)
 
 
 class _Adaptable:
-    """What both kinds of tower have in common; ``module`` is a :class:`Transformer`."""
+    """What both kinds of tower have in common; ``module`` is an :class:`~fedtap.backbones.lora.Encoder`."""
 
     module: nn.Module
     _adapters: Adapters | None
@@ -103,17 +79,13 @@ class _Adaptable:
 
     def adapted(self) -> AdaptedLayers | None:
         """Return the adapted layers, for one network."""
-        return None if self._adapters is None else AdaptedLayers(self._encoder, self._adapters)
-
-    @property
-    def _encoder(self) -> Transformer:
-        return cast(Transformer, self.module)
+        return None if self._adapters is None else AdaptedLayers(self.module, self._adapters)
 
     def _features(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """Return the last hidden states, or those before the first adapted layer."""
-        encoder = self._encoder
+        encoder = cast(Encoder, self.module)
         if self._adapters is None:
-            return cast(Tensor, encoder(inputs, mask))
+            return encoder.close(encoder.run(encoder.embed(inputs), mask))
         return encoder.run(encoder.embed(inputs), mask, stop=self._adapters.first)
 
 
@@ -125,7 +97,7 @@ class TransformerImages(_Adaptable, ImageTower):
     name, id, dim, device
         As for :class:`~fedtap.backbones.base.Tower`.
     encoder
-        Reads or makes the frozen encoder.
+        Reads or makes the frozen encoder, which is an :class:`~fedtap.backbones.lora.Encoder`.
     pixels
         How it takes its pixels.
     adapters
@@ -139,7 +111,7 @@ class TransformerImages(_Adaptable, ImageTower):
         id: str,
         dim: int,
         device: torch.device,
-        encoder: Callable[[], Transformer],
+        encoder: Callable[[], nn.Module],
         pixels: Pixels,
         adapters: Adapters | None,
     ) -> None:
@@ -169,7 +141,7 @@ class TransformerTexts(_Adaptable, TextTower):
         id: str,
         dim: int,
         device: torch.device,
-        encoder: Callable[[], Transformer],
+        encoder: Callable[[], nn.Module],
         vocabulary: Vocabulary,
         tokens: int,
         adapters: Adapters | None,

@@ -1,4 +1,4 @@
-"""Whole runs on FLAVA, untrained and tiny: towers frozen, adapted in part, adapted from end to end."""
+"""Whole runs on FLAVA and ViLT, untrained and tiny: towers frozen, adapted in part, adapted from end to end."""
 
 import json
 from pathlib import Path
@@ -11,25 +11,27 @@ from e2e.conftest import Command, same_end
 from e2e.test_interrupted import at, cut_off
 from fedtap.backbones import load_backbone
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.config import load_scenario
+from fedtap.config import BackboneSettings, load_scenario
 from tiny_federation import write_scenario
 
 pytestmark = pytest.mark.usefixtures("no_report")
 
 FLAVA = {"name": "flava", "weights": "untrained-tiny", "image_size": 64, "text_tokens": 8}
 NETWORK = {"dim": 32, "heads": 4, "expert_dim": 64, "layers": 2, "adaptation": "lora", "lora_rank": 2, "domain_dim": 4}
-LORA: dict[str, Any] = {
-    "frozen": None,
-    "last layer": {"rank": 2, "alpha": 4, "dropout": 0.3, "layers": 1},
-    "every layer": {"rank": 2, "alpha": 4, "dropout": 0.3},
+WHOLE = {"rank": 2, "alpha": 4, "dropout": 0.3}
+BACKBONES: dict[str, dict[str, Any]] = {
+    "flava, frozen": FLAVA,
+    "flava, last layer": {**FLAVA, "lora": {**WHOLE, "layers": 1}},
+    "flava, every layer": {**FLAVA, "lora": WHOLE},
+    "vilt, frozen": {**FLAVA, "name": "vilt"},
+    "vilt, patches": {**FLAVA, "name": "vilt", "lora": WHOLE},
 }
 
 
-@pytest.fixture(scope="module", params=LORA)
-def flava(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=BACKBONES)
+def foundation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the scenario's file."""
-    folder = tmp_path_factory.mktemp("flava")
-    backbone = {**FLAVA, "lora": LORA[request.param]}
+    folder, backbone = tmp_path_factory.mktemp("foundation"), BACKBONES[request.param]
     return write_scenario(folder, backbone=backbone, network=NETWORK, evaluation={"cross_examples": 8, "save": "all"})
 
 
@@ -37,25 +39,24 @@ def model(run: Path, client: str, name: str) -> ComponentState:
     return ComponentState.load(run / "clients" / client / name / "model.safetensors")
 
 
-def test_a_run_adapts_what_it_is_told_to_and_resumes_exactly(flava: Path, tmp_path: Path, fedtap: Command) -> None:
-    scenario = load_scenario(flava)
-    towers = load_backbone(scenario.backbone)
+def test_a_run_adapts_what_it_is_told_to_and_resumes_exactly(foundation: Path, tmp_path: Path, fedtap: Command) -> None:
+    towers = load_backbone(load_scenario(foundation).backbone)
     frozen = [tower.module.state_dict() for tower in (towers.vision, towers.text)]
     before = [{name: tensor.clone() for name, tensor in tensors.items()} for tensors in frozen]
-    done = fedtap("run", flava, "--out", tmp_path / "whole")
+    done = fedtap("run", foundation, "--out", tmp_path / "whole")
     assert done.code == 0, done.err
     for now, was in zip(frozen, before, strict=True):
         assert all(torch.equal(now[name], was[name]) for name in was)
 
     personal = model(tmp_path / "whole", "both", "personal")
-    for part in ("image", "text"):
+    for part, adapters in (("image", towers.spec.vision_adapters), ("text", towers.spec.text_adapters)):
         matrices = {name: m for name, m in personal[ComponentKey("encoder", (part,))].items() if "adapters" in name}
-        adapted = 0 if scenario.backbone.lora is None else 1 if scenario.backbone.lora.layers == 1 else 2
-        assert len(matrices) == 4 * adapted
+        expected = {} if adapters is None else adapters.shapes()
+        assert {name.removeprefix("adapters."): tuple(m.shape) for name, m in matrices.items()} == expected
         assert all(matrix.abs().sum() > 0 for matrix in matrices.values()), "an adapter's B is still at zero"
 
-    cut_off(flava, tmp_path / "run", at("update", round=2))
-    again = fedtap("run", flava, "--out", tmp_path / "run", "--resume")
+    cut_off(foundation, tmp_path / "run", at("update", round=2))
+    again = fedtap("run", foundation, "--out", tmp_path / "run", "--resume")
     assert again.code == 0, again.err
     same_end(tmp_path / "run", tmp_path / "whole")
 
@@ -63,20 +64,21 @@ def test_a_run_adapts_what_it_is_told_to_and_resumes_exactly(flava: Path, tmp_pa
     assert json.loads(said.out)["output"]["label"] in ("sad", "glad"), said.err
 
 
-def test_the_plan_says_what_a_client_sends(flava: Path, tmp_path: Path, fedtap: Command) -> None:
-    plan = {row["client"]: row for row in json.loads(fedtap("scenario", "plan", flava, "--json").out)["clients"]}
-    assert fedtap("run", flava, "--out", tmp_path / "run").code == 0
+def test_the_plan_says_what_a_client_sends(foundation: Path, tmp_path: Path, fedtap: Command) -> None:
+    plan = {row["client"]: row for row in json.loads(fedtap("scenario", "plan", foundation, "--json").out)["clients"]}
+    assert fedtap("run", foundation, "--out", tmp_path / "run").code == 0
     for client in ("reader", "painter", "asker"):
         assert plan[client]["bytes"] == model(tmp_path / "run", client, "federated").nbytes
 
 
-def test_a_probe_of_adapted_towers_is_refused(flava: Path, tmp_path: Path, fedtap: Command) -> None:
-    done = fedtap("run", flava, "--method", "probe", "--out", tmp_path / "run")
-    if load_scenario(flava).backbone.lora is None:
+def test_a_probe_of_adapted_towers_is_refused(foundation: Path, tmp_path: Path, fedtap: Command) -> None:
+    done = fedtap("run", foundation, "--method", "probe", "--out", tmp_path / "run")
+    settings = load_scenario(foundation).backbone
+    if settings == BackboneSettings(**FLAVA):
         assert done.code == 0, done.err
     else:
         assert done.code == 2
-        assert "method 'probe' needs frozen towers; remove backbone.lora" in done.err
+        assert f"method 'probe' needs towers that are frozen from end to end, and those of {settings.name}:" in done.err
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_a_probe_of_adapted_towers_is_refused(flava: Path, tmp_path: Path, fedta
             {"network": {**NETWORK, "layers": 3}},
             "network.layers=3 needs 6 fusion layers, and flava:untrained-tiny has 4",
         ),
-        ({"backbone": {**FLAVA, "image_size": 40}}, "FLAVA cuts images into patches of 16 pixels; give 32, not 40"),
+        ({"backbone": {**FLAVA, "image_size": 40}}, "flava cuts images into patches of 16 pixels; give 32, not 40"),
         ({"backbone": {**FLAVA, "lora": {"layers": 5}}}, "FLAVA's image transformer has 2 layers, not 5"),
     ],
 )
