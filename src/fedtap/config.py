@@ -73,7 +73,9 @@ class NetworkSettings(Settings):
     experts) or ``probe`` (a linear classifier on pooled features; classification only). A method may bring its own.
     ``adaptation`` is ``full`` (fusion layers trained from a seeded start), ``lora`` (frozen, with low-rank adapters) or
     ``colora`` (frozen, and so are the adapters' outer factors: of each only a square of the rank's size is trained and sent).
-    ``answer_tokens`` bounds generated text.
+    ``lora_rank`` and ``lora_alpha`` are those of all adapters of the fusion, but for the experts' where those are given.
+    ``answer_tokens`` bounds generated text. ``head_dim`` is the width of the heads where it is not ``dim``: a fusion as wide as a
+    foundation model's would make them larger than all else that a client sends.
     """
 
     name: Literal["experts", "plain", "probe"] = "experts"
@@ -85,8 +87,11 @@ class NetworkSettings(Settings):
     adaptation: Literal["full", "lora", "colora"] = "full"
     lora_rank: Positive = 8
     lora_alpha: Rate = 16.0
+    expert_lora_rank: Positive | None = None
+    expert_lora_alpha: Rate | None = None
     fusion: Fusion = "joint"
     decoder_layers: Positive = 1
+    head_dim: Positive | None = None
     answer_tokens: Annotated[Int, Field(ge=2, le=512)] = 24
     classification: ClassificationSettings = ClassificationSettings()
     reconstruction: ReconstructionSettings = ReconstructionSettings()
@@ -101,7 +106,22 @@ class NetworkSettings(Settings):
     def _heads_divide_dim(self) -> NetworkSettings:
         if self.dim % self.heads:
             raise ValueError(f"heads={self.heads} must divide dim={self.dim}")
+        if self.head_dim is not None and self.head_dim % (self.dim // self.heads):
+            raise ValueError(f"head_dim={self.head_dim} must be a multiple of dim / heads = {self.dim // self.heads}")
         return self
+
+    def low_rank(self, matrix: str) -> tuple[int, float]:
+        """Return rank and alpha of the adapter of a fusion matrix: ``q_w``, ``v_w``, or an expert's ``up_w``, ``down_w``."""
+        if matrix in ("up_w", "down_w"):
+            return self.expert_lora_rank or self.lora_rank, self.expert_lora_alpha or self.lora_alpha
+        return self.lora_rank, self.lora_alpha
+
+    def of_heads(self) -> NetworkSettings:
+        """Return the settings that heads are built from: those of their own width, with attention heads of the same size."""
+        if self.head_dim is None:
+            return self
+        heads = self.head_dim // (self.dim // self.heads)
+        return self.model_copy(update={"dim": self.head_dim, "heads": heads, "head_dim": None})
 
 
 class TrainingSettings(Settings):

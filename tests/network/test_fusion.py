@@ -52,7 +52,6 @@ def one_route(
     x: Tensor, route: Route, domain: str, components: Components, frozen: Mapping[str, FrozenLayers], settings
 ) -> Tensor:
     """Run ONE example without padding, ``(tokens, dim)``, along one route: the formulas, head by head."""
-    scale = settings.lora_alpha / settings.lora_rank
     experts = components.get(ComponentKey("domain", (domain,)))
     if route.takes_shared_input:
         shared = components[ComponentKey("shared")]
@@ -63,6 +62,8 @@ def one_route(
         for layer in range(settings.layers):
 
             def get(name: str, held: nn.Module, stack: str = stack, layer: int = layer) -> Tensor:
+                own = (settings.expert_lora_rank, settings.expert_lora_alpha) if name[0] in "ud" else (None, None)
+                scale = (own[1] or settings.lora_alpha) / (own[0] or settings.lora_rank)
                 return weight(held, frozen.get(stack), name, layer, scale)
 
             attention = components[ComponentKey("attention", (stack, block))]
@@ -102,7 +103,8 @@ def one_route(
 def test_stacked_products_equal_a_loop_over_examples_and_routes(
     adaptation: str, layers: int, pairs: tuple[Pair, ...], unknown: str
 ) -> None:
-    architecture = Experts(blueprint(pairs, adaptation=adaptation, layers=layers))
+    apart = {"expert_lora_rank": 3, "expert_lora_alpha": 5.0} if layers > 1 else {}
+    architecture = Experts(blueprint(pairs, adaptation=adaptation, layers=layers, **apart))
     components = modules(architecture, architecture.plan(pairs))
     components.pop(ComponentKey("domain", (unknown,)), None)
     frozen = dict(architecture.frozen_modules(0, {}).items())

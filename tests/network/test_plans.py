@@ -10,6 +10,7 @@ from fedtap.network.experts import Experts
 from fedtap.network.probe import Probe
 from fedtap.pairs import ComponentKey, Pair
 from fedtap.tasks import TASK_TYPES
+from fedtap.tasks.base import Fused
 from tiny import (
     CONCEPTS,
     DIGITS,
@@ -161,3 +162,36 @@ def test_shapes_are_known_without_building() -> None:
     for key in architecture.plan(EVERY_PAIR):
         assert architecture.shapes(key) == {n: p.shape for n, p in architecture.build(key).named_parameters()}
     assert architecture.shapes(ComponentKey("shared")) == {"weight": (16, 16), "bias": (16,)}
+
+
+@pytest.mark.parametrize("pair", EVERY_PAIR, ids=lambda pair: f"{pair.type} of {pair.modality}")
+@torch.no_grad()
+def test_a_narrow_head_is_a_head_of_its_width_behind_a_linear_map(pair: Pair) -> None:
+    architecture = Experts(blueprint([pair], head_dim=8))
+    components = modules(architecture, architecture.plan([pair]))
+    batch = mixed_batch([pair])
+    (narrow,) = architecture.forward(batch, components, nn.ModuleDict(), words())
+    key = ComponentKey("head", (pair.head,))
+    whole = {**components, key: components[key].head}  # the same fusion, whose output the test narrows itself
+    wide = Experts(blueprint([pair]))
+    captured = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            TASK_TYPES[pair.type], "run", lambda head, fused, target, given: captured.update(fused=fused) or 0
+        )
+        wide.forward(batch, whole, nn.ModuleDict(), words())
+    fused = captured["fused"]
+    entered = Fused(components[key].narrow(fused.tokens), fused.mask)
+    expected = TASK_TYPES[pair.type].run(components[key].head, entered, batch[0].target, words())
+    torch.testing.assert_close(narrow.output, expected)
+    assert narrow.fused.tokens.shape[-1] == 8
+    assert narrow.head is components[key].head
+
+
+def test_the_heads_of_a_wide_fusion_are_as_small_as_asked() -> None:
+    sizes = blueprint([VQA], dim=64, heads=4, head_dim=16)
+    shapes = Experts(sizes).shapes(ComponentKey("head", (VQA.head,)))
+    assert shapes["narrow.weight"] == (16, 64)
+    wide = [name for name, shape in shapes.items() if not name.startswith("narrow") and 64 in shape]
+    assert wide == []
+    assert sizes.network.of_heads().heads == 1

@@ -79,10 +79,10 @@ def outer_factors(settings: NetworkSettings, generator: torch.Generator) -> dict
     The columns of A and the rows of B are orthonormal where the rank is not larger than the matrix.
     """
     shapes = layer_shapes(settings.dim, settings.expert_dim)
-    rank, layers = settings.lora_rank, range(settings.layers)
+    layers = range(settings.layers)
     factors: dict[str, Tensor] = {}
     for name in (*ADAPTED_ATTENTION, *ADAPTED_EXPERT):
-        rows, columns = shapes[name]
+        (rows, columns), (rank, _) = shapes[name], settings.low_rank(name)
         factors[f"{name}_A"] = torch.stack([orthogonal(rows, rank, generator) for _ in layers])
         factors[f"{name}_B"] = torch.stack([orthogonal(rank, columns, generator) for _ in layers])
     return factors
@@ -115,11 +115,9 @@ class LowRank(nn.Module):
         super().__init__()
         shapes = layer_shapes(settings.dim, settings.expert_dim)
         for name in names:
-            rows, columns = shapes[name]
-            self.register_parameter(f"{name}_A", nn.Parameter(torch.empty(settings.layers, rows, settings.lora_rank)))
-            self.register_parameter(
-                f"{name}_B", nn.Parameter(torch.empty(settings.layers, settings.lora_rank, columns))
-            )
+            (rows, columns), (rank, _) = shapes[name], settings.low_rank(name)
+            self.register_parameter(f"{name}_A", nn.Parameter(torch.empty(settings.layers, rows, rank)))
+            self.register_parameter(f"{name}_B", nn.Parameter(torch.empty(settings.layers, rank, columns)))
 
     @torch.no_grad()
     def start(self, generator: torch.Generator) -> None:
@@ -139,8 +137,8 @@ class InnerFactors(nn.Module):
 
     def __init__(self, names: Sequence[str], settings: NetworkSettings) -> None:
         super().__init__()
-        rank = settings.lora_rank
         for name in names:
+            rank, _ = settings.low_rank(name)
             self.register_parameter(f"{name}_P", nn.Parameter(torch.empty(settings.layers, rank, rank)))
             self.register_parameter(f"{name}_Q", nn.Parameter(torch.empty(settings.layers, rank)))
 

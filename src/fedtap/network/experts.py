@@ -79,12 +79,13 @@ class Experts(Architecture):
             case "expert", (_, _, _):
                 return self._adapted(EXPERT_NAMES, ADAPTED_EXPERT)
             case "head", (name,) if name in self.blueprint.heads:
-                head = self.blueprint.heads[name]
-                return TASK_TYPES[head.type].build_head(
+                info, own = self.blueprint.heads[name], network.of_heads()
+                head = TASK_TYPES[info.type].build_head(
                     HeadSizes(
-                        network, head.classes, spec.embedding_dim, spec.vision_tokens, head.modality, spec.vision_lead
+                        own, info.classes, spec.embedding_dim, spec.vision_tokens, info.modality, spec.vision_lead
                     )
                 )
+                return head if own.dim == network.dim else NarrowHead(network.dim, own.dim, head)
         raise KeyError(str(key))
 
     def start(self, key: ComponentKey, module: nn.Module, seed: int) -> None:
@@ -100,12 +101,11 @@ class Experts(Architecture):
         frozen = nn.ModuleDict()
         for part in ("image", "text"):
             encoder = components.get(ComponentKey("encoder", (part,)))
-            if isinstance(encoder, Encoder) and encoder.adapters:
-                assert self._backbone is not None
+            if isinstance(encoder, Encoder) and self._backbone is not None:
                 layers = (self._backbone.vision if part == "image" else self._backbone.text).adapted()
-                assert layers is not None
-                layers.hold(dict(encoder.adapters.items()))
-                frozen[part] = layers
+                if layers is not None:
+                    layers.hold(dict(encoder.adapters.items()))
+                    frozen[part] = layers
         if network.adaptation == "full":
             return frozen
         for stack in STACKS:
@@ -168,6 +168,8 @@ class Experts(Architecture):
         for part, held, apart_by_modality in zip(batch, fused, streams, strict=True):
             whole = held[0] if len(held) == 1 else _side_by_side(held)
             head = components[ComponentKey("head", (part.pair.head,))]
+            if isinstance(head, NarrowHead):
+                whole, head = Fused(head.narrow(whole.tokens), whole.mask), head.head
             output = TASK_TYPES[part.pair.type].run(head, whole, part.target, words)
             outputs.append(TaskOutput(head, whole, output, apart_by_modality))
         return outputs
@@ -190,6 +192,15 @@ class Experts(Architecture):
                 every = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
                 masks.append(every if given_mask is None else given_mask)
         return torch.cat(tokens, dim=1), torch.cat(masks, dim=1)
+
+
+class NarrowHead(nn.Module):
+    """A head that is narrower than the fusion, behind a linear map to its width."""
+
+    def __init__(self, dim: int, width: int, head: nn.Module) -> None:
+        super().__init__()
+        self.narrow = nn.Linear(dim, width)
+        self.head = head
 
 
 def _shapes(adapters: Adapters | None) -> Mapping[str, tuple[int, int]] | None:

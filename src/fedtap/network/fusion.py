@@ -41,7 +41,6 @@ class Fusion:
         self._settings = settings
         self._components = components
         self._frozen = frozen
-        self._scale = settings.lora_alpha / settings.lora_rank
         self._eps = eps
 
     def __call__(
@@ -188,13 +187,14 @@ class Fusion:
             out = torch.baddbmm(bias[:, None, :], flat, matrix)
         else:
             out = flat @ matrix + bias
+            rank, alpha = self._settings.low_rank(f"{name}_w")
             if f"{name}_w_P" in weights:  # the outer factors are common to all streams, and frozen
                 inner = torch.baddbmm(
                     weights[f"{name}_w_Q"][:, None, :], flat @ weights[f"{name}_w_A"], weights[f"{name}_w_P"]
                 )
-                out = out + self._scale * (inner @ weights[f"{name}_w_B"])
+                out = out + alpha / rank * (inner @ weights[f"{name}_w_B"])
             elif f"{name}_w_A" in weights:
-                out = out + self._scale * torch.bmm(torch.bmm(flat, weights[f"{name}_w_A"]), weights[f"{name}_w_B"])
+                out = out + alpha / rank * torch.bmm(torch.bmm(flat, weights[f"{name}_w_A"]), weights[f"{name}_w_B"])
         return out.reshape(*x.shape[:3], out.shape[-1])
 
 
