@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedtap.data.images import RECONSTRUCTION_SIZE, denormalise, normalise, read_image, resize
+from fedtap.data.images import RECONSTRUCTION_SIZE, decode_image, denormalise, normalise, read_image, resize
 from fedtap.errors import UserError
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [90, 90, 90], [255, 255, 255]]], np.uint8)
@@ -27,6 +27,15 @@ def test_rgb_and_palette_come_back_as_they_are(tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         read_image(saved(palette, tmp_path / "palette.png")), np.asarray(palette.convert("RGB"))
     )
+
+
+def test_the_content_of_a_file_is_decoded_as_the_file_and_faults_name_its_place(tmp_path: Path) -> None:
+    path = saved(Image.fromarray(COLOURS), tmp_path / "rgb.png")
+    np.testing.assert_array_equal(decode_image(path.read_bytes(), "row 3"), read_image(path))
+    for content in (b"", b"no image", path.read_bytes()[:40]):
+        with pytest.raises(UserError, match=r"^row 3: not a readable image \(.*\); replace it") as error:
+            decode_image(content, "row 3")
+        assert "\n" not in str(error.value)
 
 
 def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,6 +104,13 @@ def distinct(examples: list[Example]) -> tuple[Example, ...]:
     for example in examples:
         found.setdefault(example.identity, example)
     return tuple(found.values())
+
+
+def by_answer(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """Return the examples with the index of their answer among all answers, in alphabetical order, as stratum."""
+    examples = tuple(examples)
+    index = {answer: number for number, answer in enumerate(sorted({str(example.target) for example in examples}))}
+    return tuple(replace(example, stratum=index[str(example.target)]) for example in examples)
 
 
 def _read(path: Path) -> npt.NDArray[np.uint8]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fedtap.data.sources.ag_news import AGNews
 from fedtap.data.sources.base import Source
+from fedtap.data.sources.caltech256 import CALTECH256
+from fedtap.data.sources.cifar100 import CIFAR100
+from fedtap.data.sources.common_gen import CommonGen
 from fedtap.data.sources.concepts import Concepts
 from fedtap.data.sources.dialogues import COMPUTING, SMALL_TALK, TRIVIA
 from fedtap.data.sources.digits import Digits
 from fedtap.data.sources.easy_vqa import EasyVQA
+from fedtap.data.sources.fashion_mnist import FASHION_MNIST
 from fedtap.data.sources.folder import Folder
+from fedtap.data.sources.mmlu import MORAL_SCENARIOS, PROFESSIONAL_LAW, PROFESSIONAL_MEDICINE
 from fedtap.data.sources.sentiment import LONG_SENTIMENT, SENTIMENT
 from fedtap.data.sources.tables import CSV, JSONLines
+from fedtap.data.sources.tiny_imagenet import TINY_IMAGENET
+from fedtap.data.sources.vqa_v2 import VQAv2
 from fedtap.errors import UserError, nearest
 
 __all__ = ["SOURCES", "Source", "source"]
@@ -25,6 +33,16 @@ _REGISTRY: tuple[Source, ...] = (
     SMALL_TALK,
     COMPUTING,
     Concepts(),
+    AGNews(),
+    TINY_IMAGENET,
+    CIFAR100,
+    CALTECH256,
+    FASHION_MNIST,
+    VQAv2(),
+    PROFESSIONAL_LAW,
+    PROFESSIONAL_MEDICINE,
+    MORAL_SCENARIOS,
+    CommonGen(),
     Folder(),
     CSV(),
     JSONLines(),

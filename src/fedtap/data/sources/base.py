@@ -33,6 +33,8 @@ class Source(ABC):
         The (task type, modality) combinations that it can serve.
     takes
         Which of the task keys ``path``, ``columns`` and ``classes`` mean something to it.
+    needs_path
+        Whether it has no data without a ``path``.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Source(ABC):
     hub: str | None = None
     supports: Supports
     takes: ClassVar[frozenset[str]] = frozenset()
+    needs_path: ClassVar[bool] = False
 
     @abstractmethod
     def classes(self, task: TaskSettings) -> tuple[str, ...]:
@@ -79,7 +82,7 @@ class Source(ABC):
         for key, is_given in given.items():
             if is_given and key not in self.takes:
                 raise UserError(f"{place}: '{key}' means nothing to this source; remove it")
-        if "path" in self.takes and not task.path:
+        if not task.path and (self.needs_path or task.path is not None):
             raise UserError(f"{place}: 'path' is missing; add it, relative to the scenario's folder")
         if "classes" in self.takes:
             self._check_classes(task, place)

@@ -21,6 +21,7 @@ class Folder(Source):
     licence = "the owner's"
     supports: Supports = frozenset({("classification", "image"), ("reconstruction", "image")})
     takes: ClassVar[frozenset[str]] = frozenset({"path", "classes"})
+    needs_path: ClassVar[bool] = True
 
     def classes(self, task: TaskSettings) -> tuple[str, ...]:
         """Return the classes that the task names."""

@@ -6,12 +6,11 @@ import csv
 import json
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from fedtap.config import TaskSettings
-from fedtap.data.example import Example, ImageRef, distinct, text_key
+from fedtap.data.example import Example, ImageRef, by_answer, distinct, text_key
 from fedtap.data.sources.base import Source, Supports, class_names
 from fedtap.errors import UserError, nearest
 from fedtap.pairs import MODALITIES
@@ -32,6 +31,7 @@ class Table(Source):
         | {("reconstruction", "image")}
     )
     takes: ClassVar[frozenset[str]] = frozenset({"path", "columns", "classes"})
+    needs_path: ClassVar[bool] = True
 
     @abstractmethod
     def rows(self, path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -79,9 +79,8 @@ class Table(Source):
             found.append(Example(key, image, text, target if label is None else label, label or 0))
         if not found:
             raise UserError(f"{path}: no examples in it; add rows, or mend 'path'")
-        return distinct(
-            _by_answer(found) if task.type == "text_generation" and task.modality == "image+text" else found
-        )
+        by_content = distinct(found)
+        return by_answer(by_content) if task.type == "text_generation" and task.modality == "image+text" else by_content
 
 
 class CSV(Table):
@@ -179,9 +178,3 @@ def _image(file: Path, place: str) -> ImageRef:
             f"{place}: image {file} is missing; restore it, or mend the path (relative to the table's folder)"
         )
     return ImageRef.of_file(file)
-
-
-def _by_answer(examples: list[Example]) -> list[Example]:
-    """Return the examples with the index of their answer among all answers as stratum."""
-    index = {answer: number for number, answer in enumerate(sorted({str(example.target) for example in examples}))}
-    return [replace(example, stratum=index[str(example.target)]) for example in examples]

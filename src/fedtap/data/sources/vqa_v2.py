@@ -1,0 +1,42 @@
+"""VQA v2: questions about photographs, answered in a word or a few. A tenth of its validation part, published in one piece.
+
+It is divided by picture: all questions about one are in one split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fedtap.config import TaskSettings
+from fedtap.data.example import Example, Published, by_answer
+from fedtap.data.sources.base import Supports
+from fedtap.data.sources.hub import HubSource
+from fedtap.data.sources.hub_rows import Column, Picture, Row, Text
+
+PROMPT = "{question}"
+
+
+class VQAv2(HubSource):
+    """Text generation: the most common answer to a question about a picture."""
+
+    name = "vqa_v2"
+    title = "VQA v2 (Goyal et al., 2017), a tenth of its validation part"
+    licence = "questions and answers CC BY 4.0; pictures of COCO under the terms of Flickr"
+    hub = "merve/vqav2-small"
+    splits: Mapping[str, Published | None] = {"validation": None}
+    supports: Supports = frozenset({("text_generation", "image+text")})
+
+    def columns(self, task: TaskSettings) -> Mapping[str, Column]:
+        """Return question, answer and picture."""
+        return {"question": Text(), "multiple_choice_answer": Text(), "image": Picture()}
+
+    def example(self, row: Row, task: TaskSettings, split: Published | None) -> Example:
+        """Return a question, known by its picture."""
+        image = row["image"]
+        text = PROMPT.format(question=row["question"])
+        return Example(image.digest, image, text, row["multiple_choice_answer"], 0, split)
+
+    def examples(self, task: TaskSettings, folder: Path) -> Sequence[Example]:
+        """Return one example a question; answers are what label skew goes by."""
+        return by_answer(super().examples(task, folder))
