@@ -28,7 +28,7 @@ from fedtap.randomness import derive
 from fedtap.storage import digest
 
 Model = TypeVar("Model", bound=nn.Module)
-_FILES = ("*.safetensors", "*.json", "vocab.txt")
+_SMALL, _WEIGHTS = ("*.json", "vocab.txt"), ("*.safetensors",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Checkpoint:
     hub
         Its name on the hub.
     path
-        A local folder in the layout of ``save_pretrained``, in place of the hub; None for the hub or an untrained model.
+        A local folder in the layout of ``save_pretrained``, in place of the hub; of an untrained model it gives the sizes and the
+        tokenizer.
     weights
         As in the settings.
     """
@@ -59,10 +60,10 @@ class Checkpoint:
         Raises
         ------
         UserError
-            If they name a folder for a model that is untrained, or a folder that is not there.
+            If they name a folder that is not there, or one for the tiny model, which needs none.
         """
-        if settings.path is not None and settings.weights != "pretrained":
-            raise UserError(f"backbone.path: means nothing with weights: {settings.weights}; remove one of the two")
+        if settings.path is not None and settings.weights == "untrained-tiny":
+            raise UserError("backbone.path: means nothing with weights: untrained-tiny; remove one of the two")
         if settings.path is not None and not (Path(settings.path).expanduser() / "config.json").is_file():
             raise UserError(
                 f"backbone.path: {settings.path} has no config.json; give a folder written by save_pretrained, or leave "
@@ -73,9 +74,10 @@ class Checkpoint:
     @property
     def name(self) -> str:
         """What it is called in every output; it says so where the model is untrained."""
-        if self.weights != "pretrained":
+        published = self.hub if self.path is None else Path(self.path).name
+        if self.untrained and self.path is None:
             return f"{self.family}:{self.weights}"
-        return f"{self.family}:{self.hub if self.path is None else Path(self.path).name}"
+        return f"{self.family}:{published} ({self.weights})" if self.untrained else f"{self.family}:{published}"
 
     @property
     def key(self) -> str:
@@ -100,7 +102,7 @@ class Checkpoint:
         UserError
             If it cannot be fetched.
         """
-        return Path(self.path).expanduser() if self.path is not None else _fetched(self.hub)
+        return Path(self.path).expanduser() if self.path is not None else fetched(self.hub, weights=True)
 
     def config(self, kind: type[Any], tiny: Callable[[], Any]) -> Any:
         """Return the model's configuration; that of the hub's model is the class's default, so that nothing has to be fetched."""
@@ -111,7 +113,7 @@ class Checkpoint:
         try:
             return kind.from_pretrained(self.path, local_files_only=True)
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{self.path}/config.json: {_line(error)}; restore it from the checkpoint") from error
+            raise UserError(f"{self.path}/config.json: {one_line(error)}; restore it from the checkpoint") from error
 
     def load(self, kind: type[Model], config: Any) -> Model:
         """Return the model: read strictly, or made from a fixed seed where it is untrained.
@@ -132,7 +134,7 @@ class Checkpoint:
                     folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
                 )
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise UserError(f"{folder}: the weights cannot be read ({_line(error)}); restore them") from error
+            raise UserError(f"{folder}: the weights cannot be read ({one_line(error)}); restore them") from error
         missing = sorted(name for name in report["missing_keys"] if "pooler" not in name)  # no pooler is ever used
         if missing:
             raise UserError(
@@ -149,7 +151,7 @@ class Checkpoint:
 
         if self.weights == "untrained-tiny":
             return Vocabulary(tiny_pieces(), embedding)
-        if self.untrained:
+        if self.untrained and self.path is None:
             return Vocabulary(
                 Tokenizer.from_file(str(package_folder(minilm.PACKAGE) / "model/tokenizer.json")), embedding
             )
@@ -158,7 +160,7 @@ class Checkpoint:
             return Vocabulary(Tokenizer.from_file(str(file)), embedding)
         except Exception as error:  # tokenizers raises nothing narrower
             raise UserError(
-                f"{file}: not a readable WordPiece tokenizer ({_line(error)}); restore it, or write it with "
+                f"{file}: not a readable WordPiece tokenizer ({one_line(error)}); restore it, or write it with "
                 "BertTokenizerFast.from_pretrained(...).save_pretrained(folder)"
             ) from error
 
@@ -189,15 +191,21 @@ def _quiet() -> Iterator[None]:
 
 
 @functools.cache
-def _fetched(hub: str) -> Path:
+def fetched(hub: str, *, weights: bool) -> Path:
+    """Return the folder of a model of the hub, fetched if it never was; ``weights`` says whether its weights are needed too.
+
+    Raises
+    ------
+    UserError
+        If it cannot be fetched.
+    """
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub, allow_patterns=list(_FILES)))
+        return Path(snapshot_download(hub, allow_patterns=[*_SMALL, *(_WEIGHTS if weights else ())]))
     except Exception as error:  # the hub's client raises a dozen kinds, and httpx's beside them
         raise UserError(
-            f"backbone: '{hub}' cannot be fetched from the hub ({_line(error)}); set backbone.path to a local folder of it, or "
-            "backbone.weights=untrained to try without"
+            f"backbone: '{hub}' cannot be fetched from the hub ({one_line(error)}); give a local folder of it instead"
         ) from error
 
 
@@ -214,5 +222,6 @@ def _content(folder: Path) -> str:
     return digest(*(file.read_bytes() for file in (*files, folder / "config.json")))
 
 
-def _line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return what an error of another library says, as one short line."""
     return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,4 +1,7 @@
-"""The backbone `towers`: any vision tower beside any text tower, both frozen. A new tower is one file and one line here."""
+"""The backbone `towers`: any vision tower beside any text tower. A new tower is one file and one line here.
+
+Beside the towers that come as packages, any transformer of the hub or of a local folder will do (``pretrained_tower.py``).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Protocol, cast
 
 import torch
 
+from fedtap.backbones import pretrained_tower
 from fedtap.backbones.base import Backbone, BackboneSpec, ImageTower, TextTower
 from fedtap.config import BackboneSettings
 from fedtap.errors import UserError, nearest
@@ -59,28 +63,54 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
     """Return the sizes of the two towers that the settings name."""
     if settings.path is not None:
         raise UserError("backbone.path: 'towers' reads its weights from installed packages; remove this key")
-    if settings.weights != "pretrained":
-        raise UserError(
-            "backbone.weights: 'towers' has no untrained weights; remove this key, or set vision and text to untrained-tiny"
-        )
-    if settings.lora is not None:
-        raise UserError("backbone.lora: these towers cannot be adapted; remove this key, or use the backbone flava")
-    vision_dim, vision_tokens = _vision(settings).vision_sizes(settings.image_size)
-    text_dim, vocabulary, embedding_dim = _text(settings).text_sizes()
+    _check(settings)
+    lead, vision_adapters, text_adapters = 0, None, None
+    if pretrained_tower.names_one(settings.vision):
+        vision_dim, vision_tokens, lead, vision_adapters = pretrained_tower.vision_sizes(settings)
+    else:
+        vision_dim, vision_tokens = _vision(settings).vision_sizes(settings.image_size)
+    if pretrained_tower.names_one(settings.text):
+        text_dim, vocabulary, embedding_dim, text_adapters = pretrained_tower.text_sizes(settings)
+    else:
+        text_dim, vocabulary, embedding_dim = _text(settings).text_sizes()
+    untrained = f" ({settings.weights})" if settings.weights != "pretrained" else ""
     return BackboneSpec(
-        name=f"towers:{settings.vision}+{settings.text}",
+        name=f"towers:{settings.vision}+{settings.text}{untrained}",
         vision_dim=vision_dim,
         vision_tokens=vision_tokens,
         text_dim=text_dim,
         text_tokens=settings.text_tokens,
         vocabulary=vocabulary,
         embedding_dim=embedding_dim,
+        vision_lead=lead,
+        vision_placed=pretrained_tower.names_one(settings.vision),
+        vision_adapters=vision_adapters,
+        text_adapters=text_adapters,
     )
+
+
+def _check(settings: BackboneSettings) -> None:
+    """Refuse what only towers of the hub or of a folder can do, where one of the two is another."""
+    own = [name for name in (settings.vision, settings.text) if not pretrained_tower.names_one(name)]
+    if settings.weights == "untrained-tiny":
+        raise UserError("backbone.weights: 'towers' has no such weights; set vision and text to untrained-tiny instead")
+    if own and settings.weights != "pretrained":
+        raise UserError(f"backbone.weights: {own[0]} has no untrained weights; remove this key, or name another tower")
+    if own and settings.lora is not None:
+        raise UserError(
+            f"backbone.lora: {own[0]} cannot be adapted; remove this key, or name a transformer of the hub or a folder"
+        )
 
 
 def build(settings: BackboneSettings, device: torch.device) -> Backbone:
     """Return the two towers; their weights are read when the first item is encoded."""
     sizes = spec(settings)
-    text = _text(settings).text_tower(settings.text_tokens, device)
-    vision = _vision(settings).vision_tower(settings.image_size, device)
+    if pretrained_tower.names_one(settings.text):
+        text = pretrained_tower.text_tower(settings, device)
+    else:
+        text = _text(settings).text_tower(settings.text_tokens, device)
+    if pretrained_tower.names_one(settings.vision):
+        vision = pretrained_tower.vision_tower(settings, device)
+    else:
+        vision = _vision(settings).vision_tower(settings.image_size, device)
     return Backbone(spec=sizes, vision=vision, text=text, vocabulary=text.vocabulary)
