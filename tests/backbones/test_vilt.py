@@ -79,7 +79,7 @@ def test_an_adapter_of_the_patches_is_added_once(model: ViltModel) -> None:
     frozen = backbone.vision.module.embed(pixels)
     patches = nn.functional.unfold(pixels, 16, stride=16).transpose(1, 2)
     added = 6 / 2 * patches @ held["patch_A"].T @ held["patch_B"].T
-    torch.testing.assert_close(layers(pixels, None)[:, 1:], frozen[:, 1:] + added, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(layers(pixels, None)[:, 1:], frozen[:, 1:] + added, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(layers(pixels, None)[:, 0], frozen[:, 0])
 
 
@@ -100,7 +100,7 @@ def test_the_layers_seed_the_fusion_from_a_checkpoint(model: ViltModel, tmp_path
     tiny_pieces().save(str(tmp_path / "vilt" / "tokenizer.json"))
     backbone = load_backbone(TINY.model_copy(update={"weights": "pretrained", "path": str(tmp_path / "vilt")}))
     assert backbone.fusion is not None
-    for ours, theirs in zip(backbone.fusion(4), model.encoder.layer, strict=True):
+    for ours, theirs in zip(backbone.fusion(8), model.encoder.layer, strict=True):
         expected = pre_norm_layer(theirs)
         assert all(torch.equal(ours[name], expected[name]) for name in expected)
 

@@ -148,7 +148,7 @@ def _tiny() -> Any:
 
     return ViltConfig(
         hidden_size=32,
-        num_hidden_layers=4,
+        num_hidden_layers=8,  # enough for the four of each stack that the paper takes
         num_attention_heads=4,
         intermediate_size=64,
         image_size=64,
