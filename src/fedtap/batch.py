@@ -20,8 +20,8 @@ class TaskBatch:
     rows
         ``(n,)`` long, the position of each example in the whole batch.
     image
-        ``(n, image tokens, vision dim)`` float32, or None where the modality has no image; pixels ``(n, 3, size, size)`` where the
-        tower is adapted from its first layer on.
+        ``(n, image tokens, vision dim)`` float32, or None where the modality has no image; pixels ``(n, 3, size, size)`` where
+        the tower is adapted from its first layer on.
     text
         ``(n, text tokens, text dim)`` float32, zero at padding, or None where the modality has no text; token ids
         ``(n, text tokens)`` where the tower is adapted from its first layer on.

@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from encoders import build, inputs
+from fedtap.algorithms.averaging import mean_of
 from fedtap.backbones.lora import AdaptedLayers, Adapters, queries_and_values
 from fedtap.backbones.transformer import FAMILIES, Transformer
+from fedtap.components import ComponentKey, ComponentState
 
 KINDS = sorted(FAMILIES)
 
@@ -44,12 +46,12 @@ def test_an_adapter_is_added_once_to_what_the_frozen_projection_gives(kind: str)
     layers, held = AdaptedLayers(encoder, adapters(1)), matrices(adapters(1))
     layers.hold(held)
     adapted = run(layers, encoder, kind, 1)
-    merged = Transformer(build(kind))  # the same, with W + (alpha / r) B A written into the weights
+    merged = Transformer(build(kind))  # the same, with W + (alpha / r) A B written into the weights
     for name in adapters(1).matrices:
         linear = merged.get_submodule(merged.place(name))
         assert isinstance(linear, nn.Linear)
         with torch.no_grad():
-            linear.weight += 6.0 / 2 * held[f"{name}_B"] @ held[f"{name}_A"]
+            linear.weight += 6.0 / 2 * (held[f"{name}_A"] @ held[f"{name}_B"]).T
     torch.testing.assert_close(adapted, merged(*inputs(kind)), rtol=1e-4, atol=1e-4)
     assert not torch.allclose(adapted, encoder(*inputs(kind)), atol=1e-2)
 
@@ -100,7 +102,7 @@ def test_the_shapes_are_those_of_peft() -> None:
     model = build("vit")
     config = peft.LoraConfig(r=2, lora_alpha=6, target_modules=["q_proj", "v_proj"])
     named = peft.get_peft_model(model, config).named_parameters()
-    theirs = sorted(tuple(parameter.shape) for name, parameter in named if "lora_" in name)
+    theirs = sorted(tuple(parameter.T.shape) for name, parameter in named if "lora_" in name)
     shapes: Mapping[str, tuple[int, int]] = adapters(0).shapes()
     assert sorted(shapes.values()) == theirs
     assert len(shapes) == 3 * 2 * 2
@@ -110,3 +112,17 @@ def test_whatever_is_not_adapted_is_missing_from_the_matrices() -> None:
     layers = AdaptedLayers(Transformer(build("vit")), adapters(0))
     with pytest.raises(KeyError, match="layer00_query_A"):
         layers.hold(matrices(adapters(1)))
+
+
+def test_the_mean_of_products_is_that_of_the_towers_adapters_too() -> None:
+    """Averaged as products, two holders' adapters give the mean of what they add, where it has their rank."""
+    key = ComponentKey("encoder", ("image",))
+    one, two = (matrices(adapters(2)) for _ in range(2))
+    with torch.no_grad():
+        for name in two:
+            two[name] = nn.Parameter(3 * one[name] if name.endswith("B") else one[name].clone())
+    states = [({key: {f"adapters.{n}": m.detach() for n, m in held.items()}}, {key: 1}) for held in (one, two)]
+    mean = mean_of([(ComponentState(state), counts) for state, counts in states], "product")[key]
+    for name in adapters(2).matrices:
+        product = mean[f"adapters.{name}_A"] @ mean[f"adapters.{name}_B"]
+        torch.testing.assert_close(product, 2 * (one[f"{name}_A"] @ one[f"{name}_B"]).detach(), rtol=1e-4, atol=1e-4)

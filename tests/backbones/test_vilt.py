@@ -69,7 +69,7 @@ def test_an_adapter_of_the_patches_is_added_once(model: ViltModel) -> None:
     backbone = load_backbone(TINY.model_copy(update={"lora": LoraSettings(rank=2, alpha=6)}))
     adapters = backbone.spec.vision_adapters
     assert adapters is not None
-    assert adapters.shapes() == {"patch_A": (2, 3 * 16 * 16), "patch_B": (32, 2)}
+    assert adapters.shapes() == {"patch_A": (3 * 16 * 16, 2), "patch_B": (2, 32)}
     layers = backbone.vision.adapted()
     assert layers is not None
     generator = torch.Generator().manual_seed(2)
@@ -78,7 +78,7 @@ def test_an_adapter_of_the_patches_is_added_once(model: ViltModel) -> None:
     pixels = torch.randn(1, 3, 64, 64, generator=generator)
     frozen = backbone.vision.module.embed(pixels)
     patches = nn.functional.unfold(pixels, 16, stride=16).transpose(1, 2)
-    added = 6 / 2 * patches @ held["patch_A"].T @ held["patch_B"].T
+    added = 6 / 2 * patches @ held["patch_A"] @ held["patch_B"]
     torch.testing.assert_close(layers(pixels, None)[:, 1:], frozen[:, 1:] + added, atol=1e-3, rtol=1e-4)
     torch.testing.assert_close(layers(pixels, None)[:, 0], frozen[:, 0])
 
@@ -111,7 +111,7 @@ def test_the_published_sizes_are_known_without_weights() -> None:
     assert sizes.fusion is not None
     assert (sizes.fusion.layers, sizes.fusion.heads, sizes.fusion.hidden) == (12, 12, 3072)
     assert sizes.vision_adapters is not None
-    assert sizes.vision_adapters.shapes() == {"patch_A": (4, 3072), "patch_B": (768, 4)}
+    assert sizes.vision_adapters.shapes() == {"patch_A": (3072, 4), "patch_B": (4, 768)}
 
 
 def test_there_are_no_layers_to_choose_from() -> None:

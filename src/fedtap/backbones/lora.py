@@ -1,6 +1,6 @@
 r"""The part of a frozen encoder that runs at every step, with low-rank adapters that a component holds.
 
-LoRA (Hu et al. 2021, arXiv 2106.09685) through peft: :math:`W x + \frac{\alpha}{r} B A\, dropout(x)` on the query and value
+LoRA (Hu et al. 2021, arXiv 2106.09685) through peft: :math:`x W + \frac{\alpha}{r}\, dropout(x) A B` on the query and value
 projections of every layer from the first adapted one on. What lies before that layer never changes: it is computed once per
 example and cached, or, where it is the embeddings alone, at each step, which is cheaper than to store it.
 """
@@ -41,14 +41,14 @@ class Adapters:
         return self.first == 0
 
     def shapes(self) -> dict[str, tuple[int, int]]:
-        """Return each adapter matrix's shape by name: A ``(rank, inputs)``, B ``(outputs, rank)``.
+        """Return each adapter matrix's shape by name: A ``(inputs, rank)``, B ``(rank, outputs)``, as in the fusion.
 
         >>> Adapters(0, {"patch": (12, 8)}, rank=2, alpha=4).shapes()
-        {'patch_A': (2, 12), 'patch_B': (8, 2)}
+        {'patch_A': (12, 2), 'patch_B': (2, 8)}
         """
         shapes: dict[str, tuple[int, int]] = {}
         for name, (inputs, outputs) in self.matrices.items():
-            shapes |= {f"{name}_A": (self.rank, inputs), f"{name}_B": (outputs, self.rank)}
+            shapes |= {f"{name}_A": (inputs, self.rank), f"{name}_B": (self.rank, outputs)}
         return shapes
 
 
@@ -75,6 +75,18 @@ class Encoder(Protocol):
 
     def place(self, name: str) -> str:
         """Return the path of the linear map that an adapter of this name adapts."""
+
+
+class Factor(nn.Module):
+    """A product with a matrix ``(inputs, outputs)`` that somebody else holds, in the place of peft's own."""
+
+    def __init__(self, weight: nn.Parameter) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return ``(..., outputs)``."""
+        return x @ self.weight
 
 
 class AdaptedLayers(nn.Module):
@@ -113,8 +125,8 @@ class AdaptedLayers(nn.Module):
     def hold(self, matrices: Mapping[str, nn.Parameter]) -> None:
         """Use these matrices, named and shaped as in :meth:`Adapters.shapes`, from now on; they stay who they are."""
         for name, layer in self._places.items():
-            layer.get_submodule("lora_A.default").weight = matrices[f"{name}_A"]
-            layer.get_submodule("lora_B.default").weight = matrices[f"{name}_B"]
+            for side in "AB":
+                cast(nn.ModuleDict, layer.get_submodule(f"lora_{side}"))["default"] = Factor(matrices[f"{name}_{side}"])
 
     def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """Return the encoder's last hidden states ``(n, tokens, dim)``.

@@ -60,9 +60,7 @@ def _mean_picture(train: TaskExamples, test: TaskExamples) -> Found:
     return {"mean_picture": {"mse": (baselines.mean_picture(*pictures), len(test))}}
 
 
-def _text(
-    pair: Pair, splits: Mapping[Split, TaskExamples], words: Words, text_metrics: Sequence[TextMetric]
-) -> Found:
+def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words, text_metrics: Sequence[TextMetric]) -> Found:
     ids = {split: [[t for t in row if t != words.pad_id] for row in splits[split].target.tolist()] for split in splits}
     vocabulary = words.embedding.shape[0]
     unigram = baselines.unigram(ids["train"], ids["validation"], ids["test"], vocabulary)

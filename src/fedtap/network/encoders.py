@@ -52,7 +52,7 @@ class Encoder(nn.Module):
             self.position.normal_(std=0.02, generator=generator)
         for name, matrix in self.adapters.items():
             if name.endswith("_A"):
-                nn.init.kaiming_uniform_(matrix, a=5**0.5, generator=generator)
+                nn.init.kaiming_uniform_(matrix.T, a=5**0.5, generator=generator)
             else:
                 matrix.zero_()
 
