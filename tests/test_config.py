@@ -224,7 +224,10 @@ def with_task(**changes: Any) -> dict[str, Any]:
         ({"data": {"split": [0.5, 0.5, 0]}}, "'data.split': the three shares must be positive and sum to 1"),
         ({"data": {"split": [0.5, 0.5]}}, "'data.split"),
         ({"network": {"dim": 10, "heads": 3}}, "'network': heads=3 must divide dim=10"),
-        ({"network": {"dim": 12, "heads": 3, "head_dim": 6}}, "'network': head_dim=6 must be a multiple of dim / heads = 4"),
+        (
+            {"network": {"dim": 12, "heads": 3, "head_dim": 6}},
+            "'network': head_dim=6 must be a multiple of dim / heads = 4",
+        ),
         ({"method": "fedavg"}, "'method': Input should be a valid dictionary (given: 'fedavg')"),
         ({"network": None}, "'network': Input should be a valid dictionary"),
         ({"name": ""}, "'name': must be one line without '/'"),
