@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -42,6 +43,20 @@ class TaskBatch:
     def __len__(self) -> int:
         return int(self.rows.shape[0])
 
+    def take(self, chosen: Tensor, rows: Tensor) -> TaskBatch:
+        """Return the examples at these places ``(k,)`` long, at other rows of a batch; padding that nobody needs is cut off."""
+
+        def of(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[chosen.to(tensor.device)]
+
+        text, mask, target = of(self.text), of(self.text_mask), self.target[chosen.to(self.target.device)]
+        if text is not None and mask is not None:
+            longest = int(mask.sum(dim=1).max())
+            text, mask = text[:, :longest], mask[:, :longest]
+        if self.pair.type == "text_generation":
+            target = target[:, : max(1, int((target != 0).sum(dim=1).max()))]
+        return TaskBatch(self.pair, rows, of(self.image), text, mask, target)
+
 
 Batch = tuple[TaskBatch, ...]
 
@@ -49,3 +64,18 @@ Batch = tuple[TaskBatch, ...]
 def batch_size(batch: Batch) -> int:
     """Return the number of examples in a batch, over all its pairs."""
     return sum(len(part) for part in batch)
+
+
+def micro_batches(batch: Batch, size: int | None) -> Iterator[Batch]:
+    """Cut a batch into parts of at most ``size`` examples, by row; None, or a batch that is small enough, is left whole."""
+    total = batch_size(batch)
+    if size is None or total <= size:
+        yield batch
+        return
+    for start in range(0, total, size):
+        parts: list[TaskBatch] = []
+        for part in batch:
+            chosen = ((part.rows >= start) & (part.rows < start + size)).nonzero().flatten()
+            if len(chosen):
+                parts.append(part.take(chosen, part.rows[chosen] - start))
+        yield tuple(parts)

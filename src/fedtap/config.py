@@ -130,6 +130,8 @@ class TrainingSettings(Settings):
     ``optimizer`` is ``adamw``, or ``sgd`` without momentum. The rate rises linearly over ``warmup_rounds`` rounds to ``lr``, then
     falls along a cosine to ``final_ratio * lr`` in the last round. After it every personalising method takes ``finish_steps``
     steps at ``finish_lr`` and keeps, of the states seen every ``select_every`` steps, the best on the client's validation split.
+    ``micro_batch`` is how many examples go through the network at once where a whole batch would not fit into memory: gradients
+    are accumulated over the parts of a batch, and a step is still one step.
     """
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -141,6 +143,7 @@ class TrainingSettings(Settings):
     finish_steps: Count = 20
     finish_lr: Rate = 3e-4
     select_every: Positive = 5
+    micro_batch: Positive | None = None
 
 
 class DataSettings(Settings):

@@ -13,7 +13,7 @@ from fedtap.batch import batch_size
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.experiment.planning import network_of
 from fedtap.tasks import TASK_TYPES
-from fedtap.training.loop import batch_loss
+from fedtap.training.loop import Objective, batch_loss
 from tiny import DIGITS, MOOD, build_network, local_client, mixed_batch, perturbed, scenario_of
 
 PAIRS = (DIGITS, MOOD)
@@ -46,7 +46,7 @@ def test_gradients_of_model_and_gates_are_those_of_the_mix(adaptation: str) -> N
     logits = {key: 0.1 * i - 0.5 for i, key in enumerate(own)}
     network.load(own)
     rule = GatedMix(frozen, logits, rate=0.7)
-    rule(network, batch, lambda part: batch_loss(network, part))
+    rule(network, batch, Objective(lambda part: batch_loss(network, part)))
     assert network.state().equal(own)  # back in place, to the bit
     got = {(key, name): parameter.grad.clone() for key, name, parameter in network.named()}
 
@@ -88,7 +88,7 @@ def test_gates_stop_at_their_limit_and_a_blend_is_what_they_say() -> None:
     own, frozen = (perturbed(network.initial_state(), seed=seed) for seed in (1, 2))
     network.load(own)
     rule = GatedMix(frozen, {}, rate=1e9)
-    rule(network, mixed_batch(PAIRS), lambda part: batch_loss(network, part))
+    rule(network, mixed_batch(PAIRS), Objective(lambda part: batch_loss(network, part)))
     assert {abs(logit) for logit in rule.logits.values()} == {LIMIT}
     one, two = (ComponentState({BODY: {"w": torch.tensor([v])}, TEXT: {"w": torch.tensor([v])}}) for v in (2.0, 4.0))
     mixed = blend(one, two, {BODY: math.log(3)})  # sigma = 3/4

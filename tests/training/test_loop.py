@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedtap.batch import batch_size, micro_batches
 from fedtap.components import ComponentState
 from fedtap.config import TrainingSettings
 from fedtap.network.network import Network
@@ -332,3 +333,56 @@ def test_a_gradient_rule_may_look_elsewhere_and_puts_the_model_back() -> None:
     torch.testing.assert_close(network.state()[key]["weight"], (w - 0.3 * hw).float(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(network.state()[key]["bias"], (b - 0.3 * hb).float(), atol=1e-5, rtol=1e-5)
     assert means == pytest.approx({"digits": (here + there) / 2}, rel=1e-4)  # over both looks at the batch
+
+
+def test_a_step_of_a_batch_in_parts_is_the_step_of_the_whole() -> None:
+    """With one example a task and part the means are over the same things; a step, and what the observer hears, stay one."""
+    network = build_network((DIGITS, MOOD))
+    batch = mixed_batch((DIGITS, MOOD), each=4)
+    settings, seen = TrainingSettings(), []
+    results = {}
+    for micro in (None, 2):
+        network.load(network.initial_state())
+        train(network, [batch], [0.1], settings.model_copy(update={"micro_batch": micro}), after_step=seen.append)
+        results[micro] = {(key, name): p.grad.clone() for key, name, p in network.named()}
+    for where, gradient in results[None].items():
+        torch.testing.assert_close(results[2][where], gradient, atol=1e-6, rtol=1e-4)
+    assert seen == [1, 1]
+
+
+def test_no_more_than_a_part_goes_through_the_network_at_once() -> None:
+    network, sizes = build_network((DIGITS, LAW)), []
+    network.load(network.initial_state())
+    forward = network.architecture.forward
+    network.architecture.forward = lambda batch, *rest: sizes.append(batch_size(batch)) or forward(batch, *rest)
+    train(network, [mixed_batch((DIGITS, LAW), each=5)], [0.1], TrainingSettings(micro_batch=4))
+    assert sizes == [4, 4, 2]
+
+
+def test_parts_hold_every_example_once_and_no_padding_that_nobody_needs() -> None:
+    batch = mixed_batch((DIGITS, LAW), each=5)
+    parts = list(micro_batches(batch, 3))
+    assert [batch_size(part) for part in parts] == [3, 3, 3, 1]
+    for part in parts:
+        assert sorted(row for own in part for row in own.rows.tolist()) == list(range(batch_size(part)))
+        for own in part:
+            if own.text_mask is not None:
+                assert own.text_mask.any(dim=0).all()
+    for whole in batch:
+        pieces = [own for part in parts for own in part if own.pair == whole.pair]
+        for name in ("image", "text", "target"):
+            tensor = getattr(whole, name)
+            if tensor is not None:
+                rows = [row for piece in pieces for row in getattr(piece, name)]
+                order = [
+                    i
+                    for start in range(0, batch_size(batch), 3)
+                    for i, row in enumerate(whole.rows.tolist())
+                    if start <= row < start + 3
+                ]
+                for row, i in zip(rows, order, strict=True):
+                    kept, full = row.reshape(-1), tensor[i].reshape(-1)  # cut at the end, where there was padding
+                    assert torch.equal(kept, full[: len(kept)])
+                    assert not full[len(kept) :].any()
+    assert next(micro_batches(batch, None)) is batch
+    assert next(micro_batches(batch, 10)) is batch

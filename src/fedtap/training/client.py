@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -207,13 +207,12 @@ class LocalClient:
         """Return a rule that counts a step whenever it asks for the objective: a gradient at another point costs one too."""
 
         def counted(network: Network, batch: Batch, objective: Objective) -> None:
-            def counting(part: Batch) -> Tensor:
-                self.steps_taken += 1
-                return objective(part)
-
-            rule(network, batch, counting)
+            rule(network, batch, replace(objective, asked=self._count))
 
         return counted
+
+    def _count(self) -> None:
+        self.steps_taken += 1
 
     def gradient(self, state: ComponentState, batch: Batch, terms: Sequence[Term] = ()) -> ComponentState:
         """Return the gradient of a batch's loss where ``state`` stands; zero where the batch does not reach.
@@ -223,8 +222,8 @@ class LocalClient:
         self.network.load(state)
         self.network.train()
         with drawing(self.seed, self.round, self.id, "dropout", self.steps_taken):
-            plain_gradient(self.network, batch, lambda part: batch_loss(self.network, part, terms=terms))
-        self.steps_taken += 1
+            loss = partial(batch_loss, self.network, terms=terms)
+            plain_gradient(self.network, batch, Objective(loss, self.scenario.training.micro_batch, self._count))
         values: dict[ComponentKey, dict[str, Tensor]] = {}
         for key, name, parameter in self.network.named():
             slope = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from fedtap.batch import Batch, batch_size
+from fedtap.batch import Batch, batch_size, micro_batches
 from fedtap.components import ComponentState, TensorChoice
 from fedtap.config import TrainingSettings
 from fedtap.network.network import Network
@@ -20,8 +20,25 @@ from fedtap.tasks import TASK_TYPES
 from fedtap.training.terms import Term
 from fedtap.training.together import together
 
-Objective: TypeAlias = Callable[[Batch], Tensor]
-"""The loss of a batch under the model that is in the network at that moment, a scalar."""
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The loss of a batch under the model that is in the network at that moment, a scalar.
+
+    Parameters
+    ----------
+    loss
+        Returns it.
+    micro
+        How many examples go through the network at once; None: all of a batch.
+    asked
+        Called whenever a gradient is asked for.
+    """
+
+    loss: Callable[[Batch], Tensor]
+    micro: int | None = None
+    asked: Callable[[], None] = lambda: None
+
 
 GradientRule: TypeAlias = Callable[[Network, Batch, Objective], None]
 """Leaves in ``.grad`` of the network's parameters what the optimizer is to step along. It may move the parameters while it
@@ -70,11 +87,18 @@ def batch_loss(
 
 
 def plain_gradient(network: Network, batch: Batch, objective: Objective) -> None:
-    """Leave the gradient of the objective where the model stands: what every method does that names no other rule."""
+    """Leave the gradient of the objective where the model stands: what every method does that names no other rule.
+
+    A batch that is too large to go through the network at once is cut; its gradient is the mean of the parts', by examples.
+    """
     network.zero_grad(set_to_none=True)
-    loss = objective(batch)
-    if loss.requires_grad:  # a batch may hold nothing that reaches the parameters that move
-        torch.autograd.backward(loss)
+    objective.asked()
+    for part in micro_batches(batch, objective.micro):
+        loss = objective.loss(part)
+        if part is not batch:
+            loss = loss * (batch_size(part) / batch_size(batch))
+        if loss.requires_grad:  # a batch may hold nothing that reaches the parameters that move
+            torch.autograd.backward(loss)
 
 
 def make_optimizer(parameters: Sequence[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
@@ -107,7 +131,7 @@ def train(
     rates
         The learning rate of each step.
     settings
-        Optimizer, weight decay and gradient clipping.
+        Optimizer, weight decay, gradient clipping, and how many examples go through the network at once.
     terms
         What is added to the loss.
     beside
@@ -139,7 +163,8 @@ def train(
         for parameter, moves in chosen:
             parameter.requires_grad_(moves)
         for step, (batch, rate) in enumerate(zip(batches, rates, strict=True), start=1):
-            gradient(network, batch, _checked(network, means, terms, beside, step))
+            objective = Objective(_checked(network, means, terms, beside, step), settings.micro_batch)
+            gradient(network, batch, objective)
             if optimizer is not None:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
@@ -155,8 +180,8 @@ def train(
 
 def _checked(
     network: Network, means: TaskMeans, terms: Sequence[Term], beside: Sequence[ComponentState], step: int
-) -> Objective:
-    """Return the objective of a step, which refuses a loss that is not finite."""
+) -> Callable[[Batch], Tensor]:
+    """Return the loss of a step, which refuses one that is not finite."""
 
     def objective(batch: Batch) -> Tensor:
         loss = batch_loss(network, batch, means, terms, beside)
