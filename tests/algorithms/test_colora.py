@@ -79,7 +79,7 @@ def test_a_fault_within_a_step_leaves_the_model_as_it_was() -> None:
         raise FloatingPointError("nan")
 
     with pytest.raises(FloatingPointError):
-        GatedMix(frozen, {}, 1.0)(network, mixed_batch(PAIRS), broken)
+        GatedMix(frozen, {}, 1.0)(network, mixed_batch(PAIRS), Objective(broken))
     assert network.state().equal(own)
 
 

@@ -77,6 +77,7 @@ def set_up(
 ) -> Bench:
     """Build what a run works with; examples that were never encoded on this machine are encoded here."""
     check(scenario)
+    architecture_of(scenario, algorithm)  # refuses what does not fit together before anything is loaded
     place = resolve_device(device)
     asked = text_metrics(scenario, place)
     backbone = load_backbone(scenario.backbone, place)
