@@ -6,11 +6,10 @@ nothing is unpickled.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib.metadata
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from fedtap.backbones.lora import Adapters
 from fedtap.backbones.vocabulary import Vocabulary
-from fedtap.backbones.weights import package_folder, tower_id
+from fedtap.backbones.weights import load_once, package_folder, quiet, tower_id
 from fedtap.config import BackboneSettings
 from fedtap.errors import UserError
 from fedtap.randomness import derive
@@ -129,7 +128,7 @@ class Checkpoint:
                 return kind(config)
         folder = self.folder()
         try:
-            with _quiet():
+            with quiet():
                 model, report = kind.from_pretrained(  # type: ignore[attr-defined]
                     folder, local_files_only=True, use_safetensors=True, output_loading_info=True, dtype=torch.float32
                 )
@@ -141,6 +140,10 @@ class Checkpoint:
                 f"{folder}: holds no {missing[0]} ({len(missing)} tensors are missing); use a whole checkpoint"
             )
         return cast(Model, model)
+
+    def held(self, kind: type[Model], config: Any, device: torch.device) -> Model:
+        """Return the model as :meth:`load` does, in memory once per device, whatever else settings differ in."""
+        return cast(Model, load_once((self.key, str(device)), lambda: self.load(kind, config).to(device)))
 
     def vocabulary(self, embedding: Callable[[], Tensor]) -> Vocabulary:
         """Return its WordPiece vocabulary; an untrained model of the full size takes that of MiniLM, which is BERT's."""
@@ -171,23 +174,6 @@ class Checkpoint:
             return f"{label}-raw"  # nothing of it is ever stored
         content = self.name if self.untrained else _content(self.folder())
         return tower_id(label, device, content, importlib.metadata.version("transformers"), depth, *parts)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing bars and printing tables beside fedtap's own output; faults still raise."""
-    from transformers.utils import logging as said
-
-    logging = cast(Any, said)  # untyped in part
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 @functools.cache

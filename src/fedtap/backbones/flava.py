@@ -6,10 +6,9 @@ seed the fusion. Weights come from the hub, from a local folder (``backbone.path
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from fedtap.backbones.assembly import assemble, sizes
 from fedtap.backbones.base import Backbone, BackboneSpec
@@ -17,7 +16,6 @@ from fedtap.backbones.checkpoints import Checkpoint
 from fedtap.backbones.transformer import Transformer
 from fedtap.backbones.transformer_towers import Pixels, adapters
 from fedtap.backbones.untrained import tiny_pieces
-from fedtap.backbones.weights import load_once
 from fedtap.config import BackboneSettings
 
 if TYPE_CHECKING:
@@ -83,11 +81,6 @@ def _config(origin: Checkpoint) -> Any:
 
 
 def _model(origin: Checkpoint, device: torch.device) -> FlavaModel:
-    """Return the frozen model, in memory once per device whatever else settings differ in."""
     from transformers import FlavaModel
 
-    def read() -> nn.Module:
-        model: nn.Module = origin.load(FlavaModel, _config(origin))
-        return model.to(device)
-
-    return cast("FlavaModel", load_once((origin.key, str(device)), read))
+    return origin.held(FlavaModel, _config(origin), device)

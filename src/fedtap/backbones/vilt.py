@@ -19,7 +19,6 @@ from fedtap.backbones.checkpoints import Checkpoint
 from fedtap.backbones.lora import Adapters
 from fedtap.backbones.transformer_towers import Pixels
 from fedtap.backbones.untrained import tiny_pieces
-from fedtap.backbones.weights import load_once
 from fedtap.config import BackboneSettings
 from fedtap.errors import UserError
 
@@ -165,11 +164,6 @@ def _config(origin: Checkpoint) -> Any:
 
 
 def _model(origin: Checkpoint, device: torch.device) -> ViltModel:
-    """Return the frozen model, in memory once per device."""
     from transformers import ViltModel
 
-    def read() -> nn.Module:
-        model: nn.Module = origin.load(ViltModel, _config(origin))
-        return model.to(device)
-
-    return cast("ViltModel", load_once((origin.key, str(device)), read))
+    return origin.held(ViltModel, _config(origin), device)

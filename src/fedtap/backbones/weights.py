@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,6 +41,23 @@ def load_once(key: tuple[str, str], build: Callable[[], nn.Module]) -> nn.Module
             _modules[key] = module.eval().requires_grad_(False)
             _loads += 1
         return _modules[key]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from drawing bars and printing tables beside fedtap's own output; faults still raise."""
+    from transformers.utils import logging as told
+
+    logging: Any = told  # untyped in part
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def package_folder(package: str) -> Path:

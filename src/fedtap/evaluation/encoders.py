@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fedtap.backbones import minilm
 from fedtap.backbones.batches import bucket_length, run_fixed_batches
-from fedtap.backbones.weights import load_once
+from fedtap.backbones.weights import load_once, quiet
 from fedtap.errors import UserError
 from fedtap.tasks.metrics.bertscore import Embeddings, TokenEncoder
 
@@ -99,7 +99,7 @@ class FolderEncoder:
             raise UserError(
                 f"{KEY}: {place} holds no *.safetensors; write it with save_pretrained, or give another folder"
             )
-        with _one_line(place), _quiet():
+        with _one_line(place), quiet():
             from transformers import AutoConfig, AutoTokenizer
 
             config = AutoConfig.from_pretrained(place, local_files_only=True, trust_remote_code=False)
@@ -189,20 +189,3 @@ def _one_line(place: Path) -> Iterator[None]:
         raise UserError(
             f"{KEY}: {place} does not encode texts ({reason}); give an encoder that save_pretrained wrote, with its tokenizer"
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from printing progress and notes."""
-    from transformers.utils import logging as told
-
-    logging: Any = told
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
