@@ -1,13 +1,14 @@
 """Batches: who is in them, in which order, and padded how far."""
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 from fedtap.batch import Batch, batch_size
-from fedtap.data.loader import ClientData, TaskExamples
+from fedtap.data.loader import ClientData, Pictures, TaskExamples
 from tiny import CPU, DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, client_data, examples
 
 SIZES = {"digits": 5, "mood": 11, "memes": 4}
@@ -145,3 +146,21 @@ def test_targets_are_those_of_the_batches() -> None:
     made = examples(REDRAW, 3)
     assert torch.equal(made.targets(), made.whole(CPU).target)
     assert made.targets().abs().max() <= 1
+
+
+def test_a_picture_to_draw_is_read_when_a_batch_needs_it_and_once() -> None:
+    read: list[int] = []
+
+    def picture(number: int) -> np.ndarray:
+        read.append(number)
+        return np.full((64, 64, 3), number, np.uint8)
+
+    pictures = Pictures([partial(picture, number) for number in range(4)])
+    features = [np.zeros((2, 3), np.float16)] * 4
+    made = TaskExamples(REDRAW, features, None, pictures)
+    assert (len(made), read) == (4, [])
+    batch = made.take([3, 1], [0, 1], CPU)
+    assert batch.target.shape == (2, 3, 64, 64)
+    assert batch.target[:, 0, 0, 0].tolist() == pytest.approx([3 / 127.5 - 1, 1 / 127.5 - 1])
+    made.take([1, 2], [0, 1], CPU)
+    assert read == [3, 1, 2]

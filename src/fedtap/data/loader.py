@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +17,27 @@ Split = Literal["train", "validation", "test"]
 Features = Sequence[np.ndarray[Any, Any]]
 
 
+class Pictures:
+    """Pictures to be drawn again, each ``(3, 64, 64)`` uint8: read when a batch first needs it, and then kept.
+
+    A large client takes few of its pictures in a round; to read them all beforehand would take longer than the round.
+    """
+
+    def __init__(self, loads: Sequence[Callable[[], np.ndarray[Any, Any]]]) -> None:
+        self._loads = loads
+        self._held: dict[int, Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self._loads)
+
+    def take(self, indices: Sequence[int]) -> Tensor:
+        """Return the pictures at these places, ``(k, 3, 64, 64)``."""
+        for index in indices:
+            if index not in self._held:
+                self._held[index] = torch.from_numpy(self._loads[index]()).permute(2, 0, 1).contiguous()
+        return torch.stack([self._held[index] for index in indices])
+
+
 @dataclass(frozen=True, slots=True)
 class TaskExamples:
     """The examples of one task in one split.
@@ -29,24 +50,24 @@ class TaskExamples:
         Per example the tower's features ``(tokens, features)`` (float16, memory-mapped), or None without that modality. Where the
         tower is adapted from its first layer on: pixels ``(3, size, size)`` float32, and token ids ``(tokens,)`` int64.
     target
-        ``(n,)`` long (classification), ``(n, 3, 64, 64)`` uint8 (reconstruction), or ``(n, length)`` long, padded with 0.
+        ``(n,)`` long (classification), ``(n, 3, 64, 64)`` uint8 or :class:`Pictures` (reconstruction), or ``(n, length)`` long,
+        padded with 0.
     """
 
     pair: Pair
     image: Features | None
     text: Features | None
-    target: Tensor
+    target: Tensor | Pictures
 
     def __len__(self) -> int:
-        return int(self.target.shape[0])
+        return len(self.target)
 
     def take(self, indices: Sequence[int], rows: Sequence[int], device: torch.device) -> TaskBatch:
         """Return the examples at ``indices`` as a task batch that fills these rows of a batch."""
-        chosen = torch.as_tensor(indices, dtype=torch.long)
         # each item is read once: it may be a picture that is decoded on the way
         image = None if self.image is None else _pad([self.image[i] for i in indices])[0]
         text, mask = (None, None) if self.text is None else _pad([self.text[i] for i in indices])
-        target = _as_target(self.pair, self.target[chosen])
+        target = self._targets(indices)
         return TaskBatch(
             self.pair,
             torch.as_tensor(rows, dtype=torch.long),
@@ -58,7 +79,17 @@ class TaskExamples:
 
     def targets(self) -> Tensor:
         """Return the targets of all examples as a batch has them; pictures in the normalised image space."""
-        return _as_target(self.pair, self.target)
+        return self._targets(range(len(self)))
+
+    def labels(self) -> Tensor:
+        """Return the targets of all examples as they are held: class indices, or padded token ids."""
+        assert isinstance(self.target, Tensor)
+        return self.target
+
+    def _targets(self, indices: Sequence[int]) -> Tensor:
+        if isinstance(self.target, Pictures):
+            return _as_target(self.pair, self.target.take(indices))
+        return _as_target(self.pair, self.target[torch.as_tensor(indices, dtype=torch.long)])
 
     def whole(self, device: torch.device) -> TaskBatch:
         """Return all examples, in order, as one task batch."""

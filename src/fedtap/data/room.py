@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fedtap.backbones.base import Backbone
 from fedtap.config import Scenario
 from fedtap.data.encode import inputs_of
-from fedtap.data.example import Example
+from fedtap.data.example import Example, ImageRef
 from fedtap.data.images import RECONSTRUCTION_SIZE, resize
-from fedtap.data.loader import ClientData, Split, TaskExamples
+from fedtap.data.loader import ClientData, Pictures, Split, TaskExamples
 from fedtap.data.partition import Partition
 from fedtap.data.splits import SPLITS
 from fedtap.errors import UserError
@@ -132,12 +133,11 @@ class DataRoom:
             texts = self._texts.get([(digest(text), _constant(text)) for text in inputs])
         return TaskExamples(pair, images, texts, self._targets(pair, examples))
 
-    def _targets(self, pair: Pair, examples: Sequence[Example]) -> Tensor:
+    def _targets(self, pair: Pair, examples: Sequence[Example]) -> Tensor | Pictures:
         if pair.type == "classification":
             return torch.tensor([int(_present(example.target, pair, "label")) for example in examples])
         if pair.type == "reconstruction":
-            pictures = [resize(_present(e.image, pair, "image").load(), RECONSTRUCTION_SIZE) for e in examples]
-            return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+            return Pictures([_thumbnail(_present(example.image, pair, "image")) for example in examples])
         limit = self._scenario.network.answer_tokens
         ids = [self._backbone.vocabulary.encode(str(_present(e.target, pair, "target")), limit) for e in examples]
         padded = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.long)
@@ -148,6 +148,10 @@ class DataRoom:
     def _telling(self, tower: str) -> Callable[[int, int], None] | None:
         tell = self._progress
         return None if tell is None else lambda done, total: tell(tower, done, total)
+
+
+def _thumbnail(image: ImageRef) -> Callable[[], NDArray[np.uint8]]:
+    return lambda: resize(image.load(), RECONSTRUCTION_SIZE)
 
 
 def _constant(text: str) -> Callable[[], str]:

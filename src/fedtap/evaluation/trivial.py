@@ -51,7 +51,7 @@ Found = dict[str, dict[str, tuple[float, int]]]
 
 
 def _majority(train: TaskExamples, test: TaskExamples) -> Found:
-    value = baselines.majority(train.target.numpy(), test.target.numpy())
+    value = baselines.majority(train.labels().numpy(), test.labels().numpy())
     return {"majority": {"accuracy": (value, len(test))}}
 
 
@@ -61,7 +61,9 @@ def _mean_picture(train: TaskExamples, test: TaskExamples) -> Found:
 
 
 def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words, text_metrics: Sequence[TextMetric]) -> Found:
-    ids = {split: [[t for t in row if t != words.pad_id] for row in splits[split].target.tolist()] for split in splits}
+    ids = {
+        split: [[t for t in row if t != words.pad_id] for row in splits[split].labels().tolist()] for split in splits
+    }
     vocabulary = words.embedding.shape[0]
     unigram = baselines.unigram(ids["train"], ids["validation"], ids["test"], vocabulary)
     answers = {split: [words.decode(row) for row in ids[split]] for split in ids}
