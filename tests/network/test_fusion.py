@@ -275,3 +275,27 @@ def test_given_layers_also_start_full_adaptation(pretrained: nn.ModuleList) -> N
             expected = pre_norm_layer(pretrained[first + layer])
             for name, parameter in module.named_parameters():
                 assert torch.equal(parameter[layer], expected[name])
+
+
+@pytest.mark.parametrize(("adaptation", "inputs"), [("full", [3, 4]), ("lora", [2, 4])])
+@torch.no_grad()
+def test_what_routes_share_is_multiplied_once(
+    adaptation: str, inputs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four routes start from two inputs, and two of them with one block: frozen layers meet two, trained ones three."""
+    architecture = Experts(blueprint([MOOD], adaptation=adaptation))
+    components = modules(architecture, architecture.plan([MOOD]))
+    fusion = Fusion(architecture.blueprint.network, components, dict(architecture.frozen_modules(0, {}).items()))
+    project, seen = Fusion._project, []
+
+    def noted(self: Fusion, x: Tensor, weights: Mapping[str, Tensor], name: str, *rest: object) -> Tensor:
+        if name == "k":
+            seen.append(len(x))
+        return project(self, x, weights, name, *rest)
+
+    monkeypatch.setattr(Fusion, "_project", noted)
+    x, mask = tokens(3, 4, "shared")
+    ways = routes(MOOD.modality, MOOD.family)
+    domains = [(components[ComponentKey("domain", (MOOD.domain,))], torch.arange(3))]
+    fusion(x, mask, ways, components[ComponentKey("shared")], domains)
+    assert seen == inputs

@@ -66,7 +66,7 @@ def doctor() -> None:
 
 def _extra(extra: str, packages: tuple[str, ...], missing: list[str]) -> str:
     if not missing:
-        return f"complete ({len(packages)} packages)"
+        return f"complete ({len(packages)} package{'s' if len(packages) != 1 else ''})"
     return f'missing {", ".join(missing)}; get it with: pip install "fedtap[{extra}]"'
 
 

@@ -8,7 +8,8 @@ One layer, with domain experts :math:`E_q, E_v` and a feed-forward expert (algor
 
 The examples of a group share modality and task family, hence their four routes; their domains may differ. Components are
 stacked and applied as one batched product. In the first MoTE layer the routes modality-task and modality-shared attend with the
-same block to the same input: that attention is computed once.
+same block to the same input: that attention is computed once. Where layers are frozen, their products with an input that several
+routes share are computed once as well.
 """
 
 from __future__ import annotations
@@ -75,7 +76,10 @@ class Fusion:
         s = shared(x) if shared is not None else x
         if shared is None and any(route.takes_shared_input for route in routes):
             raise KeyError("a route takes the shared input, but the model has no shared projection")
-        streams = torch.stack([s if route.takes_shared_input else x for route in routes])
+        # The routes start from two inputs at most: what is the same for all routes of an input is computed once for it.
+        inputs = [s, x] if any(route.takes_shared_input for route in routes) else [x]
+        start = [0 if route.takes_shared_input else len(inputs) - 1 for route in routes]
+        streams = torch.stack(inputs)
         # Two routes that start with the same block from the same input: their first attention is one.
         twins = len(routes) > 1 and routes[-1][1:3] == routes[-2][1:3]
         blocks = {
@@ -88,33 +92,40 @@ class Fusion:
         }
         for stack_index, stack in enumerate(STACKS):
             for layer in range(self._settings.layers):
-                equal_pair = twins and stack_index == 0 and layer == 0
-                streams = self._attend(streams, mask, stack, layer, blocks[stack], domains, equal_pair=equal_pair)
+                first = stack_index == 0 and layer == 0
+                if first and twins:  # the last two routes meet the same block with the same input: one of them will do
+                    done = self._attend(streams, start[:-1], mask, stack, layer, blocks[stack][:-1], domains)
+                    streams = torch.cat([done, done[-1:]])
+                else:
+                    which = start if first else list(range(len(routes)))
+                    streams = self._attend(streams, which, mask, stack, layer, blocks[stack], domains)
                 streams = self._feed_forward(streams, stack, layer, blocks[stack], experts[stack])
         return streams
 
     def _attend(
         self,
         x: Tensor,
+        which: Sequence[int],
         mask: Tensor,
         stack: str,
         layer: int,
         blocks: Sequence[str],
         domains: DomainRows,
-        *,
-        equal_pair: bool,
     ) -> Tensor:
-        """Add the attention branch to every stream; ``x`` is ``(streams, n, tokens, dim)``."""
-        if equal_pair:  # the last two streams are equal and meet the same block: compute one of them
-            done = self._attend(x[:-1], mask, stack, layer, blocks[:-1], domains, equal_pair=False)
-            return torch.cat([done, done[-1:]])
+        """Return the streams with the attention branch added, ``(streams, n, tokens, dim)``.
+
+        ``x`` is ``(inputs, n, tokens, dim)``, and ``which`` says for each stream which of them it starts from.
+        """
         weights = self._attention_weights(stack, layer, blocks)
-        streams, n, tokens, dim = x.shape
+        if weights["ln1_w"].dim() == 2:  # normalised by each stream for itself
+            x, which = x[list(which)], range(len(which))
+        _, n, tokens, dim = x.shape
+        streams = len(which)
         normed = _norm(x, weights["ln1_w"], weights["ln1_b"], self._eps)
         query_in, value_in = self._domain_inputs(normed, STACKS.index(stack), layer, domains)
-        q = self._project(query_in, weights, "q")
-        k = self._project(normed, weights, "k")
-        v = self._project(value_in, weights, "v")
+        q = self._project(query_in, weights, "q", which)
+        k = self._project(normed, weights, "k", which)
+        v = self._project(value_in, weights, "v", which)
         heads = self._settings.heads
 
         def split(t: Tensor) -> Tensor:
@@ -123,7 +134,7 @@ class Fusion:
         attend = mask.repeat(streams, 1)[:, None, None, :]
         out = F.scaled_dot_product_attention(split(q), split(k), split(v), attn_mask=attend)
         out = out.transpose(1, 2).reshape(streams, n, tokens, dim)
-        return x + self._project(out, weights, "o")
+        return _chosen(x, which) + self._project(out, weights, "o")
 
     def _domain_inputs(self, n: Tensor, stack: int, layer: int, domains: DomainRows) -> tuple[Tensor, Tensor]:
         """Return ``n + E_q(n)`` and ``n + E_v(n)``, each example with the experts of its own domain."""
@@ -179,14 +190,22 @@ class Fusion:
                     weights[factor] = frozen.get_buffer(factor)[layer]
         return weights
 
-    def _project(self, x: Tensor, weights: Mapping[str, Tensor], name: str) -> Tensor:
-        """Multiply every stream ``(streams, n, tokens, in)`` by its matrix; a frozen one is one product for all streams."""
+    def _project(
+        self, x: Tensor, weights: Mapping[str, Tensor], name: str, which: Sequence[int] | None = None
+    ) -> Tensor:
+        """Multiply every stream by its matrix; a frozen one is one product for all streams, and one for those of equal input.
+
+        ``x`` is ``(inputs, n, tokens, in)``, one for each stream unless ``which`` says otherwise.
+        """
         matrix, bias = weights[f"{name}_w"], weights[f"{name}_b"]
+        which = range(len(x)) if which is None else which
         flat = x.flatten(1, 2)
         if matrix.dim() == 3:
+            flat = _chosen(flat, which)
             out = torch.baddbmm(bias[:, None, :], flat, matrix)
         else:
-            out = flat @ matrix + bias
+            out = _chosen(flat @ matrix + bias, which)
+            flat = _chosen(flat, which)
             rank, alpha = self._settings.low_rank(f"{name}_w")
             if f"{name}_w_P" in weights:  # the outer factors are common to all streams, and frozen
                 inner = torch.baddbmm(
@@ -195,7 +214,12 @@ class Fusion:
                 out = out + alpha / rank * (inner @ weights[f"{name}_w_B"])
             elif f"{name}_w_A" in weights:
                 out = out + alpha / rank * torch.bmm(torch.bmm(flat, weights[f"{name}_w_A"]), weights[f"{name}_w_B"])
-        return out.reshape(*x.shape[:3], out.shape[-1])
+        return out.reshape(len(which), *x.shape[1:3], out.shape[-1])
+
+
+def _chosen(x: Tensor, which: Sequence[int]) -> Tensor:
+    """Return ``x[which]``, without a copy where that is ``x``."""
+    return x if list(which) == list(range(len(x))) else x[list(which)]
 
 
 def _norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
