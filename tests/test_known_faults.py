@@ -26,6 +26,7 @@ from fedtap.federation.server import Server
 from fedtap.federation.store import ClientStore
 from fedtap.pairs import path, plan
 from fedtap.tasks import TASK_TYPES
+from fedtap.tasks.base import ScoreSettings
 from fedtap.training.loop import train
 from tiny import (
     CPU,
@@ -244,7 +245,7 @@ def test_fault_9_metrics_are_means_over_examples_not_over_unequal_batches(pair) 
     network = build_network([pair])
     network.load(perturbed(network.initial_state()))
     test = client_data([pair], 67).tasks[pair.task]["train"]  # batches of 64 and 3
-    scored = score(network, [test], 3)
+    scored = score(network, [test], ScoreSettings(3))
     kind, total, units = TASK_TYPES[pair.type], 0.0, 0.0
     for i in range(len(test)):
         part = test.take([i], [0], CPU)

@@ -74,8 +74,8 @@ def test_what_a_source_cannot_serve_is_refused_in_one_line(given: dict[str, Any]
 def test_what_a_source_can_serve_passes() -> None:
     for name, known in SOURCES.items():
         for kind, modality in known.supports:
-            more: dict[str, Any] = {"path": "x"} if known.takes else {}
-            if known.takes and kind == "classification":
+            more: dict[str, Any] = {"path": "x"} if "path" in known.takes else {}
+            if "classes" in known.takes and kind == "classification":
                 more["classes"] = 3
             known.check(task(source=name, type=kind, modality=modality, **more))
 

@@ -113,7 +113,8 @@ def test_clients_ask_for_all_of_a_data_set_and_no_more(name: str) -> None:
 def test_the_hyper_parameters_are_the_papers(name: str) -> None:
     scenario = load(name)
     flava = name == "paper-flava"
-    assert (scenario.rounds, scenario.clients_per_round, scenario.batch_size) == (200, 2, 32)
+    assert (scenario.rounds, scenario.clients_per_round) == (200, 2)
+    assert (scenario.batch_size, scenario.training.micro_batch) == (4 * 32, 32)  # four batches of 32 make a step
     assert scenario.local_steps == (20 if flava else 30)
     assert scenario.network.layers == (1 if flava else 4)
     assert scenario.training.lr == (3e-4 if flava else 4e-4)
