@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -13,9 +13,8 @@ from fedtap.backbones.base import Backbone, BackboneSpec, FusionSpec
 from fedtap.backbones.checkpoints import Checkpoint
 from fedtap.backbones.layers import pre_norm_layer
 from fedtap.backbones.lora import Adapters
-from fedtap.backbones.transformer_towers import Pixels, TransformerImages, TransformerTexts
+from fedtap.backbones.transformer_towers import Pixels, check_length, images_of, patches, texts_of
 from fedtap.config import BackboneSettings
-from fedtap.errors import UserError
 
 
 def sizes(
@@ -35,21 +34,12 @@ def sizes(
     UserError
         If the settings' images are not a whole number of patches, or their texts longer than the model takes.
     """
-    size, patch, most = settings.image_size, int(image.patch_size), int(text.max_position_embeddings)
-    model = settings.name
-    if size % patch:
-        near = max(patch, round(size / patch) * patch)
-        raise UserError(
-            f"backbone.image_size: {model} cuts images into patches of {patch} pixels; give {near}, not {size}"
-        )
-    if settings.text_tokens > most:
-        raise UserError(
-            f"backbone.text_tokens: {model} takes at most {most} tokens, not {settings.text_tokens}; give {most}"
-        )
+    count = patches(settings, settings.name, int(image.patch_size))
+    check_length(settings, settings.name, int(text.max_position_embeddings))
     return BackboneSpec(
         name=origin.name,
         vision_dim=image.hidden_size,
-        vision_tokens=(size // patch) ** 2 + 1,
+        vision_tokens=count + 1,
         text_dim=text.hidden_size,
         text_tokens=settings.text_tokens,
         vocabulary=text.vocab_size,
@@ -95,31 +85,21 @@ def assemble(
     layers
         Returns the pretrained multimodal layers in order.
     """
-    words = origin.vocabulary(embedding)
-    if len(words) > sizes.vocabulary:
-        raise UserError(
-            f"backbone: the tokenizer of {origin.name} has {len(words)} tokens, its text model {sizes.vocabulary}; restore both "
-            "from one checkpoint"
-        )
-    vision = TransformerImages(
-        name=f"{origin.key} image",
-        id=origin.id(f"{origin.label}-image-{settings.image_size}px", device, sizes.vision_adapters),
-        dim=sizes.vision_dim,
-        device=device,
-        encoder=images,
-        pixels=pixels,
-        adapters=sizes.vision_adapters,
+    vision = images_of(
+        origin, settings, device, dim=sizes.vision_dim, encoder=images, pixels=pixels, adapters=sizes.vision_adapters
     )
-    text = TransformerTexts(
-        name=f"{origin.key} text",
-        id=origin.id(f"{origin.label}-text-{settings.text_tokens}tokens", device, sizes.text_adapters),
+    text = texts_of(
+        origin,
+        settings,
+        device,
         dim=sizes.text_dim,
-        device=device,
         encoder=texts,
-        vocabulary=words,
-        tokens=settings.text_tokens,
+        embedding=embedding,
+        words=sizes.vocabulary,
         adapters=sizes.text_adapters,
     )
-    return Backbone(
-        sizes, vision, text, words, lambda count: [pre_norm_layer(layer) for layer in islice(layers(), count)]
-    )
+
+    def fusion(count: int) -> Sequence[Mapping[str, Tensor]]:
+        return [pre_norm_layer(layer) for layer in islice(layers(), count)]
+
+    return Backbone(sizes, vision, text, text.vocabulary, fusion)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fedtap.backbones.lora import Adapters
 from fedtap.backbones.vocabulary import Vocabulary
-from fedtap.backbones.weights import load_once, package_folder, quiet, tower_id
+from fedtap.backbones.weights import checksum, load_once, package_folder, quiet, tower_id
 from fedtap.config import BackboneSettings
 from fedtap.errors import UserError
 from fedtap.randomness import derive
@@ -205,7 +205,7 @@ def _content(folder: Path) -> str:
         raise UserError(
             f"{folder}: holds no .safetensors file; save the model with save_pretrained(..., safe_serialization=True)"
         )
-    return digest(*(file.read_bytes() for file in (*files, folder / "config.json")))
+    return digest(*(checksum(file) for file in (*files, folder / "config.json")))
 
 
 def one_line(error: Exception) -> str:

@@ -20,7 +20,7 @@ from fedtap.backbones.base import ImageTower, TextTower
 from fedtap.backbones.checkpoints import Checkpoint, fetched, one_line
 from fedtap.backbones.lora import Adapters
 from fedtap.backbones.transformer import FAMILIES, Transformer
-from fedtap.backbones.transformer_towers import Pixels, TransformerImages, TransformerTexts, adapters
+from fedtap.backbones.transformer_towers import Pixels, adapters, check_length, images_of, patches, texts_of
 from fedtap.backbones.weights import load_once
 from fedtap.config import BackboneSettings
 from fedtap.errors import UserError
@@ -76,16 +76,11 @@ def vision_sizes(settings: BackboneSettings) -> tuple[int, int, int, Adapters | 
         If there is no such model, or images are not a whole number of patches.
     """
     found = _find("vision", settings)
-    patch, size = int(found.config.patch_size), settings.image_size
-    if size % patch:
-        near = max(patch, round(size / patch) * patch)
-        raise UserError(
-            f"backbone.image_size: {settings.vision} cuts images into patches of {patch} pixels; give {near}, not {size}"
-        )
+    count = patches(settings, settings.vision, int(found.config.patch_size))
     lead = 0 if found.kind in WITHOUT_START else 1
     return (
         found.config.hidden_size,
-        (size // patch) ** 2 + lead,
+        count + lead,
         lead,
         adapters(settings, found.config, settings.vision),
     )
@@ -100,11 +95,7 @@ def text_sizes(settings: BackboneSettings) -> tuple[int, int, int, Adapters | No
         If there is no such model, or texts may be longer than it takes.
     """
     config = _find("text", settings).config
-    most = int(config.max_position_embeddings)
-    if settings.text_tokens > most:
-        raise UserError(
-            f"backbone.text_tokens: {settings.text} takes at most {most} tokens, not {settings.text_tokens}; give {most}"
-        )
+    check_length(settings, settings.text, int(config.max_position_embeddings))
     return config.hidden_size, config.vocab_size, config.hidden_size, adapters(settings, config, settings.text)
 
 
@@ -112,14 +103,9 @@ def vision_tower(settings: BackboneSettings, device: torch.device) -> ImageTower
     """Return the vision tower; its pixels are scaled as its ``preprocessor_config.json`` says."""
     found = _find("vision", settings)
     dim, _, _, adapted = vision_sizes(settings)
-    return TransformerImages(
-        name=found.origin.key,
-        id=found.origin.id(f"{found.origin.label}-image-{settings.image_size}px", device, adapted),
-        dim=dim,
-        device=device,
-        encoder=lambda: found.apart(device),
-        pixels=_pixels(found.folder / "preprocessor_config.json", settings.image_size),
-        adapters=adapted,
+    pixels = _pixels(found.folder / "preprocessor_config.json", settings.image_size)
+    return images_of(
+        found.origin, settings, device, dim=dim, encoder=lambda: found.apart(device), pixels=pixels, adapters=adapted
     )
 
 
@@ -127,20 +113,14 @@ def text_tower(settings: BackboneSettings, device: torch.device) -> TextTower:
     """Return the text tower, with its own vocabulary."""
     found = _find("text", settings)
     dim, vocabulary, _, adapted = text_sizes(settings)
-    words = found.origin.vocabulary(lambda: cast(Any, found.apart(device)).before[0].word_embeddings.weight)
-    if len(words) > vocabulary:
-        raise UserError(
-            f"backbone.text: the tokenizer of {settings.text} has {len(words)} tokens, its model {vocabulary}; restore both "
-            "from one checkpoint"
-        )
-    return TransformerTexts(
-        name=found.origin.key,
-        id=found.origin.id(f"{found.origin.label}-text-{settings.text_tokens}tokens", device, adapted),
+    return texts_of(
+        found.origin,
+        settings,
+        device,
         dim=dim,
-        device=device,
         encoder=lambda: found.apart(device),
-        vocabulary=words,
-        tokens=settings.text_tokens,
+        embedding=lambda: cast(Any, found.apart(device)).before[0].word_embeddings.weight,
+        words=vocabulary,
         adapters=adapted,
     )
 

@@ -16,6 +16,7 @@ from PIL import Image as Pillow
 from torch import Tensor, nn
 
 from fedtap.backbones.base import Features, Image, ImageTower, TextTower
+from fedtap.backbones.checkpoints import Checkpoint
 from fedtap.backbones.lora import AdaptedLayers, Adapters, Encoder, queries_and_values
 from fedtap.backbones.vocabulary import Vocabulary
 from fedtap.config import BackboneSettings
@@ -156,3 +157,86 @@ class TransformerTexts(_Adaptable, TextTower):
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Return ``(batch, length, dim)``."""
         return self._features(ids, mask)
+
+
+def patches(settings: BackboneSettings, model: str, patch: int) -> int:
+    """Return how many patches an image of the settings' size has.
+
+    Raises
+    ------
+    UserError
+        If it is not a whole number of patches a side; ``model`` names who cuts it.
+    """
+    size = settings.image_size
+    if size % patch:
+        near = max(patch, round(size / patch) * patch)
+        raise UserError(
+            f"backbone.image_size: {model} cuts images into patches of {patch} pixels; give {near}, not {size}"
+        )
+    return int((size // patch) ** 2)
+
+
+def check_length(settings: BackboneSettings, model: str, most: int) -> None:
+    """Raise UserError if texts may have more tokens than a model has positions."""
+    if settings.text_tokens > most:
+        raise UserError(
+            f"backbone.text_tokens: {model} takes at most {most} tokens, not {settings.text_tokens}; give {most}"
+        )
+
+
+def images_of(
+    origin: Checkpoint,
+    settings: BackboneSettings,
+    device: torch.device,
+    *,
+    dim: int,
+    encoder: Callable[[], nn.Module],
+    pixels: Pixels,
+    adapters: Adapters | None,
+) -> TransformerImages:
+    """Return the vision tower of a checkpoint, for images of the settings' size."""
+    return TransformerImages(
+        name=f"{origin.key} image",
+        id=origin.id(f"{origin.label}-image-{settings.image_size}px", device, adapters),
+        dim=dim,
+        device=device,
+        encoder=encoder,
+        pixels=pixels,
+        adapters=adapters,
+    )
+
+
+def texts_of(
+    origin: Checkpoint,
+    settings: BackboneSettings,
+    device: torch.device,
+    *,
+    dim: int,
+    encoder: Callable[[], nn.Module],
+    embedding: Callable[[], Tensor],
+    words: int,
+    adapters: Adapters | None,
+) -> TransformerTexts:
+    """Return the text tower of a checkpoint with its vocabulary, for texts of the settings' length.
+
+    Raises
+    ------
+    UserError
+        If the tokenizer has more tokens than the model has embeddings, of which there are ``words``.
+    """
+    vocabulary = origin.vocabulary(embedding)
+    if len(vocabulary) > words:
+        raise UserError(
+            f"backbone: the tokenizer of {origin.name} has {len(vocabulary)} tokens, its text model {words}; restore both "
+            "from one checkpoint"
+        )
+    return TransformerTexts(
+        name=f"{origin.key} text",
+        id=origin.id(f"{origin.label}-text-{settings.text_tokens}tokens", device, adapters),
+        dim=dim,
+        device=device,
+        encoder=encoder,
+        vocabulary=vocabulary,
+        tokens=settings.text_tokens,
+        adapters=adapters,
+    )

@@ -87,18 +87,23 @@ def verify(path: Path, sha256: str) -> Path:
         If the file is missing or is not the one that the checksum names.
     """
     try:
-        with path.open("rb") as file:
-            # hashlib.file_digest would do this, but needs Python 3.11.
-            sha = hashlib.sha256()
-            while block := file.read(1 << 20):
-                sha.update(block)
+        found = checksum(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); reinstall the package that holds it") from error
-    if sha.hexdigest() != sha256:
+    if found != sha256:
         raise UserError(
-            f"{path}: SHA-256 is {sha.hexdigest()[:12]}..., expected {sha256[:12]}...; reinstall the package that holds it"
+            f"{path}: SHA-256 is {found[:12]}..., expected {sha256[:12]}...; reinstall the package that holds it"
         )
     return path
+
+
+def checksum(path: Path) -> str:
+    """Return a file's SHA-256; it is read block by block, however large."""
+    sha = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):  # hashlib.file_digest would do this, but needs Python 3.11
+            sha.update(block)
+    return sha.hexdigest()
 
 
 def tower_id(label: str, device: torch.device, *parts: str) -> str:

@@ -189,8 +189,9 @@ class Experts(Architecture):
                 assert given is not None
                 features = frozen[name](given, given_mask) if name in frozen else given
                 tokens.append(components[ComponentKey("encoder", (name,))](features))
-                every = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
-                masks.append(every if given_mask is None else given_mask)
+                if given_mask is None:
+                    given_mask = torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
+                masks.append(given_mask)
         return torch.cat(tokens, dim=1), torch.cat(masks, dim=1)
 
 
