@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from fedtap.clients import ClientSettings as ClientSettings
 from fedtap.clients import TaskSettings as TaskSettings
@@ -41,7 +41,8 @@ class BackboneSettings(Settings):
 
     ``weights`` is ``pretrained``, or ``untrained`` (random, of the full size) or ``untrained-tiny`` for tests and dry runs where
     the backbone offers it. ``path`` is a local folder with pretrained weights; without one they come from the hub, or from an
-    installed package. ``image_size`` is in pixels. ``lora`` adapts the towers; without it they are frozen altogether.
+    installed package. A relative folder, here or as the name of a tower, starts at the scenario's own. ``image_size`` is in
+    pixels. ``lora`` adapts the towers; without it they are frozen altogether.
     """
 
     name: str = "towers"
@@ -52,6 +53,17 @@ class BackboneSettings(Settings):
     image_size: Positive = 96
     text_tokens: Annotated[Int, Field(ge=4, le=512)] = 32
     lora: LoraSettings | None = None
+    _home: Path = PrivateAttr(default=Path())
+
+    def at(self, home: Path) -> BackboneSettings:
+        """Return the same settings with relative folders starting at ``home``."""
+        placed = self.model_copy()
+        placed._home = home
+        return placed
+
+    def local(self, name: str) -> Path:
+        """Return the folder that a name means where it means one."""
+        return self._home / Path(name).expanduser()
 
 
 class ReconstructionSettings(Settings):
@@ -208,16 +220,17 @@ class Scenario(Settings):
 
     ``population`` spreads the listed clients over so many that train, ``tasks_per_client`` deals each no more than so many of
     the tasks that it lists; neither changes the examples of a task in all (:mod:`fedtap.spread`). ``clients`` are those that come
-    out. ``folder`` is where relative data paths start.
+    out. ``folder`` is where relative paths start, of data and of models.
     """
 
     name: str
     about: str = ""
+    folder: Path = Field(default=Path(), exclude=True)
     rounds: Positive = 15
     clients_per_round: Positive = 4
     local_steps: Positive = 10
     batch_size: Positive = 32
-    backbone: BackboneSettings = BackboneSettings()
+    backbone: BackboneSettings = Field(default=BackboneSettings(), validate_default=True)
     network: NetworkSettings = NetworkSettings()
     training: TrainingSettings = TrainingSettings()
     method: Mapping[str, Any] = {"name": "tap"}
@@ -226,7 +239,6 @@ class Scenario(Settings):
     population: Positive | None = None
     tasks_per_client: Positive | None = None
     clients: tuple[ClientSettings, ...]
-    folder: Path = Field(default=Path(), exclude=True)
 
     @field_validator("name")
     @classmethod
@@ -234,6 +246,11 @@ class Scenario(Settings):
         if not value.strip() or not value.isprintable() or "/" in value:
             raise ValueError("must be one line without '/', since it names the run's folder")
         return value
+
+    @field_validator("backbone")
+    @classmethod
+    def _starts_here(cls, value: BackboneSettings, info: ValidationInfo) -> BackboneSettings:
+        return value.at(info.data.get("folder", Path()))
 
     @field_validator("clients")
     @classmethod

@@ -207,3 +207,16 @@ def test_a_tokenizer_with_more_words_than_the_model_is_refused(folder: Path) -> 
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"the tokenizer of flava:small-flava has \d+ tokens, its text model 10"):
         load_backbone(settings(folder))
+
+
+def test_a_relative_folder_starts_at_the_scenarios_own(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    there = settings(Path(folder.name)).at(folder.parent)
+    assert spec(there).name == "flava:small-flava"
+    assert load_backbone(there).vision.id == load_backbone(settings(folder)).vision.id
+    with pytest.raises(UserError, match=r"backbone\.path: small-flava has no config\.json"):
+        spec(settings(Path(folder.name)))

@@ -146,3 +146,17 @@ def test_a_model_of_the_hub_that_cannot_be_fetched_is_one_line(monkeypatch: pyte
         UserError, match=r"backbone: 'nobody/nothing' cannot be fetched from the hub \(no route to host\)"
     ):
         spec(towers(vision="nobody/nothing"))
+
+
+def test_a_relative_folder_in_a_towers_name_starts_at_the_scenarios_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bert(tmp_path / "small-bert")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert (
+        spec(towers(text="small-bert").at(tmp_path)).text_dim
+        == spec(towers(text=str(tmp_path / "small-bert"))).text_dim
+    )
+    with pytest.raises(UserError, match="small-bert"):
+        spec(towers(text="small-bert"))

@@ -63,12 +63,15 @@ class Checkpoint:
         """
         if settings.path is not None and settings.weights == "untrained-tiny":
             raise UserError("backbone.path: means nothing with weights: untrained-tiny; remove one of the two")
-        if settings.path is not None and not (Path(settings.path).expanduser() / "config.json").is_file():
+        if settings.path is None:
+            return cls(settings.name, hub, None, settings.weights)
+        folder = settings.local(settings.path)
+        if not (folder / "config.json").is_file():
             raise UserError(
-                f"backbone.path: {settings.path} has no config.json; give a folder written by save_pretrained, or leave "
-                f"out the key to fetch {hub}"
+                f"backbone.path: {folder} has no config.json; give a folder written by save_pretrained, or leave out the key "
+                f"to fetch {hub}"
             )
-        return cls(settings.name, hub, settings.path, settings.weights)
+        return cls(settings.name, hub, str(folder), settings.weights)
 
     @property
     def name(self) -> str:
@@ -101,7 +104,7 @@ class Checkpoint:
         UserError
             If it cannot be fetched.
         """
-        return Path(self.path).expanduser() if self.path is not None else fetched(self.hub, weights=True)
+        return Path(self.path) if self.path is not None else fetched(self.hub, weights=True)
 
     def config(self, kind: type[Any], tiny: Callable[[], Any]) -> Any:
         """Return the model's configuration; that of the hub's model is the class's default, so that nothing has to be fetched."""

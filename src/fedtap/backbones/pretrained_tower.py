@@ -58,13 +58,13 @@ class Found:
         return load_once((self.origin.key, str(device)), read)
 
 
-def names_one(name: str) -> bool:
+def names_one(name: str, settings: BackboneSettings) -> bool:
     """Tell whether a tower's name is that of a model of the hub or of a folder, rather than one of fedtap's own.
 
-    >>> names_one("facebook/dinov2-small"), names_one("minilm-l6")
+    >>> names_one("facebook/dinov2-small", BackboneSettings()), names_one("minilm-l6", BackboneSettings())
     (True, False)
     """
-    return "/" in name or (Path(name).expanduser() / "config.json").is_file()
+    return "/" in name or (settings.local(name) / "config.json").is_file()
 
 
 def vision_sizes(settings: BackboneSettings) -> tuple[int, int, int, Adapters | None]:
@@ -126,12 +126,13 @@ def text_tower(settings: BackboneSettings, device: torch.device) -> TextTower:
 
 
 def _find(side: Side, settings: BackboneSettings) -> Found:
-    return _found(side, settings.vision if side == "vision" else settings.text, settings.weights)
+    name = settings.vision if side == "vision" else settings.text
+    return _found(side, name, settings.local(name), settings.weights)
 
 
 @functools.cache
-def _found(side: Side, name: str, weights: str) -> Found:
-    """Return the model that a name means; its configuration is read, and fetched if need be.
+def _found(side: Side, name: str, place: Path, weights: str) -> Found:
+    """Return the model that a name means, that at a place if there is one; its configuration is read, and fetched if need be.
 
     Raises
     ------
@@ -140,8 +141,8 @@ def _found(side: Side, name: str, weights: str) -> Found:
     """
     from transformers import AutoConfig
 
-    local = (Path(name).expanduser() / "config.json").is_file()
-    folder = Path(name).expanduser() if local else fetched(name, weights=False)
+    local = (place / "config.json").is_file()
+    folder = place if local else fetched(name, weights=False)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError) as error:

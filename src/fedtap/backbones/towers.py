@@ -65,11 +65,11 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
         raise UserError("backbone.path: 'towers' reads its weights from installed packages; remove this key")
     _check(settings)
     lead, vision_adapters, text_adapters = 0, None, None
-    if pretrained_tower.names_one(settings.vision):
+    if pretrained_tower.names_one(settings.vision, settings):
         vision_dim, vision_tokens, lead, vision_adapters = pretrained_tower.vision_sizes(settings)
     else:
         vision_dim, vision_tokens = _vision(settings).vision_sizes(settings.image_size)
-    if pretrained_tower.names_one(settings.text):
+    if pretrained_tower.names_one(settings.text, settings):
         text_dim, vocabulary, embedding_dim, text_adapters = pretrained_tower.text_sizes(settings)
     else:
         text_dim, vocabulary, embedding_dim = _text(settings).text_sizes()
@@ -83,7 +83,7 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
         vocabulary=vocabulary,
         embedding_dim=embedding_dim,
         vision_lead=lead,
-        vision_placed=pretrained_tower.names_one(settings.vision),
+        vision_placed=pretrained_tower.names_one(settings.vision, settings),
         vision_adapters=vision_adapters,
         text_adapters=text_adapters,
     )
@@ -91,7 +91,7 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
 
 def _check(settings: BackboneSettings) -> None:
     """Refuse what only towers of the hub or of a folder can do, where one of the two is another."""
-    own = [name for name in (settings.vision, settings.text) if not pretrained_tower.names_one(name)]
+    own = [name for name in (settings.vision, settings.text) if not pretrained_tower.names_one(name, settings)]
     if settings.weights == "untrained-tiny":
         raise UserError("backbone.weights: 'towers' has no such weights; set vision and text to untrained-tiny instead")
     if own and settings.weights != "pretrained":
@@ -105,11 +105,11 @@ def _check(settings: BackboneSettings) -> None:
 def build(settings: BackboneSettings, device: torch.device) -> Backbone:
     """Return the two towers; their weights are read when the first item is encoded."""
     sizes = spec(settings)
-    if pretrained_tower.names_one(settings.text):
+    if pretrained_tower.names_one(settings.text, settings):
         text = pretrained_tower.text_tower(settings, device)
     else:
         text = _text(settings).text_tower(settings.text_tokens, device)
-    if pretrained_tower.names_one(settings.vision):
+    if pretrained_tower.names_one(settings.vision, settings):
         vision = pretrained_tower.vision_tower(settings, device)
     else:
         vision = _vision(settings).vision_tower(settings.image_size, device)

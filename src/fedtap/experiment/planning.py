@@ -79,13 +79,13 @@ def network_of(scenario: Scenario, algorithm: Algorithm) -> NetworkSettings:
 def trains(scenario: Scenario, method: type[Algorithm]) -> bool:
     """Tell whether a method can train a scenario's architecture, or brings one of its own."""
     name = method.architecture or scenario.network.name
-    if name == Probe.name and not _has_features(scenario):
+    if ARCHITECTURES[name].frozen_towers and not _has_features(scenario):
         return False
     return method.architectures is None or name in method.architectures
 
 
 def _has_features(scenario: Scenario) -> bool:
-    """Tell whether frozen towers make features of each example, once for all; the probe looks at nothing else."""
+    """Tell whether the towers are frozen from end to end, and so make features of each example once for all."""
     sizes = spec(scenario.backbone)
     return sizes.vision_adapters is None and sizes.text_adapters is None
 
@@ -99,7 +99,7 @@ def architecture_name(scenario: Scenario, algorithm: Algorithm) -> str:
         If the method cannot train the scenario's.
     """
     name = algorithm.architecture or scenario.network.name
-    if name == Probe.name and not _has_features(scenario):
+    if ARCHITECTURES[name].frozen_towers and not _has_features(scenario):
         raise UserError(
             f"scenario '{scenario.name}': method '{algorithm.name}' needs towers that are frozen from end to end, and those of "
             f"{spec(scenario.backbone).name} are not; remove backbone.lora, take another backbone, or choose another method"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -82,6 +83,8 @@ class Architecture(ABC):
     """
 
     name: str
+    frozen_towers: ClassVar[bool] = False
+    """Whether it looks at the towers' features alone, once made, and so cannot train anything within the towers."""
 
     def __init__(self, blueprint: Blueprint, backbone: Backbone | None = None) -> None:
         self.blueprint = blueprint

@@ -43,6 +43,7 @@ class Probe(Architecture):
     """One linear classifier per head and modality; other task types have no path here."""
 
     name = "probe"
+    frozen_towers = True
 
     def path(self, pairs: Iterable[Pair], task: str) -> frozenset[ComponentKey]:
         """Return the task's probe, or nothing where the task is no classification."""
