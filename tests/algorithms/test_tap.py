@@ -261,3 +261,16 @@ def test_decisions_are_ready_for_json() -> None:
         assert math.isfinite(decision.federated_loss)
         assert decision.personal_loss is None
     assert all(math.isfinite(loss) for loss in state.facts["personal_losses"].values())
+
+
+def test_the_term_that_keeps_paths_apart_is_that_of_disentafl() -> None:
+    def sent(method: dict[str, object]) -> ComponentState:
+        client = local_client((DIGITS, MOOD), local_steps=3)
+        algorithm = make(method)
+        update, _ = algorithm.local_round(client, client.initial_state(), algorithm.start(client))
+        return update.components
+
+    shared = {"name": "tap", "personal": "shared", "replace": "average"}
+    assert sent({**shared, "disentangle": 0.5}).equal(sent({"name": "disentafl"}))
+    assert sent(shared).equal(sent({"name": "fedavg"}))
+    assert not sent({**shared, "disentangle": 0.5}).equal(sent(shared))

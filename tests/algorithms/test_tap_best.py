@@ -2,10 +2,17 @@
 
 from fedtap.algorithms.registry import make
 from fedtap.algorithms.tap_best import TapBest
-from tiny import DIGITS, LAW, MOOD, local_client, perturbed
+from tiny import DIGITS, LAW, MOOD, REDRAW_DIGITS, local_client, perturbed
 
-SETTINGS = {"personal": "shared", "replace": "average", "mix": "end", "distil": False}
-PAIRS = (DIGITS, MOOD, LAW)
+SETTINGS = {
+    "personal": "shared",
+    "replace": "average",
+    "mix": "end",
+    "disentangle": 0.5,
+    "distil": False,
+    "refit": True,
+}
+PAIRS = (DIGITS, MOOD, LAW, REDRAW_DIGITS)
 
 
 def test_it_is_tap_with_these_settings_to_the_bit() -> None:
@@ -28,6 +35,7 @@ def test_it_is_tap_with_these_settings_to_the_bit() -> None:
 
 
 def test_its_defaults_can_be_set_back() -> None:
-    back = make({"name": "tap_best", "personal": "separate", "replace": True, "mix": False, "distil": True})
+    paper = {"personal": "separate", "replace": True, "mix": False, "disentangle": 0, "distil": True, "refit": False}
+    back = make({"name": "tap_best", **paper})
     assert isinstance(back, TapBest)
     assert back.params.model_dump() == make({"name": "tap"}).params.model_dump()

@@ -116,3 +116,33 @@ def test_answers_stay_in_the_image_space() -> None:
     head = grid_head()
     assert KIND.answers(head, fused(), torch.tensor([-3.0, 0.25, 7.0]), None).tolist() == [-1.0, 0.25, 1.0]
     assert KIND.answers(head, fused(), None, None).shape == (2, 3, 64, 64)
+
+
+def test_only_the_grid_head_has_a_closed_form() -> None:
+    assert KIND.closed_form(PooledHead(16)) is None
+    assert KIND.closed_form(grid_head()) is not None
+
+
+def test_the_closed_form_can_be_written_again_and_starts_where_the_head_was() -> None:
+    head, given = drawing_head(), fused(n=4)
+    target = torch.rand(4, 3, 64, 64, generator=generator("target")) - 0.5
+    before = {name: parameter.detach().clone() for name, parameter in head.named_parameters()}
+
+    def error() -> float:
+        with torch.no_grad():
+            return float((head(given) - target).square().mean())
+
+    first = error()
+    fit = KIND.closed_form(head)
+    assert fit is not None
+    with torch.no_grad():
+        fit.add(given, head(given), target)
+    fit.write(0.1)
+    close, weight = error(), head.sketch.weight.detach().clone()
+    fit.write(1e3)
+    far = error()
+    fit.write(0.1)
+    assert torch.equal(head.sketch.weight, weight)
+    assert close < far < first
+    changed = {name for name, parameter in head.named_parameters() if not torch.equal(parameter, before[name])}
+    assert changed == {"sketch.weight", "canvas"}

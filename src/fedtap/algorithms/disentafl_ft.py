@@ -8,8 +8,12 @@ personalise. It has no term between latents: it is what every personalising meth
 
 from __future__ import annotations
 
-from fedtap.algorithms.disentafl import DisentAfl
-from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
+from fedtap.algorithms.disentafl import DisentAfl, DisentAflParams
+from fedtap.algorithms.fedavg_ft import FedAvgFineTuning, FedAvgFineTuningParams
+
+
+class DisentAflFineTuningParams(DisentAflParams, FedAvgFineTuningParams):
+    """Parameters of both."""
 
 
 class DisentAflFineTuning(DisentAfl, FedAvgFineTuning):
@@ -19,3 +23,5 @@ class DisentAflFineTuning(DisentAfl, FedAvgFineTuning):
     summary = "disentafl, then local fine-tuning"
     source = "Chen & Zhang 2024, 10.1609/aaai.v38i10.29010"
     deployed = "finetuned"
+    Params = DisentAflFineTuningParams
+    params: DisentAflFineTuningParams

@@ -35,10 +35,10 @@ from pydantic import Field
 from torch import Tensor
 
 from fedtap.algorithms.averaging import mean_of
-from fedtap.algorithms.base import Params, ServerState, Update
+from fedtap.algorithms.base import ServerState, Update
 from fedtap.algorithms.conflict_averse import conflict_averse_weights
 from fedtap.algorithms.cross_attention import cross_attention
-from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
+from fedtap.algorithms.fedavg_ft import FedAvgFineTuning, FedAvgFineTuningParams
 from fedtap.components import ComponentKey, ComponentState
 
 _ENCODER = "encoder"
@@ -46,7 +46,7 @@ Layer = tuple[ComponentKey, tuple[str, ...]]
 """A head of a client, and the names of the tensors of one of its layers."""
 
 
-class FedHca2Params(Params):
+class FedHca2Params(FedAvgFineTuningParams):
     """Parameters of FedHCA2.
 
     ``c`` is the radius within which the conflict-averse mean may leave the mean update, in lengths of the latter. ``weight`` is

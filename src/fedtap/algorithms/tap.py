@@ -18,12 +18,14 @@ on the same validation examples; ``scope: path`` is the paper's, ``exclusive`` r
 uses. The final models are chosen on validation, as for every method. Cheaper and softer ways, off by default: ``personal:
 shared`` (X is not trained in the rounds: W gets all steps, and X adopts what is better on validation), ``replace: soft`` (a part
 of the way) and ``average`` (X is the mean over time of the client's own trained slices), ``personal_from`` (X follows W until a
-round), ``mix`` (X moves towards the teacher before its finish, or the teacher, which then gets all steps, towards X at the end).
+round), ``mix`` (X moves towards the teacher before its finish, or the teacher, which then gets all steps, towards X at the end),
+``disentangle`` (W's training in the rounds has the term of :mod:`disentafl`), ``refit`` (X ends with :mod:`refit`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -31,12 +33,13 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from fedtap.algorithms.base import Algorithm, ClientState, Decision, Params, Update
 from fedtap.algorithms.compute import Compute, split
 from fedtap.algorithms.guard import guard
+from fedtap.algorithms.refit import refit_heads
 from fedtap.algorithms.replacement import Scope, keep_personal, replace_hard, replace_soft
 from fedtap.components import ComponentState, towards
 from fedtap.errors import nearest
 from fedtap.pairs import FAMILIES
 from fedtap.training.client import LocalClient, Trained
-from fedtap.training.terms import Teacher
+from fedtap.training.terms import Disentangle, Teacher
 
 
 def switch(value: Any) -> Any:
@@ -59,7 +62,8 @@ class TapParams(Params):
     ``alpha`` is the level of the paired gate, ``temperature`` tau. ``replace`` (``hard``, ``soft``, ``average``, ``off``) and
     ``distil`` switch the stages; ``pace`` is the share of the way that an average goes in a round. ``personal`` says whether X
     has training steps of its own (``separate``) or shares W's; ``personal_from`` is the round (from 1) in which it parts from W.
-    ``mix: end`` needs no student, hence ``distil: off``. With ``compute: equal`` a single local step goes to the federated model;
+    ``mix: end`` needs no student, hence ``distil: off``. ``disentangle`` is gamma of :mod:`disentafl`, 0 for none; an
+    architecture without paths has nothing to keep apart. With ``compute: equal`` a single local step goes to the federated model;
     the personal one needs a second.
     """
 
@@ -74,7 +78,9 @@ class TapParams(Params):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
     scope: Literal["path", "exclusive"] = "path"
     mix: Annotated[Literal["off", "start", "end"], BeforeValidator(mixing)] = "off"
+    disentangle: NonNegative = 0.0
     distil: bool = True
+    refit: bool = False
     weight: NonNegative = 0.5
     weights: Mapping[str, NonNegative] = {}
     temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -118,7 +124,8 @@ class Tap(Algorithm):
         apart = self.params.personal == "separate" and client.round >= self.params.personal_from
         steps = client.scenario.local_steps
         federated_steps, personal_steps = split(steps, self.params.compute) if apart else (steps, 0)
-        federated = client.train(received, federated_steps, "federated")
+        terms = [Disentangle(self.params.disentangle)] if self.params.disentangle else []
+        federated = client.train(received, federated_steps, "federated", terms=terms)
         personal, decisions = self._adopt(client, federated, state)
         losses: Mapping[str, float] = {}
         if apart:
@@ -129,7 +136,14 @@ class Tap(Algorithm):
         return update, ClientState({"personal": personal}, {"personal_losses": dict(losses), "took_part": True})
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
-        """Fine-tune the slice (the teacher), then finish X, with mixing, distillation and guard where they are on."""
+        """Fine-tune the slice (the teacher), then finish X, with mixing, distillation, guard and refit where they are on."""
+        done = self._finished(client, received, state)
+        if not self.params.refit:
+            return done
+        personal, decisions = refit_heads(client, done.models["personal"])
+        return replace(done, models={**done.models, "personal": personal}, decisions=[*done.decisions, *decisions])
+
+    def _finished(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         steps = client.scenario.training.finish_steps
         personal = state.models["personal"]
         if self.params.replace != "off" and not state.facts.get("took_part"):

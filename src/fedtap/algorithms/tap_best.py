@@ -1,18 +1,22 @@
 r"""TAP at equal compute, as good as we know how: a personal model that costs no step. Ours; see docs/research-log.md.
 
-The paper's rule trains two models, so at equal steps each gets half. Here W gets all of them. X is the exponential mean over time
-of the client's own trained slices; after the last round the slice takes the whole finish, and each task's path of the finished
-slice moves back towards X by the factor that is best on the client's validation split:
+The paper's rule trains two models, so at equal steps each gets half. Here W gets all of them, with the term of :mod:`disentafl`
+that keeps the latents of different pairs apart. X is the exponential mean over time of the client's own trained slices; after the
+last round the slice takes the whole finish, each task's path of the finished slice moves back towards X by the factor that is
+best on the client's validation split, and heads that have a closed form are set to their optimum (:mod:`refit`):
 
 .. math::
-    X \leftarrow X + p (W_i - X) \text{ in each participation}, \quad
+    W_i = \mathrm{AdamW}^{E}(f_i + \gamma \, \overline{\cos^2}, w), \quad
+    X \leftarrow X + p (W_i - X) \text{ in each participation}, \\
     F = \mathrm{AdamW}^{T'}(f_i, w), \quad
-    F[c] \leftarrow F[c] + a_o (X[c] - F[c]), \; c \in path(i, o)
+    F[c] \leftarrow F[c] + a_o (X[c] - F[c]), \; c \in path(i, o), \quad
+    F_{head} \leftarrow \arg\min_{h} \; f_i + \mu \|h - F_{head}\|^2
 
 It is :mod:`tap` with other defaults, and each can be set back. X's adoption of W (stage 1) is then a step of the mean, and what
 the federation knows in general comes with the slice (stage 2) in the place of distillation, which gave nothing measurable.
 
-Differences from the paper: ``personal: shared``, ``replace: average``, ``mix: end``, ``distil: off``.
+Differences from the paper: ``personal: shared``, ``replace: average``, ``mix: end``, ``distil: off``, ``disentangle: 0.5``,
+``refit: on``.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
-from fedtap.algorithms.tap import Tap, TapParams, mixing, switch
+from fedtap.algorithms.tap import NonNegative, Tap, TapParams, mixing, switch
 
 
 class TapBestParams(TapParams):
@@ -30,7 +34,9 @@ class TapBestParams(TapParams):
     personal: Literal["separate", "shared"] = "shared"
     replace: Annotated[Literal["hard", "soft", "average", "off"], BeforeValidator(switch)] = "average"
     mix: Annotated[Literal["off", "start", "end"], BeforeValidator(mixing)] = "end"
+    disentangle: NonNegative = 0.5
     distil: bool = False
+    refit: bool = True
 
 
 class TapBest(Tap):

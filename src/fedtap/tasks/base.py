@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -85,6 +85,16 @@ class Losses:
         return self.total / self.units.clamp(min=1)
 
 
+class ClosedForm(Protocol):
+    """The optimum of what a head is linear in, on given examples and near the values that it had when this was made."""
+
+    def add(self, fused: Fused, output: Tensor, target: Tensor) -> None:
+        """Add examples, with the output that the head had for them."""
+
+    def write(self, strength: float) -> None:
+        """Set the head to the optimum under a pull of this strength towards where it was; at 1 the examples weigh as much."""
+
+
 class TaskType(ABC):
     """One type of task; implementations hold no state."""
 
@@ -107,6 +117,10 @@ class TaskType(ABC):
         self, student: Tensor, teacher: Tensor, target: Tensor, words: Words | None, temperature: float
     ) -> Tensor:
         """Return the distillation loss of two outputs for the same examples, a scalar (algorithm.md, section 3)."""
+
+    def closed_form(self, head: nn.Module) -> ClosedForm | None:
+        """Return the closed form of a head's last layer, or None where its loss has none."""
+        return None
 
     @abstractmethod
     def answers(self, head: nn.Module, fused: Fused, output: Tensor | None, words: Words | None) -> Any:

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
+from fedtap.tasks.base import ClosedForm, Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.metrics import ReconstructionScores
 from fedtap.tasks.places import at_places, grid_side
+from fedtap.tasks.sketch_fit import SIZE, SKETCH, SketchFit
 
-SIZE = 64  # pixels a side
-SKETCH = 16  # pixels a side of what is enlarged
 PLACES = 4  # a side, at the most
 SKETCH_SCALE, CANVAS_SCALE = 2.0, 10.0
 GRID = 8  # the paper's decoder starts from GRID x GRID places and doubles three times
@@ -54,10 +53,35 @@ class GridHead(nn.Module):
 
     def forward(self, fused: Fused) -> Tensor:
         """Return pictures ``(n, 3, 64, 64)``; the tokens after the leading ones are those of the grid, row by row."""
-        gathered = self.gather(self.norm(at_places(fused.tokens[:, self.lead :], self.kept)).flatten(1))
-        sketch = self.sketch(gathered + F.gelu(gathered)).unflatten(1, (3, SKETCH, SKETCH))
+        sketch = self.sketch(self.features(fused)).unflatten(1, (3, SKETCH, SKETCH))
         enlarged = F.interpolate(SKETCH_SCALE * sketch, size=SIZE, mode="bilinear", align_corners=False)
         return enlarged + CANVAS_SCALE * self.canvas
+
+    def features(self, fused: Fused) -> Tensor:
+        """Return what the sketch is linear in, ``(n, dim)``."""
+        gathered: Tensor = self.gather(self.norm(at_places(fused.tokens[:, self.lead :], self.kept)).flatten(1))
+        return gathered + F.gelu(gathered)
+
+
+class GridFit:
+    """The closed form of a :class:`GridHead`: its sketch and canvas, the features as they are."""
+
+    def __init__(self, head: GridHead) -> None:
+        self._head = head
+        self._start = head.sketch.weight.detach().clone(), head.canvas.detach().clone()
+        self._fit = SketchFit(head.sketch.in_features, SKETCH_SCALE)
+
+    @torch.no_grad()
+    def add(self, fused: Fused, output: Tensor, target: Tensor) -> None:
+        """Add examples of the head as it is."""
+        self._fit.add(self._head.features(fused), target - output)
+
+    @torch.no_grad()
+    def write(self, strength: float) -> None:
+        """Set sketch and canvas to the optimum; biases of the sketch stay, since the canvas does what they do."""
+        weight, canvas = self._fit.solve(strength)
+        self._head.sketch.weight.copy_(self._start[0] + weight.to(self._start[0]))
+        self._head.canvas.copy_(self._start[1] + (canvas / CANVAS_SCALE).to(self._start[1]))
 
 
 class PooledHead(nn.Module):
@@ -103,6 +127,10 @@ class Reconstruction(TaskType):
     ) -> Tensor:
         """Return the squared error to the teacher's picture: a softmax over pixels would mean nothing."""
         return F.mse_loss(student, teacher)
+
+    def closed_form(self, head: nn.Module) -> ClosedForm | None:
+        """Return that of a grid head; the pooled head is not linear behind its features."""
+        return GridFit(head) if isinstance(head, GridHead) else None
 
     def answers(self, head: nn.Module, fused: Fused, output: Tensor | None, words: Words | None) -> Tensor:
         """Return pictures ``(n, 3, 64, 64)`` in [-1, 1]."""

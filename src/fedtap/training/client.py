@@ -18,6 +18,7 @@ from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.randomness import drawing, torch_generator
 from fedtap.tasks import TASK_TYPES
+from fedtap.tasks.base import ClosedForm
 from fedtap.training.loop import GradientRule, Objective, batch_loss, plain_gradient, train
 from fedtap.training.schedule import finish_rates, round_rate
 from fedtap.training.terms import Term
@@ -230,22 +231,52 @@ class LocalClient:
             values.setdefault(key, {})[name] = slope.detach().cpu().clone()
         return ComponentState(values)
 
-    def example_losses(self, state: ComponentState, split: Split = "validation") -> dict[str, Tensor]:
-        """Return per task the mean loss of each example of a split, ``(n,)`` float64 on the CPU."""
+    def example_losses(
+        self, state: ComponentState, split: Split = "validation", *, tasks: Iterable[str] | None = None
+    ) -> dict[str, Tensor]:
+        """Return per task (of those named; None: all) the mean loss of each example of a split, ``(n,)`` float64 on the CPU."""
         self.network.load(state)
-        return self.swapped_in_losses(split)
+        return self.swapped_in_losses(split, tasks=tasks)
 
-    def mean_losses(self, state: ComponentState, split: Split = "validation") -> dict[str, float]:
+    def mean_losses(
+        self, state: ComponentState, split: Split = "validation", *, tasks: Iterable[str] | None = None
+    ) -> dict[str, float]:
         """Return per task the mean over a split's examples."""
-        return {task: float(losses.mean()) for task, losses in self.example_losses(state, split).items()}
+        return {task: float(losses.mean()) for task, losses in self.example_losses(state, split, tasks=tasks).items()}
 
     @torch.no_grad()
-    def swapped_in_losses(self, split: Split) -> dict[str, Tensor]:
+    def refitted(self, state: ComponentState, head: str, strengths: Iterable[float]) -> Iterator[ComponentState]:
+        """Iterate over the model with a head at the optimum of its training loss, for each strength of a pull to what it was.
+
+        What has a closed form costs no step: see :meth:`fedtap.tasks.base.TaskType.closed_form`. A head that has none, or that
+        is not this client's, gives nothing.
+        """
+        self.network.load(state)
+        self.network.eval()
+        fit: ClosedForm | None = None
+        for pair in self.pairs:
+            if pair.head != head:
+                continue
+            for batch in self.data.tasks[pair.task]["train"].batches(128, self.network.device):
+                (output,) = self.network(batch)
+                fit = fit or TASK_TYPES[pair.type].closed_form(output.head)
+                if fit is None:
+                    return
+                fit.add(output.fused, output.output, batch[0].target)
+        if fit is None:
+            return
+        for strength in strengths:
+            self.network.load(state)  # whoever asks may have swapped another model in meanwhile
+            fit.write(strength)
+            yield self.network.state()
+
+    @torch.no_grad()
+    def swapped_in_losses(self, split: Split, *, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Return :meth:`example_losses` of the model that is in the network now."""
         was_training = self.network.training
         self.network.eval()
         result: dict[str, Tensor] = {}
-        for task in self.tasks:
+        for task in self.tasks if tasks is None else tasks:
             parts: list[Tensor] = []
             for batch in self.data.tasks[task][split].batches(128, self.network.device):
                 (output,) = self.network(batch)
