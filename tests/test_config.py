@@ -409,3 +409,16 @@ def test_every_parameter_of_every_method_has_its_short_form() -> None:
         values: dict[str, Any] = {}
         apply_override(values, f"{name}=1")
         assert values == {"method": {name: 1}}, f"'{name}' is too near a key of the scenario"
+
+
+@pytest.mark.parametrize("key", ["backbone.path", "backbone.text", "evaluation.bertscore_encoder"])
+def test_a_folder_on_the_command_line_is_one_where_the_command_runs(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    values: dict[str, object] = {}
+    for written, taken in (("models/mine", str(tmp_path / "models" / "mine")), ("models/another", "models/another")):
+        apply_override(values, f"{key}={written}")
+        section, name = key.split(".")
+        assert values[section] == {name: taken}

@@ -312,7 +312,8 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
     path
         A YAML file.
     overrides
-        Values are read as YAML, so ``rounds=3`` is a number and ``method.distil=off`` a boolean. A key that is no key of the
+        Values are read as YAML, so ``rounds=3`` is a number and ``method.distil=off`` a boolean. A relative folder of a model is
+        one where the command runs if it is there, and otherwise starts at the scenario's own. A key that is no key of the
         scenario is taken as a parameter of the method (``gate=paired`` is short for ``method.gate=paired``), unless it looks
         like a slip in one of the scenario's (``roundz``).
 
@@ -378,4 +379,15 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         if not isinstance(below, dict):
             raise UserError(f"--set {shown}: '{name}' has no keys below it; set it as a whole")
         here = below
-    here[names[-1]] = parsed
+    here[names[-1]] = _where_the_command_runs(".".join(names), parsed)
+
+
+FOLDERS = ("backbone.path", "backbone.vision", "backbone.text", "evaluation.bertscore_encoder")
+"""Keys that may name a folder."""
+
+
+def _where_the_command_runs(key: str, value: Any) -> Any:
+    """Return a value of the command line whole, where it names a folder: there, unlike in a file, paths start where one is."""
+    if key in FOLDERS and isinstance(value, str) and (folder := Path(value).expanduser()).is_dir():
+        return str(folder.resolve())
+    return value
