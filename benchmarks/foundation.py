@@ -29,7 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fedtap.backbones import load_backbone, loads
 from fedtap.batch import Batch, TaskBatch
-from fedtap.config import BackboneSettings, LoraSettings, NetworkSettings, TrainingSettings
+from fedtap.config import BackboneSettings, LoraSettings, NetworkSettings, Precision, TrainingSettings
 from fedtap.experiment.provenance import provenance
 from fedtap.experiment.setup import words_of
 from fedtap.network.architecture import Blueprint, HeadInfo
@@ -118,14 +118,15 @@ def seconds(action: Callable[[], object], device: torch.device, repeats: int = R
     return taken
 
 
-def product_rate(device: torch.device) -> float:
+def product_rate(device: torch.device, precision: Precision) -> float:
     """Return floating-point operations a second of a matrix product of the shapes that a transformer layer has."""
     rows, inner, columns = BATCH * 197, 768, 3072
-    a, b = torch.randn(rows, inner, device=device), torch.randn(inner, columns, device=device)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
     return 2 * rows * inner * columns / min(seconds(lambda: a @ b, device, 20))
 
 
-def measure(backbone_name: str, index: int, device: torch.device) -> dict[str, Any]:
+def measure(backbone_name: str, index: int, device: torch.device, precision: Precision) -> dict[str, Any]:
     """Measure one kind of client."""
     kind = KINDS[index]
     chosen, network_settings = settings(backbone_name, kind)
@@ -139,14 +140,15 @@ def measure(backbone_name: str, index: int, device: torch.device) -> dict[str, A
     architecture = Experts(Blueprint(backbone.spec, network_settings, heads), backbone)
     began = time.perf_counter()
     words = words_of(backbone, device) if kind.pair.type == ASK else None
-    network = Network(architecture, architecture.plan([kind.pair]), seed=0, words=words).to(device)
+    keys = architecture.plan([kind.pair])
+    network = Network(architecture, keys, seed=0, words=words, precision=precision).to(device)
     state = network.initial_state()
     network.load(state)
     built = time.perf_counter() - began
     batch = a_batch(kind, min(kind.tokens, chosen.text_tokens), device)
     with FlopCounterMode(display=False) as counter:
         plain_gradient(network, batch, Objective(lambda part: batch_loss(network, part)))
-    rate = product_rate(device)
+    rate = product_rate(device, precision)
     steps = seconds(lambda: train(network, [batch], [1e-4], TrainingSettings()), device)
     floor = counter.get_total_flops() / rate
     return {
@@ -186,6 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", choices=("flava", "vilt"), default="flava")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     parser.add_argument("--threads", type=int, help="by default, what torch takes")
     parser.add_argument("--out", help="without an ending: .json and .md are written")
     parser.add_argument("--kind", type=int, help=argparse.SUPPRESS)
@@ -193,7 +196,8 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     if arguments.kind is not None:
-        print(json.dumps(measure(arguments.backbone, arguments.kind, torch.device(arguments.device))))
+        device = torch.device(arguments.device)
+        print(json.dumps(measure(arguments.backbone, arguments.kind, device, arguments.precision)))
         return
     rows = []
     for index in range(len(KINDS)):
@@ -204,6 +208,8 @@ def main() -> None:
             arguments.backbone,
             "--device",
             arguments.device,
+            "--precision",
+            arguments.precision,
             "--kind",
             str(index),
         ]
@@ -214,12 +220,15 @@ def main() -> None:
         print(markdown(rows[-1:], "").splitlines()[-1], flush=True)
     about = {**provenance(), "threads": arguments.threads or torch.get_num_threads(), "processor": platform.processor()}
     title = (
-        f"{arguments.backbone} at full size, untrained, batch {BATCH}, {arguments.device}, {about['threads']} threads"
+        f"{arguments.backbone} at full size, untrained, batch {BATCH}, {arguments.precision}, {arguments.device}, "
+        f"{about['threads']} threads"
     )
     if arguments.out:
         out = Path(arguments.out)
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.with_suffix(".json").write_text(json.dumps({**about, "batch": BATCH, "rows": rows}, indent=1) + "\n")
+        out.with_suffix(".json").write_text(
+            json.dumps({**about, "batch": BATCH, "precision": arguments.precision, "rows": rows}, indent=1) + "\n"
+        )
         out.with_suffix(".md").write_text(markdown(rows, title))
     print(markdown(rows, title))
 

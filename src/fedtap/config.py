@@ -65,6 +65,14 @@ class BackboneSettings(Settings):
         """Return the folder that a name means where it means one."""
         return self._home / Path(name).expanduser()
 
+    def whole(self) -> BackboneSettings:
+        """Return the same settings with folders that mean the same wherever they are read."""
+        given = {key: getattr(self, key) for key in ("path", "vision", "text")}
+        folders = {
+            key: self.local(name) for key, name in given.items() if name is not None and self.local(name).is_dir()
+        }
+        return self.model_copy(update={key: str(folder.resolve()) for key, folder in folders.items()})
+
 
 class ReconstructionSettings(Settings):
     """``grid`` decodes from the token sequence with position queries; ``pooled`` is the paper's head, from one vector."""
@@ -136,6 +144,9 @@ class NetworkSettings(Settings):
         return self.model_copy(update={"dim": self.head_dim, "heads": heads, "head_dim": None})
 
 
+Precision = Literal["fp32", "bf16"]
+
+
 class TrainingSettings(Settings):
     """The local training loop, the same for every method.
 
@@ -143,7 +154,9 @@ class TrainingSettings(Settings):
     falls along a cosine to ``final_ratio * lr`` in the last round. After it every personalising method takes ``finish_steps``
     steps at ``finish_lr`` and keeps, of the states seen every ``select_every`` steps, the best on the client's validation split.
     ``micro_batch`` is how many examples go through the network at once where a whole batch would not fit into memory: gradients
-    are accumulated over the parts of a batch, and a step is still one step.
+    are accumulated over the parts of a batch, and a step is still one step. ``recompute`` keeps of adapted tower layers what goes
+    in and computes the rest again in the backward pass: less memory, a third more arithmetic. ``precision`` is that of matrix
+    products: ``bf16`` multiplies in bfloat16, in training as in evaluation; what is trained, sent and added up stays float32.
     """
 
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -156,6 +169,8 @@ class TrainingSettings(Settings):
     finish_lr: Rate = 3e-4
     select_every: Positive = 5
     micro_batch: Positive | None = None
+    recompute: bool = False
+    precision: Precision = "fp32"
 
 
 class DataSettings(Settings):

@@ -126,3 +126,32 @@ def test_the_mean_of_products_is_that_of_the_towers_adapters_too() -> None:
     for name in adapters(2).matrices:
         product = mean[f"adapters.{name}_A"] @ mean[f"adapters.{name}_B"]
         torch.testing.assert_close(product, 2 * (one[f"{name}_A"] @ one[f"{name}_B"]).detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_computed_again_give_the_same_and_keep_less(kind: str) -> None:
+    encoder = Transformer(build(kind))
+    layers, held = AdaptedLayers(encoder, adapters(0, dropout=0.5)), matrices(adapters(0))
+    layers.hold(held)
+    ends = []
+    for recompute in (False, True):
+        layers.recompute = recompute
+        kept: list[int] = []
+
+        def packed(tensor: torch.Tensor, kept: list[int] = kept) -> torch.Tensor:
+            kept.append(tensor.nbytes)
+            return tensor
+
+        for matrix in held.values():
+            matrix.grad = None
+        torch.manual_seed(7)
+        with torch.autograd.graph.saved_tensors_hooks(packed, lambda tensor: tensor):
+            out = run(layers, encoder, kind, 0)
+            before = sum(kept)
+        out.square().sum().backward()
+        ends.append((out.detach(), {name: matrix.grad for name, matrix in held.items()}, before))
+    (plain, slopes, much), (again, others, little) = ends
+    assert torch.equal(plain, again), "dropout is drawn anew"
+    for name, slope in slopes.items():
+        torch.testing.assert_close(slope, others[name], rtol=1e-5, atol=1e-6)
+    assert little < much / 2

@@ -35,6 +35,9 @@ def foundation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return write_scenario(folder, backbone=backbone, network=NETWORK, evaluation={"cross_examples": 8, "save": "all"})
 
 
+THRIFTY = ("--set", "training.precision=bf16", "--set", "training.recompute=true")
+
+
 def model(run: Path, client: str, name: str) -> ComponentState:
     return ComponentState.load(run / "clients" / client / name / "model.safetensors")
 
@@ -74,11 +77,33 @@ def test_the_plan_says_what_a_client_sends(foundation: Path, tmp_path: Path, fed
 def test_a_probe_of_adapted_towers_is_refused(foundation: Path, tmp_path: Path, fedtap: Command) -> None:
     done = fedtap("run", foundation, "--method", "probe", "--out", tmp_path / "run")
     settings = load_scenario(foundation).backbone
-    if settings == BackboneSettings(**FLAVA):
+    if settings.model_dump() == BackboneSettings(**FLAVA).model_dump():
         assert done.code == 0, done.err
     else:
         assert done.code == 2
         assert f"method 'probe' needs towers that are frozen from end to end, and those of {settings.name}:" in done.err
+
+
+def test_recomputed_layers_change_nothing_and_bfloat16_little(tmp_path: Path, fedtap: Command) -> None:
+    scenario = write_scenario(tmp_path, backbone=BACKBONES["flava, every layer"], network=NETWORK)
+    plain, again, half = (tmp_path / name for name in ("plain", "again", "half"))
+    for out, more in ((plain, ()), (again, THRIFTY[2:]), (half, THRIFTY)):
+        done = fedtap("run", scenario, "--out", out, *more)
+        assert done.code == 0, done.err
+    sent, recomputed, rounded = (model(out, "both", "personal") for out in (plain, again, half))
+    for key, name, tensor in sent.tensors():
+        assert rounded[key][name].dtype == torch.float32
+        torch.testing.assert_close(recomputed[key][name], tensor, rtol=1e-3, atol=1e-4)
+    assert not sent.equal(rounded)
+    losses = [
+        [
+            row["value"]
+            for row in json.loads((out / "results.json").read_text())["rows"]
+            if row["metric"] == "cross_entropy"
+        ]
+        for out in (plain, half)
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,9 @@ class Encoder(Protocol):
     def embed(self, inputs: Tensor) -> Tensor:
         """Return the hidden states before the first layer."""
 
-    def run(self, hidden: Tensor, mask: Tensor | None, start: int = 0, stop: int | None = None) -> Tensor:
+    def run(
+        self, hidden: Tensor, mask: Tensor | None, start: int = 0, stop: int | None = None, *, recompute: bool = False
+    ) -> Tensor:
         """Return hidden states after some of the layers."""
 
     def close(self, hidden: Tensor) -> Tensor:
@@ -106,6 +108,8 @@ class AdaptedLayers(nn.Module):
     def __init__(self, encoder: nn.Module, adapters: Adapters) -> None:
         super().__init__()
         self._adapters = adapters
+        self.recompute = False
+        """Whether a layer is computed again in the backward pass instead of being kept."""
         shared = {id(tensor): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
         twin = copy.deepcopy(encoder, shared)  # the structure is new, the tensors are the encoder's own
         paths = {name: cast(Encoder, twin).place(name) for name in adapters.matrices}
@@ -136,4 +140,4 @@ class AdaptedLayers(nn.Module):
         """
         encoder = cast(Encoder, self._encoder)
         hidden = encoder.embed(inputs) if self._adapters.raw else inputs
-        return encoder.close(encoder.run(hidden, mask, start=self._adapters.first))
+        return encoder.close(encoder.run(hidden, mask, start=self._adapters.first, recompute=self.recompute))

@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from fedtap.errors import UserError
 
@@ -98,15 +99,25 @@ class Transformer(nn.Module):
             hidden = part(hidden)
         return hidden
 
-    def run(self, hidden: Tensor, mask: Tensor | None, start: int = 0, stop: int | None = None) -> Tensor:
+    def run(
+        self, hidden: Tensor, mask: Tensor | None, start: int = 0, stop: int | None = None, *, recompute: bool = False
+    ) -> Tensor:
         """Return hidden states after the layers from ``start`` up to ``stop`` (default: the last), without the closing norm.
 
-        ``mask`` is ``(n, tokens)`` bool, True at real tokens, or None where all are.
+        ``mask`` is ``(n, tokens)`` bool, True at real tokens, or None where all are. With ``recompute`` a backward pass computes
+        the layers again, with the same dropout, and what they hold in between is not kept.
         """
         bias = None if mask is None else _bias(mask, hidden.dtype)
-        for layer in self.layers[start:stop]:
+
+        def one(layer: nn.Module, hidden: Tensor) -> Tensor:
             out = layer(hidden, attention_mask=bias)
-            hidden = out[0] if isinstance(out, tuple) else out
+            return cast(Tensor, out[0] if isinstance(out, tuple) else out)
+
+        for layer in self.layers[start:stop]:
+            if recompute and torch.is_grad_enabled():
+                hidden = checkpoint(one, layer, hidden, use_reentrant=False)
+            else:
+                hidden = one(layer, hidden)
         return hidden
 
     def close(self, hidden: Tensor) -> Tensor:
@@ -182,8 +193,8 @@ def _only(layer: nn.Module, names: tuple[str, ...]) -> str:
 def _bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Return what is added to attention scores, ``(n, 1, 1, tokens)``: 0 at real tokens, the least number elsewhere.
 
-    The least number and not minus infinity, so that a row of padding alone gives no NaN.
+    The least number and not minus infinity, so that a row of padding alone gives no NaN; the least of bfloat16, since float32's
+    would be minus infinity there.
     """
-    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)[
-        :, None, None
-    ]
+    least = torch.finfo(torch.bfloat16).min
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, least)[:, None, None]

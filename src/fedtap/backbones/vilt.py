@@ -35,7 +35,9 @@ TEXT, IMAGE = 0, 1
 class NoLayers(nn.Module):
     """An encoder without layers: what embeds is all there is before the fusion."""
 
-    def run(self, hidden: Tensor, mask: Tensor | None, start: int = 0, stop: int | None = None) -> Tensor:
+    def run(
+        self, hidden: Tensor, mask: Tensor | None, start: int = 0, stop: int | None = None, *, recompute: bool = False
+    ) -> Tensor:
         """Return the tokens as they are."""
         return hidden
 

@@ -199,7 +199,7 @@ class RunFolder:
             "method": self.algorithm.name,
             "architecture": architecture_name(self.scenario, self.algorithm),
             "client": client.model_dump(mode="json"),
-            "backbone": self.scenario.backbone.model_dump(mode="json"),
+            "backbone": self.scenario.backbone.whole().model_dump(mode="json"),
             "network": network_of(self.scenario, self.algorithm).model_dump(mode="json"),
         }
 

@@ -94,7 +94,10 @@ def set_up(
     room.prepare([client.id for client in scenario.clients])
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))
     words = words_of(backbone, place) if generates_text(scenario) else None
-    network = Network(architecture, keys, seed=seed, words=words).to(place)
+    training = scenario.training
+    network = Network(
+        architecture, keys, seed=seed, words=words, precision=training.precision, recompute=training.recompute
+    ).to(place)
     site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=seed, data=room, store=store)
     cards = [ClientCard(client.id, client.pairs, room.examples(client.id)) for client in scenario.clients]
     return Bench(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -57,6 +57,10 @@ class Stream:
         """
         return Fused(self.tokens[self.routes.index(route)], self.mask)
 
+    def float(self) -> Stream:
+        """Return it in float32."""
+        return replace(self, tokens=self.tokens.float())
+
 
 @dataclass(frozen=True, slots=True)
 class TaskOutput:
@@ -69,6 +73,11 @@ class TaskOutput:
     fused: Fused
     output: Tensor
     streams: Sequence[Stream] = ()
+
+    def float(self) -> TaskOutput:
+        """Return it in float32, in which losses are computed."""
+        fused = replace(self.fused, tokens=self.fused.tokens.float())
+        return TaskOutput(self.head, fused, self.output.float(), [stream.float() for stream in self.streams])
 
 
 class Architecture(ABC):

@@ -148,7 +148,8 @@ class Fusion:
         for expert, rows in domains:
             if expert is not None:
                 dq, dv = expert(n[:, rows], stack, layer)
-                query, value = query.index_copy(1, rows, dq), value.index_copy(1, rows, dv)
+                query = query.index_copy(1, rows, dq.to(query.dtype))
+                value = value.index_copy(1, rows, dv.to(value.dtype))
         return n + query, n + value
 
     def _feed_forward(

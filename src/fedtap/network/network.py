@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from fedtap.backbones.lora import AdaptedLayers
 from fedtap.batch import Batch
 from fedtap.components import ComponentState
+from fedtap.config import Precision
 from fedtap.network.architecture import Architecture, TaskOutput
 from fedtap.pairs import ComponentKey
 from fedtap.tasks.base import Words
@@ -27,10 +29,21 @@ class Network(nn.Module):
         The run's seed; the starts of all components follow from it.
     words
         The frozen word embeddings, where a task generates text.
+    precision
+        Of matrix products. With ``bf16`` they are bfloat16; parameters, and what the network gives, stay float32.
+    recompute
+        Whether adapted tower layers are computed again in the backward pass instead of being kept.
     """
 
     def __init__(
-        self, architecture: Architecture, keys: Iterable[ComponentKey], *, seed: int, words: Words | None = None
+        self,
+        architecture: Architecture,
+        keys: Iterable[ComponentKey],
+        *,
+        seed: int,
+        words: Words | None = None,
+        precision: Precision = "fp32",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.architecture = architecture
@@ -40,6 +53,10 @@ class Network(nn.Module):
         self._modules_by_name = nn.ModuleDict({_name(key): module for key, module in self._components.items()})
         self._frozen = architecture.frozen_modules(seed, self._components)
         self._held: frozenset[ComponentKey] = frozenset()
+        self._precision = precision
+        for module in self._frozen.values():
+            if isinstance(module, AdaptedLayers):
+                module.recompute = recompute
 
     @property
     def held(self) -> frozenset[ComponentKey]:
@@ -92,7 +109,11 @@ class Network(nn.Module):
     def forward(self, batch: Batch) -> Sequence[TaskOutput]:
         """Run a batch through the model that is swapped in."""
         held = {key: self._components[key] for key in self._held}
-        return self.architecture.forward(batch, held, self._frozen, self.words)
+        if self._precision == "fp32":
+            return self.architecture.forward(batch, held, self._frozen, self.words)
+        with torch.autocast(self.device.type, torch.bfloat16):
+            outputs = self.architecture.forward(batch, held, self._frozen, self.words)
+        return [output.float() for output in outputs]
 
     def run_as(self, state: ComponentState, batch: Batch) -> Sequence[TaskOutput]:
         """Run a batch through another model with the same components, without swapping and without gradients (a teacher).
