@@ -49,7 +49,7 @@ def compare(
     seeds
         Each method is run with each.
     out
-        The folder: ``runs/<method>-seed<seed>``, comparison.json, comparison.html, comparison.md, costs.json.
+        The folder: ``runs/<method>-seed<seed>``, comparison.json, comparison.html, comparison.md, figures/, costs.json.
     overrides
         ``section.key=value`` settings for all methods. Models are saved only if ``evaluation.save`` is among them.
     jobs
@@ -147,9 +147,12 @@ def _write(
     write_json(folder / "costs.json", {"schema": SCHEMA, "rows": costs})
     from fedtap.reporting.comparison_markdown import comparison_markdown
     from fedtap.reporting.comparison_page import comparison_page
+    from fedtap.reporting.figure_files import write_figures
 
     write_bytes(folder / "comparison.md", comparison_markdown(result, costs).encode())
-    write_bytes(folder / "comparison.html", comparison_page(result, costs).encode())
+    shown = comparison_page(result, costs)
+    write_bytes(folder / "comparison.html", shown.encode())
+    write_figures(shown, folder / "figures")
     return result
 
 

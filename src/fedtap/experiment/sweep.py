@@ -65,7 +65,7 @@ def sweep(
         ``key=v1,v2,v3`` for what is swept, ``key=value`` for what is changed at all points. ``clients`` is a number of
         participating clients: their kinds repeat, and all together keep the same amount of data.
     out
-        The folder: ``runs/<setting>-seed<seed>``, sweep.json, sweep.html, sweep.md, costs.json.
+        The folder: ``runs/<setting>-seed<seed>``, sweep.json, sweep.html, sweep.md, figures/, costs.json.
     method
         A label, as in :func:`fedtap.compare`; by default the scenario's method.
     seeds
@@ -203,10 +203,13 @@ def _write(
     costs = list(measured.values())
     write_json(folder / "sweep.json", result)
     write_json(folder / "costs.json", {"schema": SCHEMA, "rows": costs})
+    from fedtap.reporting.figure_files import write_figures
     from fedtap.reporting.sweep_page import sweep_markdown, sweep_page
 
     write_bytes(folder / "sweep.md", sweep_markdown(result, costs).encode())
-    write_bytes(folder / "sweep.html", sweep_page(result, costs).encode())
+    shown = sweep_page(result, costs)
+    write_bytes(folder / "sweep.html", shown.encode())
+    write_figures(shown, folder / "figures")
     return result
 
 
