@@ -75,9 +75,9 @@ class Watched(ClientData):
 
     drawn: list[list[int]]
 
-    def collate(self, places: Sequence[tuple[str, int]], device: torch.device) -> Batch:
+    def collate(self, places: Sequence[tuple[str, int]]) -> Batch:
         self.drawn.append([index for _, index in places])
-        return super().collate(places, device)
+        return super().collate(places)
 
 
 class Room:

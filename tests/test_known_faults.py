@@ -177,7 +177,7 @@ def test_fault_7_permuting_a_batch_of_several_domains_permutes_its_outputs() -> 
     order = [4, 8, 0, 3, 7, 1, 6, 2, 5]
 
     def outputs(chosen: list[tuple[str, int]]) -> dict[int, torch.Tensor]:
-        batch = data.collate(chosen, CPU)
+        batch = data.collate(chosen)
         rows = {}
         for part, out in zip(batch, network(batch), strict=True):
             rows.update(zip(part.rows.tolist(), out.fused.pooled().detach(), strict=True))
@@ -248,7 +248,7 @@ def test_fault_9_metrics_are_means_over_examples_not_over_unequal_batches(pair) 
     scored = score(network, [test], ScoreSettings(3))
     kind, total, units = TASK_TYPES[pair.type], 0.0, 0.0
     for i in range(len(test)):
-        part = test.take([i], [0], CPU)
+        part = test.take([i], [0])
         with torch.no_grad():
             losses = kind.losses(network((part,))[0].output, part.target, network.words)
         total, units = total + float(losses.total), units + float(losses.units)

@@ -182,7 +182,7 @@ def client_data(pairs: Sequence[Pair], n: int | Mapping[str, int] = 12, *, seed:
 def mixed_batch(pairs: Sequence[Pair], each: int = 3, *, seed: int = 0) -> Batch:
     """Return a batch with ``each`` examples of every pair."""
     data = client_data(pairs, each, seed=seed)
-    return data.collate([(pair.task, i) for i in range(each) for pair in pairs], CPU)
+    return data.collate([(pair.task, i) for i in range(each) for pair in pairs])
 
 
 def loss_sum(network: Network, outputs: Sequence[Any], batch: Batch) -> Tensor:

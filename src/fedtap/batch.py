@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from fedtap.pairs import Pair
@@ -56,6 +57,20 @@ class TaskBatch:
         if self.pair.type == "text_generation":
             target = target[:, : max(1, int((target != 0).sum(dim=1).max()))]
         return TaskBatch(self.pair, rows, of(self.image), text, mask, target)
+
+    def pinned(self) -> TaskBatch:
+        """Return it in memory from which an accelerator can copy while it works."""
+        return self._each(Tensor.pin_memory)
+
+    def to(self, device: torch.device) -> TaskBatch:
+        """Return it on a device; a copy from pinned memory is not waited for. Rows stay on the CPU."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> TaskBatch:
+        def of(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else change(tensor)
+
+        return TaskBatch(self.pair, self.rows, of(self.image), of(self.text), of(self.text_mask), change(self.target))
 
 
 Batch = tuple[TaskBatch, ...]

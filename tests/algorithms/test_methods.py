@@ -14,7 +14,7 @@ from fedtap.network.probe import probe_features
 from fedtap.pairs import ComponentKey, Pair
 from fedtap.training.client import LocalClient
 from fedtap.training.linear import INVERSE_PENALTIES
-from tiny import CLASSES, CPU, DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, build_network, local_client, perturbed
+from tiny import CLASSES, DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, build_network, local_client, perturbed
 
 METHODS = sorted(algorithms())
 CLIENTS = [(DIGITS,), (DIGITS, MOOD, LAW), (MEMES, REDRAW, VQA)]
@@ -181,7 +181,7 @@ def test_a_newcomer_trains_alone_for_as_many_steps_as_a_participant() -> None:
 
 def pooled(client: LocalClient, task: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     held = client.data.tasks[task][split]
-    part = held.take(range(len(held)), range(len(held)), CPU)
+    part = held.take(range(len(held)), range(len(held)))
     return probe_features(part).double().numpy(), part.target.numpy()
 
 
@@ -199,7 +199,7 @@ def test_the_probe_predicts_what_scikit_learn_does(pair: Pair) -> None:
     client.network.load(state)
     held = client.data.tasks[pair.task]["test"]
     with torch.no_grad():
-        (out,) = client.network((held.take(range(len(held)), range(len(held)), CPU),))
+        (out,) = client.network((held.take(range(len(held)), range(len(held))),))
     expected = best.predict_proba(scaler.transform(tx))
     assert np.allclose(out.output.softmax(-1).numpy(), expected, atol=2e-3)
     assert out.output.argmax(-1).tolist() == expected.argmax(1).tolist()
@@ -207,7 +207,7 @@ def test_the_probe_predicts_what_scikit_learn_does(pair: Pair) -> None:
 
 def test_probe_features_are_masked_means_side_by_side() -> None:
     client = client_of("probe", (MEMES,))
-    part = client.data.tasks["memes"]["train"].take([0, 1], [0, 1], CPU)
+    part = client.data.tasks["memes"]["train"].take([0, 1], [0, 1])
     features = probe_features(part)
     for i in range(2):
         image, text = part.image[i].mean(0), part.text[i][part.text_mask[i]].mean(0)

@@ -76,7 +76,7 @@ def test_a_draw_is_determined_by_its_generator() -> None:
 
 def test_a_batch_is_grouped_by_task_and_remembers_its_rows() -> None:
     data = client_data((DIGITS, VQA), 4)
-    batch = data.collate([("vqa", 2), ("digits", 0), ("vqa", 1)], CPU)
+    batch = data.collate([("vqa", 2), ("digits", 0), ("vqa", 1)])
     assert [(part.pair.task, part.rows.tolist()) for part in batch] == [("digits", [1]), ("vqa", [0, 2])]
     held = data.tasks["vqa"]["train"]
     for place, index in enumerate((2, 1)):
@@ -89,7 +89,7 @@ def test_texts_are_padded_to_the_longest_of_their_batch_only() -> None:
     made = examples(MOOD, 30)
     lengths = [len(text) for text in made.text]
     chosen = [lengths.index(2), lengths.index(5), lengths.index(3)]
-    part = made.take(chosen, [7, 8, 9], CPU)
+    part = made.take(chosen, [7, 8, 9])
     assert part.rows.tolist() == [7, 8, 9]
     assert part.image is None
     assert part.text.shape == (3, 5, 10)
@@ -102,16 +102,16 @@ def test_texts_are_padded_to_the_longest_of_their_batch_only() -> None:
 def test_answers_are_cut_to_the_longest_of_their_batch() -> None:
     target = torch.tensor([[5, 3, 0, 0], [5, 6, 3, 0], [3, 0, 0, 0], [5, 5, 5, 3]])
     made = TaskExamples(LAW, None, examples(LAW, 4).text, target)
-    assert made.take([0, 1], [0, 1], CPU).target.tolist() == [[5, 3, 0], [5, 6, 3]]
-    assert made.take([2], [0], CPU).target.tolist() == [[3]]
-    assert made.take([3, 2], [0, 1], CPU).target.tolist() == [[5, 5, 5, 3], [3, 0, 0, 0]]
+    assert made.take([0, 1], [0, 1]).target.tolist() == [[5, 3, 0], [5, 6, 3]]
+    assert made.take([2], [0]).target.tolist() == [[3]]
+    assert made.take([3, 2], [0, 1]).target.tolist() == [[5, 5, 5, 3], [3, 0, 0, 0]]
 
 
 def test_pictures_become_targets_in_the_normalised_image_space() -> None:
     pictures = torch.zeros(2, 3, 64, 64, dtype=torch.uint8)
     pictures[1, 0, 0, :3] = torch.tensor([51, 128, 255])
     made = TaskExamples(REDRAW, examples(REDRAW, 2).image, None, pictures)
-    target = made.take([1, 0], [0, 1], CPU).target
+    target = made.take([1, 0], [0, 1]).target
     assert target[0, 0, 0, :4].tolist() == pytest.approx([-0.6, 1 / 255, 1.0, -1.0], abs=1e-6)
     assert torch.equal(target[1], -torch.ones(3, 64, 64))
 
@@ -126,7 +126,7 @@ def test_all_examples_in_order() -> None:
 
 def test_token_ids_stay_whole_numbers_and_are_padded_with_a_mask() -> None:
     ids = [np.array([2, 7, 3]), np.array([2, 3])]
-    batch = TaskExamples(MOOD, None, ids, torch.tensor([0, 1])).whole(CPU)
+    batch = TaskExamples(MOOD, None, ids, torch.tensor([0, 1])).whole()
     assert batch.text is not None
     assert batch.text.dtype == torch.long
     assert batch.text.tolist() == [[2, 7, 3], [2, 3, 0]]
@@ -136,7 +136,7 @@ def test_token_ids_stay_whole_numbers_and_are_padded_with_a_mask() -> None:
 
 def test_pixels_are_stacked_as_they_are() -> None:
     pictures = [np.full((3, 4, 4), value, np.float32) for value in (0.5, -1.0)]
-    batch = TaskExamples(DIGITS, pictures, None, torch.tensor([0, 1])).take([1, 0], [0, 1], CPU)
+    batch = TaskExamples(DIGITS, pictures, None, torch.tensor([0, 1])).take([1, 0], [0, 1])
     assert batch.image is not None
     assert batch.image.shape == (2, 3, 4, 4)
     assert batch.image[:, 0, 0, 0].tolist() == [-1.0, 0.5]
@@ -144,7 +144,7 @@ def test_pixels_are_stacked_as_they_are() -> None:
 
 def test_targets_are_those_of_the_batches() -> None:
     made = examples(REDRAW, 3)
-    assert torch.equal(made.targets(), made.whole(CPU).target)
+    assert torch.equal(made.targets(), made.whole().target)
     assert made.targets().abs().max() <= 1
 
 
@@ -159,8 +159,8 @@ def test_a_picture_to_draw_is_read_when_a_batch_needs_it_and_once() -> None:
     features = [np.zeros((2, 3), np.float16)] * 4
     made = TaskExamples(REDRAW, features, None, pictures)
     assert (len(made), read) == (4, [])
-    batch = made.take([3, 1], [0, 1], CPU)
+    batch = made.take([3, 1], [0, 1])
     assert batch.target.shape == (2, 3, 64, 64)
     assert batch.target[:, 0, 0, 0].tolist() == pytest.approx([3 / 127.5 - 1, 1 / 127.5 - 1])
-    made.take([1, 2], [0, 1], CPU)
+    made.take([1, 2], [0, 1])
     assert read == [3, 1, 2]

@@ -12,7 +12,6 @@ from fedtap.network.network import Network
 from fedtap.pairs import ComponentKey, Pair
 from tiny import (
     CONCEPTS,
-    CPU,
     DIGITS,
     EVERY_PAIR,
     LAW,
@@ -87,11 +86,11 @@ def test_permuting_a_mixed_batch_permutes_its_outputs(adaptation: str) -> None:
     data = client_data(MIXED, 4)
     places = [(pair.task, i) for i in range(4) for pair in MIXED]
     order = torch.randperm(len(places), generator=torch.Generator().manual_seed(3)).tolist()
-    straight = by_row(network, data.collate(places, CPU))
-    permuted = by_row(network, data.collate([places[i] for i in order], CPU))
+    straight = by_row(network, data.collate(places))
+    permuted = by_row(network, data.collate([places[i] for i in order]))
     for row, place in enumerate(order):
         assert_same(permuted[row], straight[place])
-    turned = by_row(network, tuple(reversed(data.collate(places, CPU))))
+    turned = by_row(network, tuple(reversed(data.collate(places))))
     for row, output in straight.items():
         assert_same(turned[row], output)
 
@@ -101,15 +100,15 @@ def test_company_changes_no_output() -> None:
     network = away_from_start(MIXED)
     data = client_data(MIXED, 3)
     places = [(pair.task, i) for pair in MIXED for i in range(3)]
-    together = by_row(network, data.collate(places, CPU))
+    together = by_row(network, data.collate(places))
     for row, place in enumerate(places):
-        assert_same(by_row(network, data.collate([place], CPU))[0], together[row])
+        assert_same(by_row(network, data.collate([place]))[0], together[row])
 
 
 def test_each_example_goes_by_its_own_domain() -> None:
     other = replace(LAW, task="more", domain="medicine", head=LAW.head)
     network = away_from_start((LAW, other))
-    part = examples(LAW, 3).take(range(3), range(3), CPU)
+    part = examples(LAW, 3).take(range(3), range(3))
     law, medicine = by_row(network, (part,)), by_row(network, (replace(part, pair=other),))
     second = replace(part, pair=other, rows=part.rows + 3)
     both = by_row(network, (part, second))
@@ -159,7 +158,7 @@ def test_the_untrained_fusion_passes_the_encoders_tokens_through(pair: Pair) -> 
 def test_additive_paths_lay_the_two_modalities_side_by_side() -> None:
     """With ``paths`` each modality is fused without the other: the text has no bearing on the image's fused tokens."""
     joint, paths = (away_from_start((VQA,), fusion=fusion) for fusion in ("joint", "paths"))
-    part = examples(VQA, 3).take(range(3), range(3), CPU)
+    part = examples(VQA, 3).take(range(3), range(3))
     other = replace(part, text=part.text.flip(2))
     for network, image_is_alone in ((joint, False), (paths, True)):
         with torch.no_grad():

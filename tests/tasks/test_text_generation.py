@@ -34,7 +34,7 @@ def fused(n: int = 2, name: str = "input") -> Fused:
 def test_two_prompts_give_two_answers_and_gradients_reach_encoder_and_fusion() -> None:
     network = build_network([LAW])
     network.load(perturbed(network.initial_state()))
-    part = examples(LAW, 2).take([0, 0], [0, 1], torch.device("cpu"))
+    part = examples(LAW, 2).take([0, 0], [0, 1])
     assert part.text is not None
     prompts = part.text.clone()
     prompts[1] = prompts[1].flip(1)

@@ -146,7 +146,7 @@ def test_validation_losses_are_those_of_each_example_alone() -> None:
     law = client.data.tasks["law"]["validation"]
     client.network.load(state)
     for i in range(3):
-        part = law.take([i], [0], CPU)
+        part = law.take([i], [0])
         with torch.no_grad():
             (out,) = client.network((part,))
         logits = (out.output @ client.network.words.embedding.T)[0]

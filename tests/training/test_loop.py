@@ -15,7 +15,7 @@ from fedtap.network.probe import probe_features
 from fedtap.pairs import ComponentKey
 from fedtap.training.loop import TaskMeans, batch_loss, plain_gradient, train
 from fedtap.training.terms import Teacher
-from tiny import CPU, DIGITS, LAW, MOOD, REDRAW, VQA, build_network, client_data, mixed_batch, perturbed
+from tiny import DIGITS, LAW, MOOD, REDRAW, VQA, build_network, client_data, mixed_batch, perturbed
 
 PAIRS = (DIGITS, MOOD, REDRAW, VQA, LAW)
 SIZES = {"digits": 1, "mood": 5, "redraw": 2, "vqa": 3, "law": 4}
@@ -25,7 +25,7 @@ def network_and_batch() -> tuple[Network, tuple]:
     network = build_network(PAIRS)
     network.load(perturbed(network.initial_state()))
     data = client_data(PAIRS, SIZES)
-    return network, data.collate([(task, i) for task, n in SIZES.items() for i in range(n)], CPU)
+    return network, data.collate([(task, i) for task, n in SIZES.items() for i in range(n)])
 
 
 def mean_losses(network: Network, batch: tuple) -> dict[str, Tensor]:
@@ -119,9 +119,7 @@ def test_steps_are_those_of_adamw(clip: float) -> None:
     network = build_network([DIGITS], probe=True)
     network.load(network.initial_state())
     data = client_data([DIGITS], 20)
-    batches = [
-        data.collate([("digits", i) for i in range(first, first + n)], CPU) for first, n in ((0, 8), (8, 8), (16, 4))
-    ]
+    batches = [data.collate([("digits", i) for i in range(first, first + n)]) for first, n in ((0, 8), (8, 8), (16, 4))]
     rates, settings = [0.1, 0.02, 0.3], TrainingSettings(weight_decay=0.5, clip=clip)
     means = train(network, batches, rates, settings)
     w, b, losses = adamw(network, batches, rates, settings)
@@ -283,7 +281,7 @@ def test_steps_of_sgd_by_hand() -> None:
     start = perturbed(network.initial_state())
     network.load(start)
     data = client_data([DIGITS], 16)
-    batches = [data.collate([("digits", i) for i in range(first, first + 8)], CPU) for first in (0, 8)]
+    batches = [data.collate([("digits", i) for i in range(first, first + 8)]) for first in (0, 8)]
     rates, settings = [0.5, 0.1], TrainingSettings(optimizer="sgd", weight_decay=0.2, clip=0.4)
     train(network, batches, rates, settings)
     w, b = start[key]["weight"].double(), start[key]["bias"].double()
@@ -317,7 +315,7 @@ def test_a_gradient_rule_may_look_elsewhere_and_puts_the_model_back() -> None:
     network = build_network([DIGITS], probe=True)
     start = perturbed(network.initial_state())
     network.load(start)
-    (part,) = batch = client_data([DIGITS], 8).collate([("digits", i) for i in range(8)], CPU)
+    (part,) = batch = client_data([DIGITS], 8).collate([("digits", i) for i in range(8)])
     means = train(
         network, [batch], [0.3], TrainingSettings(optimizer="sgd", weight_decay=0.0, clip=1e9), gradient=ahead
     )

@@ -36,7 +36,7 @@ class LinearProbe(FedAvg):
         fitted: dict[ComponentKey, Mapping[str, torch.Tensor]] = {}
         for pair in client.pairs:
             splits = client.data.tasks[pair.task]
-            train, validation = (splits[name].whole(torch.device("cpu")) for name in ("train", "validation"))
+            train, validation = (splits[name].whole() for name in ("train", "validation"))
             x, vx = (probe_features(part).double().numpy() for part in (train, validation))
             key = probe_key(pair)
             classes = received[key]["bias"].shape[0]

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from fedtap.batch import Batch, TaskBatch
+from fedtap.data.ahead import on_device
 from fedtap.pairs import Pair
 
 Split = Literal["train", "validation", "test"]
@@ -62,8 +63,8 @@ class TaskExamples:
     def __len__(self) -> int:
         return len(self.target)
 
-    def take(self, indices: Sequence[int], rows: Sequence[int], device: torch.device) -> TaskBatch:
-        """Return the examples at ``indices`` as a task batch that fills these rows of a batch."""
+    def take(self, indices: Sequence[int], rows: Sequence[int]) -> TaskBatch:
+        """Return the examples at ``indices`` as a task batch that fills these rows of a batch; on the CPU."""
         # each item is read once: it may be a picture that is decoded on the way
         image = None if self.image is None else _pad([self.image[i] for i in indices])[0]
         text, mask = (None, None) if self.text is None else _pad([self.text[i] for i in indices])
@@ -71,10 +72,10 @@ class TaskExamples:
         return TaskBatch(
             self.pair,
             torch.as_tensor(rows, dtype=torch.long),
-            None if image is None else image.to(device),
-            None if text is None else text.to(device),
-            None if mask is None else mask.to(device),
-            target.to(device),
+            image,
+            text,
+            mask,
+            target,
         )
 
     def targets(self) -> Tensor:
@@ -91,16 +92,19 @@ class TaskExamples:
             return _as_target(self.pair, self.target.take(indices))
         return _as_target(self.pair, self.target[torch.as_tensor(indices, dtype=torch.long)])
 
-    def whole(self, device: torch.device) -> TaskBatch:
-        """Return all examples, in order, as one task batch."""
+    def whole(self) -> TaskBatch:
+        """Return all examples, in order, as one task batch on the CPU."""
         every = range(len(self))
-        return self.take(every, every, device)
+        return self.take(every, every)
 
     def batches(self, size: int, device: torch.device) -> Iterator[Batch]:
         """Iterate over all examples in order, in batches of at most ``size``."""
+        return on_device(self._batches(size), device)
+
+    def _batches(self, size: int) -> Iterator[Batch]:
         for start in range(0, len(self), size):
             indices = range(start, min(start + size, len(self)))
-            yield (self.take(indices, range(len(indices)), device),)
+            yield (self.take(indices, range(len(indices))),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +124,9 @@ class ClientData:
 
         Every example is drawn once before any is drawn again; a batch holds ``size`` examples, or all there are if fewer.
         """
+        return on_device(self._draw(tasks, size, steps, generator), device)
+
+    def _draw(self, tasks: Sequence[str], size: int, steps: int, generator: torch.Generator) -> Iterator[Batch]:
         places = [(task, i) for task in tasks for i in range(self.size(task))]
         size = min(size, len(places))
         order: list[int] = []
@@ -127,16 +134,16 @@ class ClientData:
             while len(order) < size:
                 order += torch.randperm(len(places), generator=generator).tolist()
             batch, order = order[:size], order[size:]
-            yield self.collate([places[i] for i in batch], device)
+            yield self.collate([places[i] for i in batch])
 
-    def collate(self, places: Sequence[tuple[str, int]], device: torch.device) -> Batch:
-        """Return the training examples at (task, index) places as a batch, grouped by task."""
+    def collate(self, places: Sequence[tuple[str, int]]) -> Batch:
+        """Return the training examples at (task, index) places as a batch on the CPU, grouped by task."""
         grouped: dict[str, tuple[list[int], list[int]]] = {}
         for row, (task, index) in enumerate(places):
             indices, rows = grouped.setdefault(task, ([], []))
             indices.append(index)
             rows.append(row)
-        return tuple(self.tasks[task]["train"].take(*grouped[task], device) for task in self.tasks if task in grouped)
+        return tuple(self.tasks[task]["train"].take(*grouped[task]) for task in self.tasks if task in grouped)
 
 
 def _as_target(pair: Pair, target: Tensor) -> Tensor:

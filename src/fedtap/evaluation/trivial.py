@@ -92,7 +92,7 @@ def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words, text_m
 def _question_features(examples: TaskExamples, words: Words) -> np.ndarray:
     """Return the pooled features of the texts alone ``(n, features)``, or of their words where texts come as token ids."""
     pair = Pair("question", "text_generation", "text", "any")
-    batch = TaskExamples(pair, None, examples.text, examples.target).whole(torch.device("cpu"))
+    batch = TaskExamples(pair, None, examples.text, examples.target).whole()
     if batch.text is not None and batch.text.dtype == torch.long:
         batch = replace(batch, text=words.embedding.to("cpu")[batch.text])
     return probe_features(batch).double().numpy()

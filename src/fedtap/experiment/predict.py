@@ -84,7 +84,7 @@ def predict(
     example = _encode(pair, image, text, backbone)
     network.eval()
     with torch.no_grad():
-        (out,) = network((example.take([0], [0], torch.device("cpu")),))
+        (out,) = network((example.take([0], [0]),))
         answers = TASK_TYPES[pair.type].answers(out.head, out.fused, out.output, words)
     return {"task": task, "model": chosen, "output": _plain(pair, answers[0], classes.get(task, ()))}
 
