@@ -77,6 +77,7 @@ def settings(backbone: str, kind: Kind) -> tuple[BackboneSettings, NetworkSettin
         adaptation="lora",
         lora_rank=16 if flava else 8,
         lora_alpha=32 if flava else 16,
+        lora_dropout=0.3,
         expert_lora_rank=4 if flava else 8,
         expert_lora_alpha=8 if flava else 16,
         head_dim=384,

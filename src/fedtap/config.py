@@ -93,7 +93,8 @@ class NetworkSettings(Settings):
     experts) or ``probe`` (a linear classifier on pooled features; classification only). A method may bring its own.
     ``adaptation`` is ``full`` (fusion layers trained from a seeded start), ``lora`` (frozen, with low-rank adapters) or
     ``colora`` (frozen, and so are the adapters' outer factors: of each only a square of the rank's size is trained and sent).
-    ``lora_rank`` and ``lora_alpha`` are those of all adapters of the fusion, but for the experts' where those are given.
+    ``lora_rank`` and ``lora_alpha`` are those of all adapters of the fusion, but for the experts' where those are given;
+    ``lora_dropout`` is theirs in training.
     ``answer_tokens`` bounds generated text. ``head_dim`` is the width of the heads where it is not ``dim``: a fusion as wide as a
     foundation model's would make them larger than all else that a client sends.
     """
@@ -107,6 +108,7 @@ class NetworkSettings(Settings):
     adaptation: Literal["full", "lora", "colora"] = "full"
     lora_rank: Positive = 8
     lora_alpha: Rate = 16.0
+    lora_dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.0
     expert_lora_rank: Positive | None = None
     expert_lora_alpha: Rate | None = None
     fusion: Fusion = "joint"
@@ -150,9 +152,10 @@ Precision = Literal["fp32", "bf16"]
 class TrainingSettings(Settings):
     """The local training loop, the same for every method.
 
-    ``optimizer`` is ``adamw``, or ``sgd`` without momentum. The rate rises linearly over ``warmup_rounds`` rounds to ``lr``, then
-    falls along a cosine to ``final_ratio * lr`` in the last round. After it every personalising method takes ``finish_steps``
-    steps at ``finish_lr`` and keeps, of the states seen every ``select_every`` steps, the best on the client's validation split.
+    ``optimizer`` is ``adamw``, or ``sgd`` without momentum. The rate rises linearly over ``warmup_rounds`` rounds from
+    ``warmup_lr`` to ``lr``, then falls along a cosine to ``final_ratio * lr`` in the last round. After it every personalising
+    method takes ``finish_steps`` steps at ``finish_lr`` and keeps, of the states seen every ``select_every`` steps, the best on
+    the client's validation split.
     ``micro_batch`` is how many examples go through the network at once where a whole batch would not fit into memory: gradients
     are accumulated over the parts of a batch, and a step is still one step. ``recompute`` keeps of adapted tower layers what goes
     in and computes the rest again in the backward pass: less memory, a third more arithmetic. ``precision`` is that of matrix
@@ -162,6 +165,7 @@ class TrainingSettings(Settings):
     optimizer: Literal["adamw", "sgd"] = "adamw"
     lr: Rate = 1e-3
     warmup_rounds: Count = 2
+    warmup_lr: NonNegative = 0.0
     final_ratio: Fraction = 0.2
     weight_decay: NonNegative = 0.01
     clip: Rate = 1.0

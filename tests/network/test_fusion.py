@@ -14,12 +14,27 @@ from transformers.models.flava.modeling_flava import FlavaLayer
 
 from fedtap.backbones.base import Backbone, FusionSpec
 from fedtap.backbones.layers import pre_norm_layer
+from fedtap.components import ComponentState
 from fedtap.network.architecture import Blueprint
 from fedtap.network.blocks import FrozenLayers
 from fedtap.network.experts import Experts
 from fedtap.network.fusion import Fusion
+from fedtap.network.network import Network
 from fedtap.pairs import STACKS, ComponentKey, Pair, Route, routes
-from tiny import CAPTION, CONCEPTS, LAW, MEDICINE, MOOD, VQA, blueprint, generator, modules
+from tiny import (
+    CAPTION,
+    CONCEPTS,
+    LAW,
+    MEDICINE,
+    MOOD,
+    VQA,
+    blueprint,
+    build_network,
+    generator,
+    mixed_batch,
+    modules,
+    perturbed,
+)
 
 Components = Mapping[ComponentKey, nn.Module]
 LAYERS, DIM, HEADS, HIDDEN = 2, 16, 2, 24
@@ -262,6 +277,29 @@ def test_adapters_agree_with_the_peft_library(pretrained: nn.ModuleList) -> None
     x, mask = tokens(4, 6, "peft")
     out = routed(architecture, MOOD, way, components, x, mask)
     torch.testing.assert_close(out[mask], in_sequence(layers, x, mask)[mask], atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("adaptation", ["lora", "colora"])
+@torch.no_grad()
+def test_dropout_falls_on_the_adapters_in_training_only(adaptation: str) -> None:
+    network = build_network([MOOD, LAW], adaptation=adaptation, lora_dropout=0.5)
+    plain = build_network([MOOD, LAW], adaptation=adaptation)
+    batch = mixed_batch([MOOD, LAW])
+
+    def outputs(of: Network, state: ComponentState, *, training: bool) -> list[Tensor]:
+        of.load(state)
+        of.train(training)
+        torch.manual_seed(3)
+        return [out.output for out in of(batch)]
+
+    start, moved = network.initial_state(), perturbed(network.initial_state())
+    same = zip(outputs(network, moved, training=False), outputs(plain, moved, training=True), strict=True)
+    assert all(torch.equal(a, b) for a, b in same), "dropout outside training"
+    dropped = zip(outputs(network, moved, training=True), outputs(plain, moved, training=True), strict=True)
+    assert not any(torch.allclose(a, b) for a, b in dropped)
+    if adaptation == "lora":  # B starts at zero: what is dropped from an adapter that gives nothing changes nothing
+        silent = zip(outputs(network, start, training=True), outputs(plain, start, training=True), strict=True)
+        assert all(torch.equal(a, b) for a, b in silent)
 
 
 def test_given_layers_also_start_full_adaptation(pretrained: nn.ModuleList) -> None:

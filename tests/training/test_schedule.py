@@ -15,6 +15,12 @@ def test_warm_up_is_linear_and_the_rest_a_cosine() -> None:
     assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4, *cosine])
 
 
+def test_warm_up_may_start_above_zero() -> None:
+    settings = TrainingSettings(lr=3e-4, warmup_lr=1e-4, warmup_rounds=4, final_ratio=1.0)
+    rates = [round_rate(settings, number, 6) for number in range(1, 7)]
+    assert rates == pytest.approx([1.5e-4, 2e-4, 2.5e-4, 3e-4, 3e-4, 3e-4])
+
+
 def test_without_warm_up_the_first_round_is_already_below_the_peak() -> None:
     settings = TrainingSettings(lr=1.0, warmup_rounds=0, final_ratio=0.0)
     assert [round_rate(settings, number, 2) for number in (1, 2)] == pytest.approx([0.5, 0.0])

@@ -149,7 +149,13 @@ class Experts(Architecture):
         """
         layers = {name: module for name, module in frozen.items() if isinstance(module, FrozenLayers)}
         pretrained = self.blueprint.backbone.fusion
-        fusion = Fusion(self.blueprint.network, components, layers, eps=1e-5 if pretrained is None else pretrained.eps)
+        fusion = Fusion(
+            self.blueprint.network,
+            components,
+            layers,
+            eps=1e-5 if pretrained is None else pretrained.eps,
+            training=frozen.training,
+        )
         groups: dict[tuple[Modality, str], list[tuple[int, TaskBatch, Tensor, Tensor]]] = {}
         for index, part in enumerate(batch):
             for modality in part.pair.streams(self.blueprint.network.fusion):

@@ -29,7 +29,19 @@ DomainRows = Sequence[tuple[DomainExpert | None, Tensor]]
 
 
 class Fusion:
-    """The fusion's arithmetic over components that somebody else holds; it has no parameters of its own."""
+    """The fusion's arithmetic over components that somebody else holds; it has no parameters of its own.
+
+    Parameters
+    ----------
+    settings
+        Sizes and adapters.
+    components, frozen
+        What is trained, and the frozen layers of each stack.
+    eps
+        Of the normalisations.
+    training
+        Whether adapters drop out what goes into them, by ``lora_dropout``.
+    """
 
     def __init__(
         self,
@@ -38,11 +50,13 @@ class Fusion:
         frozen: Mapping[str, FrozenLayers],
         *,
         eps: float = 1e-5,
+        training: bool = False,
     ) -> None:
         self._settings = settings
         self._components = components
         self._frozen = frozen
         self._eps = eps
+        self._dropout = settings.lora_dropout if training else 0.0
 
     def __call__(
         self, x: Tensor, mask: Tensor, routes: Sequence[Route], shared: nn.Module | None, domains: DomainRows
@@ -207,6 +221,8 @@ class Fusion:
         else:
             out = _chosen(flat @ matrix + bias, which)
             flat = _chosen(flat, which)
+            if self._dropout:
+                flat = F.dropout(flat, self._dropout)
             rank, alpha = self._settings.low_rank(f"{name}_w")
             if f"{name}_w_P" in weights:  # the outer factors are common to all streams, and frozen
                 inner = torch.baddbmm(

@@ -16,7 +16,7 @@ def round_rate(settings: TrainingSettings, round_number: int, rounds: int) -> fl
     """
     warmup = settings.warmup_rounds
     if round_number <= warmup:
-        return settings.lr * round_number / warmup
+        return settings.warmup_lr + (settings.lr - settings.warmup_lr) * round_number / warmup
     progress = (round_number - warmup) / max(1, rounds - warmup)
     low = settings.final_ratio
     return settings.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
