@@ -141,12 +141,37 @@ def test_greedy_writing_equals_a_plain_loop_and_stops_at_the_end_token() -> None
 
 
 @torch.no_grad()
+def test_a_step_gives_what_the_whole_gives_at_its_place() -> None:
+    built, given = head(), fused()
+    embedded = WORDS.embedding[TARGET]
+    whole = built(given, embedded)
+    memory, left = built.read(given), [None] * len(built.layers)
+    for place in range(TARGET.shape[1]):
+        hidden, left = built.step(embedded[:, place], place, left, memory, given.mask)
+        torch.testing.assert_close(hidden, whole[:, place], rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_the_input_is_read_once_and_a_text_that_has_ended_takes_no_more_part() -> None:
+    built, given = head(), fused(24, "many")
+    read, rows = [], []
+    for layer in built.layers:
+        layer.look_at_input.kv.register_forward_hook(lambda *_: read.append(1))
+    built.out.register_forward_hook(lambda _module, _inputs, output: rows.append(len(output)))
+    texts = generate(built, given, replace(WORDS, end_id=1))
+    assert len(read) == len(built.layers)
+    # a text of n tokens takes part in n + 1 steps, the last of which ends it, and in no more than the head has places
+    assert rows == [sum(len(text) >= place for text in texts) for place in range(len(rows))]
+    assert rows[0] > rows[-1] > 0
+
+
+@torch.no_grad()
 def test_a_text_that_ends_at_once_is_empty_and_nothing_more_is_computed() -> None:
     built = head()
     built.out.weight.zero_()
     built.out.bias.copy_(10 * WORDS.embedding[END])
     calls = []
-    built.register_forward_hook(lambda *_: calls.append(1))
+    built.out.register_forward_hook(lambda *_: calls.append(1))
     assert generate(built, fused(), WORDS) == [[], []]
     assert len(calls) == 1
     assert KIND.answers(built, fused(), None, WORDS) == ["", ""]

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+KeysValues = tuple[Tensor, Tensor]
+"""Keys and values of some tokens, each ``(n, heads, tokens, dim / heads)``."""
 
 
 class CrossAttention(nn.Module):
@@ -24,10 +28,17 @@ class CrossAttention(nn.Module):
 
         ``mask`` is boolean, True at tokens that may be seen, and broadcasts to ``(n, heads, queries, tokens)``.
         """
-        q = _split(self.q(self.norm(x)), self.heads)
+        return self.look(x, self.read(memory), mask)
+
+    def read(self, memory: Tensor) -> KeysValues:
+        """Return what there is to look at in a memory, for :meth:`look`."""
         k, v = (_split(part, self.heads) for part in self.kv(memory).chunk(2, dim=-1))
-        attended = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out: Tensor = self.out(_join(attended))
+        return k, v
+
+    def look(self, x: Tensor, memory: KeysValues, mask: Tensor) -> Tensor:
+        """Return what :meth:`forward` returns, from a memory that was read before."""
+        q = _split(self.q(self.norm(x)), self.heads)
+        out: Tensor = self.out(_join(F.scaled_dot_product_attention(q, *memory, attn_mask=mask)))
         return out
 
 
@@ -46,6 +57,17 @@ class CausalAttention(nn.Module):
         q, k, v = (_split(part, self.heads) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
         out: Tensor = self.out(_join(F.scaled_dot_product_attention(q, k, v, is_causal=True)))
         return out
+
+    def step(self, x: Tensor, before: KeysValues | None) -> tuple[Tensor, KeysValues]:
+        """Return the output ``(n, 1, dim)`` at one more position, and the keys and values of all positions up to it.
+
+        ``x`` is ``(n, 1, dim)``, and ``before`` what the step before returned; None at the first position.
+        """
+        q, k, v = (_split(part, self.heads) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
+        if before is not None:
+            k, v = torch.cat([before[0], k], dim=2), torch.cat([before[1], v], dim=2)
+        out: Tensor = self.out(_join(F.scaled_dot_product_attention(q, k, v)))
+        return out, (k, v)
 
 
 class FeedForward(nn.Sequential):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from fedtap.tasks.attention import CausalAttention, CrossAttention, FeedForward
+from fedtap.tasks.attention import CausalAttention, CrossAttention, FeedForward, KeysValues
 from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.metrics import TextScores
 from fedtap.tasks.tied_softmax import token_divergences, token_losses
@@ -26,6 +28,13 @@ class DecoderLayer(nn.Module):
         x = x + self.look_at_input(x, memory, mask)
         out: Tensor = x + self.think(x)
         return out
+
+    def step(self, x: Tensor, before: KeysValues | None, memory: KeysValues, mask: Tensor) -> tuple[Tensor, KeysValues]:
+        """Return the output at one more position, and what the next one needs of those before it."""
+        back, so_far = self.look_back.step(x, before)
+        x = x + back
+        x = x + self.look_at_input.look(x, memory, mask)
+        return x + self.think(x), so_far
 
 
 class TextHead(nn.Module):
@@ -54,6 +63,50 @@ class TextHead(nn.Module):
             x = layer(x, memory, fused.mask[:, None, None, :])
         hidden: Tensor = self.out(self.out_norm(x))
         return hidden
+
+    def read(self, fused: Fused) -> list[KeysValues]:
+        """Return what each layer looks at in the input, for :meth:`step`."""
+        memory = self.memory_norm(fused.tokens)
+        return [layer.look_at_input.read(memory) for layer in self._layers()]
+
+    def step(
+        self,
+        embedded: Tensor,
+        place: int,
+        before: Sequence[KeysValues | None],
+        memory: Sequence[KeysValues],
+        mask: Tensor,
+    ) -> tuple[Tensor, list[KeysValues]]:
+        """Return what :meth:`forward` gives at one place, computed from what the steps before it left.
+
+        Parameters
+        ----------
+        embedded
+            ``(n, embedding_dim)``, the previous tokens.
+        place
+            The position, from 0.
+        before
+            What the step before returned beside its output; a None for each layer at the first.
+        memory
+            What :meth:`read` returned.
+        mask
+            ``(n, tokens)`` bool, True at tokens of the input.
+
+        Returns
+        -------
+        tuple
+            ``(n, embedding_dim)``, and each layer's keys and values so far.
+        """
+        x = (self.embed(embedded) + self.position[place])[:, None]
+        left: list[KeysValues] = []
+        for layer, past, held in zip(self._layers(), before, memory, strict=True):
+            x, so_far = layer.step(x, past, held, mask[:, None, None, :])
+            left.append(so_far)
+        hidden: Tensor = self.out(self.out_norm(x))
+        return hidden[:, 0], left
+
+    def _layers(self) -> list[DecoderLayer]:
+        return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]
 
 
 class TextGeneration(TaskType):
@@ -111,21 +164,33 @@ class TextGeneration(TaskType):
 
 @torch.no_grad()
 def generate(head: nn.Module, fused: Fused, words: Words) -> list[list[int]]:
-    """Return greedily generated token ids, without the end token."""
+    """Return greedily generated token ids, without the end token.
+
+    The input is read once, and a text that has ended takes no more part.
+    """
     assert isinstance(head, TextHead)
-    n = fused.tokens.shape[0]
-    tokens = torch.full((n, 1), words.start_id, dtype=torch.long, device=fused.tokens.device)
-    done = torch.zeros(n, dtype=torch.bool, device=tokens.device)
-    for _ in range(head.length):
-        hidden = head(fused, words.embedding[tokens])[:, -1]
+    texts: list[list[int]] = [[] for _ in range(len(fused.tokens))]
+    writing = list(range(len(texts)))
+    memory, mask = head.read(fused), fused.mask
+    before: Sequence[KeysValues | None] = [None] * len(memory)
+    tokens = torch.full((len(texts),), words.start_id, dtype=torch.long, device=mask.device)
+    for place in range(head.length):
+        hidden, left = head.step(words.embedding[tokens], place, before, memory, mask)
         logits = hidden @ words.embedding.T
         logits[:, words.pad_id] = -torch.inf
-        following = logits.argmax(dim=-1).masked_fill(done, words.pad_id)
-        tokens = torch.cat([tokens, following[:, None]], dim=1)
-        done |= following == words.end_id
-        if bool(done.all()):
-            break
-    return [_cut(row, words) for row in tokens[:, 1:].tolist()]
+        tokens = logits.argmax(dim=-1)
+        goes_on = tokens != words.end_id
+        for row, token in zip(writing, tokens.tolist(), strict=True):
+            if token != words.end_id:
+                texts[row].append(token)
+        if not bool(goes_on.all()):
+            writing = [row for row, more in zip(writing, goes_on.tolist(), strict=True) if more]
+            if not writing:
+                break
+            tokens, mask = tokens[goes_on], mask[goes_on]
+            memory, left = ([(k[goes_on], v[goes_on]) for k, v in held] for held in (memory, left))
+        before = left
+    return texts
 
 
 def _cut(ids: list[int], words: Words) -> list[int]:
