@@ -14,6 +14,8 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
+from fedtap.backbones.dropout import Dropout
+
 
 @dataclass(frozen=True, slots=True)
 class Adapters:
@@ -125,6 +127,8 @@ class AdaptedLayers(nn.Module):
             inject_adapter_in_model(config, twin, low_cpu_mem_usage=True)  # without memory: hold() gives the matrices
         self._encoder = twin
         self._places = {name: twin.get_submodule(path) for name, path in paths.items()}
+        for layer in self._places.values():
+            cast(nn.ModuleDict, layer.get_submodule("lora_dropout"))["default"] = Dropout(adapters.dropout)
 
     def hold(self, matrices: Mapping[str, nn.Parameter]) -> None:
         """Use these matrices, named and shaped as in :meth:`Adapters.shapes`, from now on; they stay who they are."""

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedtap.backbones.dropout import dropout
 from fedtap.config import NetworkSettings
 from fedtap.network.blocks import DomainExpert, FrozenLayers
 from fedtap.pairs import STACKS, ComponentKey, Route
@@ -222,7 +223,7 @@ class Fusion:
             out = _chosen(flat @ matrix + bias, which)
             flat = _chosen(flat, which)
             if self._dropout:
-                flat = F.dropout(flat, self._dropout)
+                flat = dropout(flat, self._dropout)
             rank, alpha = self._settings.low_rank(f"{name}_w")
             if f"{name}_w_P" in weights:  # the outer factors are common to all streams, and frozen
                 inner = torch.baddbmm(
