@@ -81,6 +81,31 @@ def test_the_decisions_counted_are_those_of_the_log(tmp_path: Path) -> None:
     assert sum(attrs.get("aria-label") == "replaced" for _, attrs in page.tags) == replaced
 
 
+def test_what_ended_a_personal_model_is_told_by_its_name(tmp_path: Path) -> None:
+    folder = write_run(tmp_path, decisions=False, method="tap_best")
+    made = [
+        ("mix: 0.5 of the way from the fine-tuned slice, chosen on validation", "kept"),
+        ("mix: 0 of the way from the fine-tuned slice, chosen on validation", "reverted"),
+        ("refit: pull 3, chosen on validation", "kept"),
+    ]
+    with (folder / "events.jsonl").open("a") as log:
+        for number, (rule, outcome) in enumerate(made):
+            what = {"client": "c0", "task": f"t{number}", "kind": "distil", "outcome": outcome, "rule": rule}
+            losses = {"federated_loss": 0.25, "personal_loss": 0.5}
+            log.write(json.dumps({"event": "decision", "round": 9, "time": 1, **what, **losses}) + "\n")
+    _, page = report(folder)
+    text = " ".join(page.text.split())
+    assert (
+        "the fine-tuned model moved back towards the client's personal one for 1 of 2 client tasks, and stayed" in text
+    )
+    assert "Heads were refitted to the client's own data in closed form for 1 of 1 client task." in text
+    assert "What came back of the personal model" in text
+    assert "Heads refitted" in text
+    assert "istillation" not in text
+    for rule, _ in made:
+        assert rule in text
+
+
 def test_figures_and_tables_say_what_they_are(tmp_path: Path) -> None:
     _, page = report(write_run(tmp_path))
     assert all(attrs.get("role") == "img" and attrs.get("aria-label") for tag, attrs in page.tags if tag == "svg")

@@ -55,6 +55,25 @@ def timelines(events: Iterable[Mapping[str, Any]], order: Sequence[tuple[str, st
     return [found[key] for key in sorted(found, key=lambda key: (place.get(key, len(place)), key))]
 
 
+ENDS = ("distil", "mix", "refit")
+"""What may become of a personal model after the last round: decisions of kind "distil", told apart by how their rule begins."""
+
+
+def endings(events: Iterable[Mapping[str, Any]], end: str) -> list[Mapping[str, Any]]:
+    """Return the decisions on one of :data:`ENDS`.
+
+    >>> made = {"event": "decision", "kind": "distil", "rule": "mix: 0.5 of the way"}
+    >>> [len(endings([made], end)) for end in ENDS]
+    [0, 1, 0]
+    """
+    return [event for event in decisions(events, "distil") if _end(event) == end]
+
+
+def _end(event: Mapping[str, Any]) -> str:
+    begins = str(event.get("rule") or "").partition(":")[0]
+    return begins if begins in ENDS else "distil"
+
+
 def decisions(events: Iterable[Mapping[str, Any]], kind: str) -> list[Mapping[str, Any]]:
     """Return the decision events of a kind, "replace" or "distil"."""
     return [event for event in events if event["event"] == "decision" and event.get("kind") == kind]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedtap.reporting.decisions import decisions, timelines
+from fedtap.reporting.decisions import endings, timelines
 from fedtap.reporting.markup import Markup, el, join
 from fedtap.reporting.page import page, section
 from fedtap.reporting.record import RunRecord, read_run
@@ -14,7 +15,7 @@ from fedtap.reporting.series import loss_curves, round_seconds, traffic
 from fedtap.reporting.standings import standings
 from fedtap.reporting.story import key_figures, sentences
 from fedtap.reporting.tables import every_metric, family_table, standing_table, table
-from fedtap.reporting.timeline import distillation_table, replacement_table
+from fedtap.reporting.timeline import endings_table, replacement_table
 from fedtap.reporting.words import human_seconds, plural
 from fedtap.storage import write_bytes
 
@@ -36,6 +37,45 @@ SPLITS = (
         "Each client's models on test data of other clients with the same tasks: what they know beyond the client's own data.",
     ),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a section on what became of the personal models is worded; ``losses`` are a decision's personal and federated one."""
+
+    title: str
+    note: str
+    caption: str
+    of: str
+    losses: tuple[str, str]
+
+
+ENDINGS = {
+    "distil": Ending(
+        "Distillation",
+        "Validation losses of the personal model before and after distillation. What would leave a task of the client worse is "
+        "undone.",
+        "Outcome of distillation, with validation losses",
+        "distilled model",
+        ("loss before", "loss after"),
+    ),
+    "mix": Ending(
+        "What came back of the personal model",
+        "The slice is fine-tuned; then each task's path of it moves towards the personal model that the rounds left, as far as "
+        "validation says. Losses are those of the two, before any move.",
+        "Outcome of mixing, with validation losses",
+        "personal model",
+        ("loss personal", "loss fine-tuned"),
+    ),
+    "refit": Ending(
+        "Heads refitted",
+        "Heads that have a closed form are set to the optimum of the client's training loss, near what they were; that is undone "
+        "where validation is not better for it.",
+        "Outcome of refitting, with validation losses",
+        "refitted head",
+        ("loss before", "loss after"),
+    ),
+}
 
 
 def write_report(run_folder: Path) -> Path:
@@ -100,7 +140,6 @@ def _results(record: RunRecord) -> Markup:
 def _decisions(record: RunRecord) -> Markup:
     order = list(record.pairs())
     lines = timelines(record.events, order)
-    distilled = decisions(record.events, "distil")
     parts: list[Markup] = []
     if lines:
         rounds = sorted({number for line in lines for number in line.rounds})
@@ -113,14 +152,13 @@ def _decisions(record: RunRecord) -> Markup:
         parts.append(
             section("When the federated model took over", el("p", note, class_="note"), replacement_table(lines, span))
         )
-    if distilled:
-        place = {key: number for number, key in enumerate(order)}
-        ranked = sorted(distilled, key=lambda event: place.get((event["client"], event["task"]), len(place)))
-        note = (
-            "Validation losses of the personal model before and after distillation. What would leave a task of the client worse "
-            "is undone."
-        )
-        parts.append(section("Distillation", el("p", note, class_="note"), distillation_table(ranked)))
+    place = {key: number for number, key in enumerate(order)}
+    for end, shown in ENDINGS.items():
+        made = endings(record.events, end)
+        if made:
+            ranked = sorted(made, key=lambda event: place.get((event["client"], event["task"]), len(place)))
+            rows = endings_table(ranked, shown.caption, of=shown.of, losses=shown.losses)
+            parts.append(section(shown.title, el("p", shown.note, class_="note"), rows))
     return join(parts)
 
 

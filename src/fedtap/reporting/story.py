@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fedtap.reporting.decisions import changed, decisions, is_first
+from fedtap.reporting.decisions import changed, decisions, endings, is_first
 from fedtap.reporting.record import RunRecord
 from fedtap.reporting.series import traffic
 from fedtap.reporting.standings import Standing, better, model_order, standings
@@ -15,7 +15,7 @@ from fedtap.reporting.words import human_bytes, human_seconds, plural
 
 def sentences(record: RunRecord) -> list[str]:
     """Return the story of a run: who took part, what was decided, how it came out, what it cost."""
-    told = [_took_part(record), _decided(record), _distilled(record), _came_out(record), _lost(record), _cost(record)]
+    told = [_took_part(record), _decided(record), *_ended(record), _came_out(record), _lost(record), _cost(record)]
     return [sentence for sentence in told if sentence]
 
 
@@ -83,16 +83,29 @@ def _weighed(record: RunRecord) -> list[Mapping[str, Any]]:
     return [decision for decision in decisions(record.events, "replace") if not is_first(decision)]
 
 
-def _distilled(record: RunRecord) -> str:
-    made = decisions(record.events, "distil")
-    if not made:
-        return ""
-    kept = sum(changed(decision) for decision in made)
-    undone = "" if kept == len(made) else ", and undone for the others because a task became worse on validation data"
-    return (
-        f"After the last round, distillation from the fine-tuned federated model was kept for {kept} of "
-        f"{plural(len(made), 'client task')}{undone}."
-    )
+def _ended(record: RunRecord) -> list[str]:
+    wording = {
+        "distil": (
+            "After the last round, distillation from the fine-tuned federated model was kept for {share}{undone}.",
+            ", and undone for the others because a task became worse on validation data",
+        ),
+        "mix": (
+            "After the last round, the fine-tuned model moved back towards the client's personal one for {share}{undone}.",
+            ", and stayed as it was for the others because validation was not better for it",
+        ),
+        "refit": (
+            "Heads were refitted to the client's own data in closed form for {share}{undone}.",
+            ", and left as they were for the others because validation was not better for it",
+        ),
+    }
+    told: list[str] = []
+    for end, (sentence, otherwise) in wording.items():
+        made = endings(record.events, end)
+        if made:
+            kept = sum(changed(decision) for decision in made)
+            share = f"{kept} of {plural(len(made), 'client task')}"
+            told.append(sentence.format(share=share, undone="" if kept == len(made) else otherwise))
+    return told
 
 
 def _came_out(record: RunRecord) -> str:

@@ -31,8 +31,20 @@ def replacement_table(timelines: Sequence[Timeline], rounds: Sequence[int]) -> M
     return collapsed(f"Timelines of all {plural(len(body), 'client task')}", grid, len(body))
 
 
-def distillation_table(events: Sequence[Mapping[str, Any]]) -> Markup:
-    """Return what became of distillation for every client and task."""
+def endings_table(events: Sequence[Mapping[str, Any]], caption: str, *, of: str, losses: tuple[str, str]) -> Markup:
+    """Return what became of the personal model for every client and task.
+
+    Parameters
+    ----------
+    events
+        Decisions after the last round.
+    caption
+        What the table shows.
+    of
+        What was kept or undone.
+    losses
+        What a decision's personal and its federated loss are called.
+    """
     rows = [
         (
             str(event["client"]),
@@ -44,8 +56,7 @@ def distillation_table(events: Sequence[Mapping[str, Any]]) -> Markup:
         )
         for event in events
     ]
-    head = ("client", "task", "distilled model", "loss before", "loss after", "rule")
-    inner = table(head, rows, "Outcome of distillation, with validation losses", numeric=(3, 4))
+    inner = table(("client", "task", of, *losses, "rule"), rows, caption, numeric=(3, 4))
     return collapsed(f"All {plural(len(rows), 'outcome')}", inner, len(rows))
 
 
