@@ -141,7 +141,7 @@ def _decisions(record: RunRecord) -> Markup:
     order = list(record.pairs())
     lines = timelines(record.events, order)
     parts: list[Markup] = []
-    if lines:
+    if any(line.weighed for line in lines):  # first participations alone are no decisions worth a table
         rounds = sorted({number for line in lines for number in line.rounds})
         note = (
             "● the federated model took the personal one's place on that task's path, ○ the personal model was kept, ◆ the "
