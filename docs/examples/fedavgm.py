@@ -16,13 +16,13 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from fedtap.algorithms.base import Params, ServerState, Update
-from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
+from fedtap.algorithms.base import ServerState, Update
+from fedtap.algorithms.fedavg_ft import FedAvgFineTuning, FedAvgFineTuningParams
 
 VELOCITY = "velocity"
 
 
-class FedAvgMParams(Params):
+class FedAvgMParams(FedAvgFineTuningParams):
     """Parameters of FedAvgM.
 
     ``momentum`` is beta, the share of the last step that is taken again; 0 is FedAvg. ``server_lr`` is eta, the length of a step

@@ -14,6 +14,8 @@ import fedtap as package
 from e2e.conftest import Command, events, rows
 from fedtap.algorithms import outside
 from fedtap.algorithms.base import Algorithm, ServerState, Update
+from fedtap.algorithms.base import Params as BaseParams
+from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
 from fedtap.algorithms.registry import algorithms, make
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.errors import UserError
@@ -245,3 +247,12 @@ def test_a_scenario_runs_no_file(scenario: Path, fedtap: Command, tmp_path: Path
         assert done.code == 2
         assert "a scenario runs no file" in done.err
     assert not (tmp_path / "sprung").exists()
+
+
+def test_parameters_that_lack_those_of_the_method_built_upon_are_refused() -> None:
+    with pytest.raises(
+        TypeError, match="Mine: its Params must extend FedAvgFineTuningParams, those of FedAvgFineTuning"
+    ):
+
+        class Mine(FedAvgFineTuning):
+            Params = BaseParams

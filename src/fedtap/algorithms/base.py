@@ -107,6 +107,13 @@ class Algorithm(ABC):
     deployed: ClassVar[str]
     """The model, of those that :meth:`models` names, that the method would have a site use."""
 
+    def __init_subclass__(cls) -> None:
+        """Refuse parameters that lack those of the method that is built upon: its hooks will ask for them."""
+        for base in cls.__mro__:
+            theirs = getattr(base, "Params", Params)
+            if not issubclass(cls.Params, theirs):
+                raise TypeError(f"{cls.__name__}: its Params must extend {theirs.__name__}, those of {base.__name__}")
+
     def __init__(self, params: AnyParams) -> None:
         self.params = params
 

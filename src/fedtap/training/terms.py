@@ -80,17 +80,18 @@ class Disentangle:
     r"""Latents of one path kept apart between pairs: :math:`\gamma \, \overline{\cos^2(z_a, z_b)}`, the mean over all a, b.
 
     a and b are examples of the batch whose pairs differ in modality or task family, and with them in the path's experts; z is the
-    masked mean of the path's tokens. A batch without two such examples has nothing to keep apart, and adds zero.
+    masked mean of the path's tokens. A batch without two such examples has nothing to keep apart, and adds zero; so does an
+    architecture without the path.
     """
 
     strength: float
     route: str = "modality-task"
 
     def __call__(self, network: Network, batch: Batch, outputs: Sequence[TaskOutput]) -> Tensor:
-        """Return the strength times the mean squared cosine; the outputs' architecture must have the path."""
+        """Return the strength times the mean squared cosine."""
         latents: dict[tuple[str, str], list[Tensor]] = {}
         for part, output in zip(batch, outputs, strict=True):
-            for stream in output.streams:
+            for stream in (stream for stream in output.streams if self.route in stream.routes):
                 latents.setdefault((stream.modality, part.pair.family), []).append(stream.path(self.route).pooled())
         if len(latents) < 2:
             return torch.zeros((), device=network.device)
