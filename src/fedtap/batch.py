@@ -46,17 +46,14 @@ class TaskBatch:
 
     def take(self, chosen: Tensor, rows: Tensor) -> TaskBatch:
         """Return the examples at these places ``(k,)`` long, at other rows of a batch; padding that nobody needs is cut off."""
-
-        def of(tensor: Tensor | None) -> Tensor | None:
-            return None if tensor is None else tensor[chosen.to(tensor.device)]
-
-        text, mask, target = of(self.text), of(self.text_mask), self.target[chosen.to(self.target.device)]
+        part = self._each(lambda tensor: tensor[chosen.to(tensor.device)])
+        text, mask, target = part.text, part.text_mask, part.target
         if text is not None and mask is not None:
             longest = int(mask.sum(dim=1).max())
             text, mask = text[:, :longest], mask[:, :longest]
         if self.pair.type == "text_generation":
             target = target[:, : max(1, int((target != 0).sum(dim=1).max()))]
-        return TaskBatch(self.pair, rows, of(self.image), text, mask, target)
+        return TaskBatch(self.pair, rows, part.image, text, mask, target)
 
     def pinned(self) -> TaskBatch:
         """Return it in memory from which an accelerator can copy while it works."""

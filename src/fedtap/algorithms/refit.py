@@ -23,18 +23,17 @@ def refit_heads(client: LocalClient, state: ComponentState) -> tuple[ComponentSt
     decisions: list[Decision] = []
     for head in dict.fromkeys(pair.head for pair in client.pairs):
         tasks = [pair.task for pair in client.pairs if pair.head == head]
-        before = after = client.mean_losses(state, tasks=tasks)
-        best, kept = 1.0, state
-        outcome, rule = "", ""
+        before: dict[str, float] = {}
         for strength, trial in zip(STRENGTHS, client.refitted(state, head, STRENGTHS), strict=False):
+            if not before:  # the head has a closed form: what has none is not worth a pass over validation
+                before = after = client.mean_losses(state, tasks=tasks)
+                best, kept, outcome, rule = 1.0, state, "reverted", "refit: no pull is better on validation"
             losses = client.mean_losses(trial, tasks=tasks)
             score = mean_ratio(losses, before)
             if score < best:
                 best, kept, after = score, trial, losses
                 outcome, rule = "kept", f"refit: pull {strength:g}, chosen on validation"
-            elif not outcome:
-                outcome, rule = "reverted", "refit: no pull is better on validation"
-        state = kept
-        if outcome:  # the head has a closed form
+        if before:
+            state = kept
             decisions += [Decision(task, "distil", outcome, after[task], before[task], rule) for task in tasks]
     return state, decisions
