@@ -32,6 +32,7 @@ from fedtap.batch import Batch, TaskBatch
 from fedtap.config import BackboneSettings, LoraSettings, NetworkSettings, Precision, TrainingSettings
 from fedtap.experiment.provenance import provenance
 from fedtap.experiment.setup import words_of
+from fedtap.memory import keep_freed_memory
 from fedtap.network.architecture import Blueprint, HeadInfo
 from fedtap.network.experts import Experts
 from fedtap.network.network import Network
@@ -129,6 +130,7 @@ def product_rate(device: torch.device, precision: Precision) -> float:
 
 def measure(backbone_name: str, index: int, device: torch.device, precision: Precision) -> dict[str, Any]:
     """Measure one kind of client."""
+    keep_freed_memory()  # as the command does
     kind = KINDS[index]
     chosen, network_settings = settings(backbone_name, kind)
     began = time.perf_counter()

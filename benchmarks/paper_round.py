@@ -26,6 +26,7 @@ from fedtap.backbones import loads
 from fedtap.config import Scenario, load_scenario
 from fedtap.experiment.provenance import provenance
 from fedtap.experiment.run import run
+from fedtap.memory import keep_freed_memory
 
 ROUNDS, STEPS = 3, 2
 SCENARIOS = Path(__file__).parents[1] / "scenarios"
@@ -58,6 +59,7 @@ def peak() -> int:
 
 def measure(name: str, batch: int, device: str) -> dict[str, Any]:
     """Set up, and run some rounds."""
+    keep_freed_memory()  # as the command does
     scenario = full_size(name, batch)
     in_training = 0.0
     trained = training.train

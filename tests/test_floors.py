@@ -12,7 +12,7 @@ SRC = Path(__file__).parents[1] / "src" / "fedtap"
 FLOORS = (
     (
         *("errors", "explain", "plain_yaml", "pairs", "settings", "backbone", "clients", "spread", "config"),
-        *("storage", "components", "randomness", "batch"),
+        *("storage", "components", "randomness", "memory", "batch"),
     ),
     ("tasks", "backbones", "data"),
     ("network",),

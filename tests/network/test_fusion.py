@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -326,10 +326,10 @@ def test_what_routes_share_is_multiplied_once(
     fusion = Fusion(architecture.blueprint.network, components, dict(architecture.frozen_modules(0, {}).items()))
     project, seen = Fusion._project, []
 
-    def noted(self: Fusion, x: Tensor, weights: Mapping[str, Tensor], name: str, *rest: object) -> Tensor:
+    def noted(self: Fusion, x: Tensor, weights: Mapping[str, Tensor], name: str, *rest: Any, **by_name: Any) -> Tensor:
         if name == "k":
             seen.append(len(x))
-        return project(self, x, weights, name, *rest)
+        return project(self, x, weights, name, *rest, **by_name)
 
     monkeypatch.setattr(Fusion, "_project", noted)
     x, mask = tokens(3, 4, "shared")

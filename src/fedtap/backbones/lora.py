@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from fedtap.backbones.dropout import Dropout
+from fedtap.backbones.dropout import dropped_product
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +82,19 @@ class Encoder(Protocol):
 
 
 class Factor(nn.Module):
-    """A product with a matrix ``(inputs, outputs)`` that somebody else holds, in the place of peft's own."""
+    """A product with a matrix ``(inputs, outputs)`` that somebody else holds, in the place of peft's own.
 
-    def __init__(self, weight: nn.Parameter) -> None:
+    With a ``dropout`` it drops out what goes into it in training, in the place of peft's own dropout before it.
+    """
+
+    def __init__(self, weight: nn.Parameter, dropout: float = 0.0) -> None:
         super().__init__()
         self.weight = weight
+        self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(..., outputs)``."""
-        return x @ self.weight
+        return dropped_product(x, self.weight, self.dropout if self.training else 0.0)
 
 
 class AdaptedLayers(nn.Module):
@@ -121,20 +125,19 @@ class AdaptedLayers(nn.Module):
             config = LoraConfig(
                 r=adapters.rank,
                 lora_alpha=adapters.alpha,  # type: ignore[arg-type]  # peft divides by the rank; a fraction will do
-                lora_dropout=adapters.dropout,
+                lora_dropout=0.0,  # the first factor drops out what goes into it
                 target_modules=list(paths.values()),
             )
             inject_adapter_in_model(config, twin, low_cpu_mem_usage=True)  # without memory: hold() gives the matrices
         self._encoder = twin
         self._places = {name: twin.get_submodule(path) for name, path in paths.items()}
-        for layer in self._places.values():
-            cast(nn.ModuleDict, layer.get_submodule("lora_dropout"))["default"] = Dropout(adapters.dropout)
 
     def hold(self, matrices: Mapping[str, nn.Parameter]) -> None:
         """Use these matrices, named and shaped as in :meth:`Adapters.shapes`, from now on; they stay who they are."""
         for name, layer in self._places.items():
-            for side in "AB":
-                cast(nn.ModuleDict, layer.get_submodule(f"lora_{side}"))["default"] = Factor(matrices[f"{name}_{side}"])
+            for side, dropout in (("A", self._adapters.dropout), ("B", 0.0)):
+                factor = Factor(matrices[f"{name}_{side}"], dropout).train(self.training)
+                cast(nn.ModuleDict, layer.get_submodule(f"lora_{side}"))["default"] = factor
 
     def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """Return the encoder's last hidden states ``(n, tokens, dim)``.

@@ -12,6 +12,7 @@ from fedtap import __version__
 from fedtap.cli import compare, doctor, methods, predict, report, run, scenario, sweep
 from fedtap.cli.screen import examples, one_line
 from fedtap.errors import RunError, UserError
+from fedtap.memory import keep_freed_memory
 
 app = typer.Typer(
     name="fedtap",
@@ -56,6 +57,7 @@ def fedtap(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit code: 0 done, 2 wrong input, 1 the run failed, 130 interrupted."""
+    keep_freed_memory()
     sys.exit(_call(arguments))
 
 

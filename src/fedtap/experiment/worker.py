@@ -52,7 +52,9 @@ def _work(job: dict[str, Any], messages: TextIO, stop: threading.Event) -> tuple
 
         from fedtap.config import build_scenario
         from fedtap.experiment.run import run
+        from fedtap.memory import keep_freed_memory
 
+        keep_freed_memory()
         torch.set_num_threads(1)
         scenario = build_scenario(job["scenario"], place=job["name"], folder=Path(job["folder"]))
         run(scenario, seed=job["seed"], out=job["out"], resume=True, device=job["device"], observers=[watch])

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedtap.backbones.dropout import dropout
+from fedtap.backbones.dropout import dropped_product
 from fedtap.config import NetworkSettings
 from fedtap.network.blocks import DomainExpert, FrozenLayers
 from fedtap.pairs import STACKS, ComponentKey, Route
@@ -133,7 +133,7 @@ class Fusion:
         """
         weights = self._attention_weights(stack, layer, blocks)
         if weights["ln1_w"].dim() == 2:  # normalised by each stream for itself
-            x, which = x[list(which)], range(len(which))
+            x, which = _chosen(x, which), range(len(which))
         _, n, tokens, dim = x.shape
         streams = len(which)
         normed = _norm(x, weights["ln1_w"], weights["ln1_b"], self._eps)
@@ -175,7 +175,8 @@ class Fusion:
         held = [self._components[ComponentKey("expert", (stack, *names))] for names in experts]
         weights |= self._weights(stack, layer, held, ("up_w", "up_b", "down_w", "down_b"))
         normed = _norm(x, weights["ln2_w"], weights["ln2_b"], self._eps)
-        return x + self._project(F.gelu(self._project(normed, weights, "up")), weights, "down")
+        wide = self._project(normed, weights, "up")
+        return x + self._project(F.gelu(wide), weights, "down", pre=wide)
 
     def _attention_weights(
         self,
@@ -207,11 +208,18 @@ class Fusion:
         return weights
 
     def _project(
-        self, x: Tensor, weights: Mapping[str, Tensor], name: str, which: Sequence[int] | None = None
+        self,
+        x: Tensor,
+        weights: Mapping[str, Tensor],
+        name: str,
+        which: Sequence[int] | None = None,
+        *,
+        pre: Tensor | None = None,
     ) -> Tensor:
         """Multiply every stream by its matrix; a frozen one is one product for all streams, and one for those of equal input.
 
-        ``x`` is ``(inputs, n, tokens, in)``, one for each stream unless ``which`` says otherwise.
+        ``x`` is ``(inputs, n, tokens, in)``, one for each stream unless ``which`` says otherwise. ``pre`` is what ``x`` is the
+        GELU of, if it is.
         """
         matrix, bias = weights[f"{name}_w"], weights[f"{name}_b"]
         which = range(len(x)) if which is None else which
@@ -220,29 +228,29 @@ class Fusion:
             flat = _chosen(flat, which)
             out = torch.baddbmm(bias[:, None, :], flat, matrix)
         else:
-            out = _chosen(flat @ matrix + bias, which)
-            flat = _chosen(flat, which)
-            if self._dropout:
-                flat = dropout(flat, self._dropout)
+            out = _chosen(torch.addmm(bias, flat.flatten(0, 1), matrix).view(*flat.shape[:2], -1), which)
             rank, alpha = self._settings.low_rank(f"{name}_w")
-            if f"{name}_w_P" in weights:  # the outer factors are common to all streams, and frozen
-                inner = torch.baddbmm(
-                    weights[f"{name}_w_Q"][:, None, :], flat @ weights[f"{name}_w_A"], weights[f"{name}_w_P"]
-                )
-                out = out + alpha / rank * (inner @ weights[f"{name}_w_B"])
-            elif f"{name}_w_A" in weights:
-                out = out + alpha / rank * torch.bmm(torch.bmm(flat, weights[f"{name}_w_A"]), weights[f"{name}_w_B"])
+            if f"{name}_w_A" in weights:
+                before = None if pre is None else _chosen(pre.flatten(1, 2), which)
+                inner = dropped_product(_chosen(flat, which), weights[f"{name}_w_A"], self._dropout, pre=before)
+                if f"{name}_w_P" in weights:  # the outer factors are common to all streams, and frozen
+                    inner = torch.baddbmm(weights[f"{name}_w_Q"][:, None, :], inner, weights[f"{name}_w_P"])
+                up = weights[f"{name}_w_B"]
+                up = up if up.dim() == 3 else up.expand(len(inner), *up.shape)
+                out = torch.baddbmm(out, inner, up, alpha=alpha / rank)
         return out.reshape(len(which), *x.shape[1:3], out.shape[-1])
 
 
 def _chosen(x: Tensor, which: Sequence[int]) -> Tensor:
-    """Return ``x[which]``, without a copy where that is ``x``."""
-    return x if list(which) == list(range(len(x))) else x[list(which)]
+    """Return ``x[which]``, without a copy where that is ``x``; the backward pass of indexing would be slower."""
+    if list(which) == list(range(len(x))):
+        return x
+    parts = x.unbind()
+    return torch.stack([parts[index] for index in which])
 
 
 def _norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     """Layer-normalise ``(streams, n, tokens, dim)`` with one affine map per stream ``(streams, dim)``, or ``(dim,)`` for all."""
-    normed = F.layer_norm(x, x.shape[-1:], eps=eps)
-    if weight.dim() == 2:
-        weight, bias = weight[:, None, None, :], bias[:, None, None, :]
-    return normed * weight + bias
+    if weight.dim() == 1:
+        return F.layer_norm(x, x.shape[-1:], weight, bias, eps)
+    return F.layer_norm(x, x.shape[-1:], eps=eps) * weight[:, None, None, :] + bias[:, None, None, :]
