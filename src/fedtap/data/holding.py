@@ -30,11 +30,14 @@ class Holding:
         Where relative paths start here.
     places
         By task, where its data lie.
+    whole
+        Whether the data there are those of all clients, as in a rehearsal on one machine: the client then takes its share.
     """
 
     client: str
     folder: Path
     places: Mapping[str, Place] = field(default_factory=dict)
+    whole: bool = False
 
     def here(self, task: TaskSettings) -> TaskSettings:
         """Return a task of the scenario as it is to be read on this machine."""
@@ -46,7 +49,6 @@ class Holding:
             changes["columns"] = {**task.columns, **place.columns}
         return task.model_copy(update=changes)
 
-    @staticmethod
-    def is_own(task: TaskSettings) -> bool:
+    def is_own(self, task: TaskSettings) -> bool:
         """Tell whether a task's data are the client's own, and not a public source from which all clients of a scenario draw."""
-        return source(task.source).needs_path
+        return not self.whole and source(task.source).needs_path

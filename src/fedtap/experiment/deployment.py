@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from fedtap.algorithms.registry import make
 from fedtap.config import load_scenario
 from fedtap.data.partition import most_examples
-from fedtap.errors import RunError, UserError
 from fedtap.experiment.folder import RunFolder, default_path
 from fedtap.experiment.remote import open_site
 from fedtap.experiment.run import Work
@@ -93,7 +92,7 @@ def serve(scenario_file: Path, grid: Grid, config: Mapping[str, Any], tell: Tell
     fault = config.get("fault")
     try:
         _serve(scenario_file, grid, RunConfig.read(config), tell)
-    except (UserError, RunError) as error:
+    except Exception as error:
         if isinstance(fault, str) and fault:
             write_json(Path(fault), {"kind": type(error).__name__, "message": str(error)})
         raise

@@ -25,6 +25,7 @@ _HEAD = """\
 # A node of a fedtap federation: which client it is, and where its data lie on this machine. See docs/flower.md.
 # client  the client's id in the scenario
 # data    by task, what is not as the scenario says: path (relative to this folder), columns
+# whole   true: these are the data of all clients, of which the scenario gives this one its share (a rehearsal)
 # store   where the client's private models lie, relative to this folder
 # device  auto, cpu, cuda
 # key     the node's private key; its public half, with .pub, is what the server needs
@@ -43,6 +44,7 @@ class NodeSettings(Settings):
 
     client: str
     data: Mapping[str, DataPlace] = {}
+    whole: bool = False
     store: str = "state"
     device: str = "auto"
     key: str | None = None
@@ -75,7 +77,7 @@ class NodeSettings(Settings):
                     f"{self.folder / FILE}: data.{task}: client '{self.client}' has no such task; {nearest(task, tasks)}"
                 )
         places = {task: Place(place.path, place.columns) for task, place in self.data.items()}
-        return Holding(self.client, self.folder, places)
+        return Holding(self.client, self.folder, places, self.whole)
 
 
 def read_node(folder: str | Path) -> NodeSettings:

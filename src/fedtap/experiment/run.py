@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedtap.algorithms.registry import make
 from fedtap.config import ClientSettings, Scenario, load_scenario
 from fedtap.errors import UserError
 from fedtap.experiment.cost import Cost
-from fedtap.experiment.folder import RunFolder
+from fedtap.experiment.folder import RunFolder, default_path
 from fedtap.experiment.setup import Clients, LocalClients, ServerHalf, set_up
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Failure, Request
@@ -21,7 +22,7 @@ from fedtap.federation.server import Server
 from fedtap.reporting.events import EventLog
 
 Observer = Callable[[dict[str, Any]], None]
-ENGINES = ("inprocess",)
+ENGINES = ("inprocess", "flower")
 
 
 def run(
@@ -53,7 +54,8 @@ def run(
     resume
         Go on from the last complete round in ``out``; the result is that of an uninterrupted run.
     engine
-        ``inprocess``.
+        ``inprocess``, or ``flower``: a SuperLink and SuperNodes on this machine, with the same results but for the cross-client
+        test, which a server without the clients' data cannot make.
     device
         ``auto``, ``cpu``, ``cuda`` or any torch device.
     observers
@@ -68,22 +70,28 @@ def run(
     """
     began = time.perf_counter()
     if engine not in ENGINES:
-        raise UserError(f"--engine {engine}: not available; use inprocess")
+        raise UserError(f"--engine {engine}: not available; use inprocess or flower")
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario, overrides)
     elif overrides:
         raise UserError("overrides go with a scenario file, not with a scenario that is already loaded")
+
+    def tell(event: dict[str, Any]) -> None:
+        for observer in observers:
+            observer(event)
+
+    if engine == "flower":
+        from fedtap.experiment.rehearsal import rehearse
+
+        name = make(scenario.method, method, f"scenario '{scenario.name}', method").name
+        place = Path(out) if out is not None else default_path(scenario.name, name, seed)
+        return rehearse(scenario, method=method, seed=seed, out=place, resume=resume, device=device, tell=tell)
     folder = RunFolder.open(scenario, method=method, seed=seed, out=out, resume=resume, device=device)
     done = folder.results()
     if done is not None:
         if not folder.report.exists():
             folder.write_report()
         return done
-
-    def tell(event: dict[str, Any]) -> None:
-        for observer in observers:
-            observer(event)
-
     bench = set_up(scenario, folder.algorithm, seed=seed, device=device, store=folder.store, tell=tell)
     folder.begin(device)
     return Work(bench.server, LocalClients(bench, folder.save_models), folder, tell, began).complete()

@@ -36,7 +36,7 @@ def run_round(
     requests = [server.request(client, round_number) for client in clients]
     accepted = ask(server, transport, requests, round_number, observe, timeout=timeout)
     needed = min(min_replies, len(requests))
-    if 1 < needed and len(accepted) < needed:
+    if needed > 1 and len(accepted) < needed:
         observe({"event": "unchanged", "round": round_number, "replies": len(accepted), "min_replies": needed})
         accepted = []
     server.aggregate(accepted)
