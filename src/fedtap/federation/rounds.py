@@ -71,7 +71,7 @@ def ask(
             continue
         if request is None:
             why: str | None = "nobody asked"
-        elif answer.client in accepted:
+        elif answer.client in accepted and answer.round == request.round:
             why = "a second reply to one request"
         else:
             why = server.complaint(answer, request)

@@ -162,7 +162,8 @@ def encode_failure(why: str, envelope: Envelope) -> RecordDict:
 
 
 def _about(envelope: Envelope, client: str, round_number: int, kind: str) -> ConfigRecord:
-    return ConfigRecord({**asdict(envelope), "client": client, "round": round_number, "kind": kind})
+    stamped = {**asdict(envelope), "time_left": float(envelope.time_left)}
+    return ConfigRecord({**stamped, "client": client, "round": round_number, "kind": kind})
 
 
 def _envelope(about: ConfigRecord) -> Envelope:
