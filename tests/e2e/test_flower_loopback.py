@@ -62,3 +62,88 @@ def test_results_are_those_of_one_process(apart: Path, tmp_path: Path) -> None:
         assert theirs["value"] == pytest.approx(mine["value"], abs=1e-6, rel=1e-6)
     assert not events(tmp_path / "there", "failed", "rejected", "refused")
     assert {event["client"] for event in events(tmp_path / "there", "joined")} == set(CLIENTS)
+
+
+class Cut(BaseException):
+    """The server ends here; no Exception, so that nothing on the way takes it for a client's fault."""
+
+
+def test_a_server_that_is_cut_off_and_started_again_ends_as_if_nothing_had_happened(
+    apart: Path, tmp_path: Path
+) -> None:
+    """The nodes keep what they had; the SuperLink, and with it every node's number, is new."""
+    ends = []
+    for name, cuts in (("whole", ()), ("cut", (("round_finished", 1), ("update", 3), ("personalised", 4)))):
+        config = {"out": str(tmp_path / name), "insecure": True, "patience": 1.0, "set": "evaluation.save=all"}
+
+        def serve(tell: Any, name: str = name, config: Mapping[str, Any] = config) -> None:
+            grid = LoopbackGrid(nodes_of(apart, tmp_path / f"nodes-{name}", config))
+            deployment.serve(apart, grid, config, tell)
+
+        for kind, number in cuts:
+
+            def stop(event: dict[str, Any], kind: str = kind, number: int = number) -> None:
+                if event["event"] == kind and event["round"] == number:
+                    raise Cut
+
+            with pytest.raises(Cut):
+                serve(stop)
+        serve(lambda event: None)
+        ends.append((tmp_path / name / "results.json").read_bytes())
+        assert len({event["client"] for event in events(tmp_path / name, "personalised")}) == len(CLIENTS)
+    assert ends[0] == ends[1]
+
+
+def test_a_client_that_raises_keeps_its_state_and_costs_the_run_nothing_else(
+    apart: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fedtap.algorithms.tap import Tap
+
+    real = Tap.local_round
+
+    def raising(self: Tap, client: Any, *rest: Any) -> Any:
+        if client.id == "asker" and client.round == 3:
+            raise ValueError("the scanner\nis out of order")
+        return real(self, client, *rest)
+
+    monkeypatch.setattr(Tap, "local_round", raising)
+    config = {"out": str(tmp_path / "run"), "insecure": True, "patience": 1.0}
+    nodes = tmp_path / "nodes"
+    deployment.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
+    failures = events(tmp_path / "run", "failed")
+    assert [(event["client"], event["round"]) for event in failures] == [("asker", 3)]
+    assert failures[0]["why"] == "ValueError: the scanner is out of order"
+    states = sorted(path.name for path in nodes.glob("asker/state/*/checkpoint/clients/asker/*"))
+    assert states == ["round-0001.safetensors", "round-0004.safetensors"]
+    assert {row["client"] for row in rows(tmp_path / "run") if row["model"] == "personal"} == set(CLIENTS)
+
+
+def test_a_server_that_lost_rounds_is_told_so_and_no_state_is_lost(apart: Path, tmp_path: Path) -> None:
+    config = {"out": str(tmp_path / "run"), "insecure": True, "patience": 1.0}
+    nodes = tmp_path / "nodes"
+    deployment.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
+    before = {path: path.read_bytes() for path in nodes.glob("*/state/*/checkpoint/clients/*/*")}
+    for name in ("results.json", "checkpoint/server.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    deployment.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
+    assert {event["why"] for event in events(tmp_path / "run", "failed")} == {"its node is not connected"}
+    refused = events(tmp_path / "run", "refused")
+    assert all(
+        "holds a private state of round 4, and the server asked it for 1 at the most" in event["why"]
+        for event in refused
+    )
+    assert len({event["node"] for event in refused}) == len(CLIENTS)
+    assert before == {path: path.read_bytes() for path in before}
+    assert rows(tmp_path / "run") == []
+
+
+def test_models_stay_at_the_nodes_and_answer_there(apart: Path, tmp_path: Path) -> None:
+    config = {"out": str(tmp_path / "run"), "insecure": True, "patience": 1.0}
+    nodes = tmp_path / "nodes"
+    deployment.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
+    assert not (tmp_path / "run" / "clients").exists()
+    (kept,) = (nodes / "reader" / "state").iterdir()
+    told = experiment.predict(kept, client="reader", task="mood", text="a fine film")
+    assert told["output"]["label"] in ("sad", "glad")
+    sent = (tmp_path / "run" / "checkpoint").rglob("*.safetensors")
+    assert [path.name for path in sent] == ["server.safetensors"]

@@ -130,6 +130,7 @@ def _serve(scenario_file: Path, grid: Grid, config: RunConfig, tell: Tell) -> No
     clients = RemoteClients(transport, min_replies=scenario.min_replies, patience=config.patience)
     work = Work(half, clients, folder, tell, began)
     observers.append(work.observe)
+    nodes.begin_after(work.round)
     work.complete()
 
 

@@ -57,9 +57,13 @@ class RemoteSite:
         """Return the number of training examples of each task, having looked at all data."""
         return {task: sizes["train"] for task, sizes in check_node(self._node, self._scenario, self._seed).items()}
 
+    def newest(self) -> int:
+        """Return the round of the client's newest private state, 0 where it has none."""
+        return max(self._folder.store.rounds(self.client), default=0)
+
     def answer(self, request: Request) -> Reply:
         """Train, or make the personal model; the new private state is committed only if all went well."""
-        newest = max(self._folder.store.rounds(self.client), default=0)
+        newest = self.newest()
         if newest > request.round:
             raise UserError(
                 f"{self._folder.path}: holds a private state of round {newest}, and the server asks for round {request.round}: "

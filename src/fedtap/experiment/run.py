@@ -139,6 +139,11 @@ class Work:
             self._log.close()
             raise
 
+    @property
+    def round(self) -> int:
+        """The last round that was complete when the run was taken up."""
+        return self._round
+
     def complete(self) -> dict[str, Any]:
         """Do what is left to do."""
         scenario = self._half.scenario

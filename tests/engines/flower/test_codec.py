@@ -100,7 +100,7 @@ def test_each_component_is_a_record_of_its_own() -> None:
 def test_rows_and_greetings_come_back() -> None:
     rows: list[dict[str, Any]] = [{"client": "a", "value": 0.1, "n": 3}]
     assert codec.decode_rows(codec.encode_rows("a", 5, rows, ENVELOPE)) == (rows, "a", 5, ENVELOPE)
-    assert codec.decode_hello(codec.encode_hello(ENVELOPE, "a", {"digits": 7})) == ("a", {"digits": 7}, ENVELOPE)
+    assert codec.decode_hello(codec.encode_hello(ENVELOPE, "a", {"digits": 7}, 4)) == ("a", {"digits": 7}, 4, ENVELOPE)
     assert codec.decode_greeting(codec.encode_hello(ENVELOPE)) == ENVELOPE
 
 

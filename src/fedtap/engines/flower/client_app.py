@@ -31,6 +31,9 @@ class Site(Protocol):
 
     client: str
 
+    def newest(self) -> int:
+        """Return the round of the client's newest private state, 0 where it has none."""
+
     def examples(self) -> Mapping[str, int]:
         """Return the number of training examples of each task."""
 
@@ -52,7 +55,7 @@ def make_client_app(open_site: OpenSite) -> ClientApp:
     def hello(content: RecordDict, context: Context) -> RecordDict:
         envelope = codec.decode_greeting(content)
         site = open_site(context.node_config, context.run_config, envelope.federation)
-        return codec.encode_hello(_mine(envelope), site.client, site.examples())
+        return codec.encode_hello(_mine(envelope), site.client, site.examples(), site.newest())
 
     def ask(content: RecordDict, context: Context) -> RecordDict:
         request, envelope = codec.decode_request(content)

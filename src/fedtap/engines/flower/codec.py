@@ -129,9 +129,11 @@ def decode_rows(content: RecordDict) -> tuple[list[Any], str, int, Envelope]:
     return _json_list(content, ROWS), _of(about, "client", str), _of(about, "round", int), _envelope(about)
 
 
-def encode_hello(envelope: Envelope, client: str = "", examples: Mapping[str, int] | None = None) -> RecordDict:
-    """Return a greeting, or with a client and its training examples per task the answer to one."""
-    content = RecordDict({ABOUT: _about(envelope, client, 0, "hello")})
+def encode_hello(
+    envelope: Envelope, client: str = "", examples: Mapping[str, int] | None = None, newest: int = 0
+) -> RecordDict:
+    """Return a greeting, or the answer to one: a client, its training examples per task, the round of its newest state."""
+    content = RecordDict({ABOUT: _about(envelope, client, newest, "hello")})
     if examples is not None:
         content[COUNTS] = MetricRecord(dict(examples))
     return content
@@ -142,8 +144,8 @@ def decode_greeting(content: RecordDict) -> Envelope:
     return _envelope(_config(content, ABOUT))
 
 
-def decode_hello(content: RecordDict) -> tuple[str, dict[str, int], Envelope]:
-    """Return client, examples and what stood on the answer to a greeting; raises :class:`MalformedError`."""
+def decode_hello(content: RecordDict) -> tuple[str, dict[str, int], int, Envelope]:
+    """Return client, examples, newest round and what stood on the answer to a greeting; raises :class:`MalformedError`."""
     about = _config(content, ABOUT)
     if WHY in about:
         raise MalformedError(_of(about, WHY, str)[:MAX_LINE])
@@ -151,7 +153,7 @@ def decode_hello(content: RecordDict) -> tuple[str, dict[str, int], Envelope]:
     for task, number in examples.items():
         if type(number) is not int:
             raise MalformedError(f"the examples of task {task[:40]!r} are no whole number")
-    return _of(about, "client", str), cast("dict[str, int]", examples), _envelope(about)
+    return _of(about, "client", str), cast("dict[str, int]", examples), _of(about, "round", int), _envelope(about)
 
 
 def encode_failure(why: str, envelope: Envelope) -> RecordDict:

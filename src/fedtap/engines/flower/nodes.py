@@ -59,6 +59,8 @@ class Nodes:
         self._online: dict[int, bytes] = {}
         self._seen: set[int] = set()
         self._refused: set[int] = set()
+        self._asked: dict[str, int] = {}
+        self._complete = 0
 
     @property
     def cards(self) -> tuple[ClientCard, ...]:
@@ -72,6 +74,14 @@ class Nodes:
         fresh = sorted(online.keys() - self._seen)
         self._seen |= online.keys()
         return fresh
+
+    def begin_after(self, round_number: int) -> None:
+        """Take note that this round is complete, and no client can be further than the next."""
+        self._complete = round_number
+
+    def asked(self, client: str, round_number: int) -> None:
+        """Take note that a client was asked in a round, and may have a state of it."""
+        self._asked[client] = round_number
 
     def retry(self) -> None:
         """Greet again, once, those that were refused: what was wrong with them may have been mended."""
@@ -91,9 +101,11 @@ class Nodes:
         """Return those of the clients whose nodes are connected."""
         return [client for client in clients if self.node(client) is not None]
 
-    def welcome(self, node: int, client: str, examples: Mapping[str, int], round_number: int) -> None:
-        """Believe, or refuse, what a node said of itself."""
-        why = self._doubt(node, client, examples)
+    def welcome(
+        self, node: int, client: str, examples: Mapping[str, int], *, newest: int = 0, round_number: int = 0
+    ) -> None:
+        """Believe, or refuse, what a node said of itself: its client, training examples, the round of its newest state."""
+        why = self._doubt(node, client, examples) or self._age(client, newest)
         if why is not None:
             self.refuse(node, why, round_number)
             return
@@ -105,6 +117,15 @@ class Nodes:
         """Record that a node's word is not taken; it is greeted again after :meth:`retry`, or once it has been away."""
         self._refused.add(node)
         self._observe({"event": "refused", "round": round_number, "node": str(node), "why": one_short_line(why)})
+
+    def _age(self, client: str, newest: int) -> str | None:
+        last = self._asked.get(client, self._complete + 1)
+        if newest <= last:
+            return None
+        return (
+            f"'{client}' holds a private state of round {newest}, and the server asked it for {last} at the most: the server "
+            "lost rounds; restore its folder from a newer copy, or start a new run"
+        )
 
     def _doubt(self, node: int, client: str, examples: Mapping[str, int]) -> str | None:
         if client not in self._expected:

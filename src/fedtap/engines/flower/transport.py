@@ -152,6 +152,7 @@ class FlowerTransport:
         name = self._push(content, node, MESSAGE_TYPES[request.kind], str(request.round), ttl)
         if name is None:
             return Failure(request.client, request.round, "the SuperLink did not take the request")
+        self._nodes.asked(request.client, request.round)
         waiting[name] = _Sent(request, node, float("inf") if timeout is None else self._clock() + timeout)
         return None
 
@@ -235,11 +236,11 @@ class FlowerTransport:
                 raise MalformedError(f"error {message.error.code}: {message.error.reason}")
             if message.metadata.src_node_id != node:
                 raise MalformedError("another node has answered the greeting")
-            client, examples, envelope = codec.decode_hello(message.content)
+            client, examples, newest, envelope = codec.decode_hello(message.content)
             if envelope.version != __version__:
                 raise MalformedError(f"runs fedtap {envelope.version[:40]}, the server {__version__}; install the same")
             self._check(envelope)
         except Exception as error:  # as for any other answer
             self._nodes.refuse(node, str(error), self._round)
             return
-        self._nodes.welcome(node, client, examples, self._round)
+        self._nodes.welcome(node, client, examples, newest=newest, round_number=self._round)
