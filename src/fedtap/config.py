@@ -190,7 +190,9 @@ class Scenario(Settings):
 
     ``population`` spreads the listed clients over so many that train, ``tasks_per_client`` deals each no more than so many of
     the tasks that it lists; neither changes the examples of a task in all (:mod:`fedtap.spread`). ``clients`` are those that come
-    out. ``folder`` is where relative paths start, of data and of models.
+    out. ``folder`` is where relative paths start, of data and of models. ``round_timeout`` is how many seconds a client has to
+    answer (None: as long as it takes; in one process nobody is waited for), and a round with fewer sound replies than
+    ``min_replies`` changes nothing.
     """
 
     name: str
@@ -198,6 +200,8 @@ class Scenario(Settings):
     folder: Path = Field(default=Path(), exclude=True)
     rounds: Positive = 15
     clients_per_round: Positive = 4
+    round_timeout: Rate | None = None
+    min_replies: Positive = 1
     local_steps: Positive = 10
     batch_size: Positive = 32
     backbone: BackboneSettings = Field(default=BackboneSettings(), validate_default=True)
@@ -240,6 +244,10 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _agree(self) -> Scenario:
+        if self.min_replies > self.clients_per_round:
+            raise ValueError(
+                f"min_replies={self.min_replies} is more than clients_per_round={self.clients_per_round}; lower it"
+            )
         heads: dict[str, tuple[str, str, str]] = {}
         for client in self.clients:
             for task in client.tasks:
@@ -274,13 +282,15 @@ class Scenario(Settings):
         return self.model_dump(mode="json")
 
 
-def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
+def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path | None = None) -> Scenario:
     """Read a scenario from YAML and apply overrides of the form ``section.key=value``.
 
     Parameters
     ----------
     path
         A YAML file.
+    folder
+        Where relative paths start, if not at the file's own folder.
     overrides
         Values are read as YAML, so ``rounds=3`` is a number and ``method.distil=off`` a boolean. A relative folder of a model is
         one where the command runs if it is there, and otherwise starts at the scenario's own. A key that is no key of the
@@ -313,7 +323,7 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = ()) -> Scenario:
         raise UserError(
             f"{path}: unknown key 'folder'; relative paths start at the scenario's own folder, move the file there"
         )
-    return build_scenario(raw, place=str(path), folder=path.resolve().parent)
+    return build_scenario(raw, place=str(path), folder=(path.parent if folder is None else folder).resolve())
 
 
 def build_scenario(raw: Mapping[str, Any], *, place: str, folder: Path) -> Scenario:

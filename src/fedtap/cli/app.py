@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from fedtap import __version__
-from fedtap.cli import compare, doctor, methods, predict, report, run, scenario, sweep
+from fedtap.cli import compare, doctor, flower, methods, node, predict, report, run, scenario, sweep
 from fedtap.cli.screen import examples, one_line
 from fedtap.errors import RunError, UserError
 from fedtap.memory import keep_freed_memory
@@ -33,6 +33,8 @@ app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.add_typer(scenario.app, name="scenario")
+app.add_typer(flower.app, name="flower")
+app.add_typer(node.app, name="node")
 app.command("methods", epilog=methods.EXAMPLES)(methods.methods)
 app.command("doctor", epilog=doctor.EXAMPLES)(doctor.doctor)
 

@@ -26,6 +26,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     ),
     "hub": ("datasets", "pyarrow"),
     "text": ("nltk",),
+    "flower": ("flwr",),
     "dev": (
         "pytest",
         "pytest-cov",
@@ -36,6 +37,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "nltk",
         "datasets",
         "pyarrow",
+        "flwr",
         "rouge-score",
     ),
 }

@@ -17,12 +17,15 @@ from fedtap.cli.tally import Tally
 from fedtap.reporting.words import human_seconds
 
 STAGES = {"personalising": "personalising clients", "evaluating": "evaluating clients"}
-LOST = ("failed", "rejected")
+LOST = ("failed", "rejected", "refused", "unchanged")
 
 
 def lost(event: Mapping[str, Any]) -> str:
-    """Return a line on a client whose answer was lost."""
-    return f"{event['client']}: {event['event']}: {event['why']}"
+    """Return a line on a client whose answer was lost, a node that was not let in, or a round that came to nothing."""
+    if event["event"] == "unchanged":
+        return f"round {event['round']} changes nothing: {event['replies']} of {event['min_replies']} replies"
+    who = event["client"] if "client" in event else f"node {event['node']}"
+    return f"{who}: {event['event']}: {event['why']}"
 
 
 class Watcher(Protocol):

@@ -31,7 +31,9 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the last complete round in the run's folder.")
     ] = False,
-    engine: Annotated[str, typer.Option("--engine", help="What carries the messages: inprocess.")] = "inprocess",
+    engine: Annotated[
+        str, typer.Option("--engine", help="What carries the messages: inprocess or flower.")
+    ] = "inprocess",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
 ) -> None:
     """Train a federation, personalise every client's model, evaluate all of them, and write the report.

@@ -22,6 +22,7 @@ import numpy as np
 from fedtap.config import DataSettings, Scenario, TaskSettings
 from fedtap.data.allocation import Ints, fit, mix, proportions, share_out
 from fedtap.data.example import Example, Published
+from fedtap.data.holding import Holding
 from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS, Split, assign, check_disjoint, published_splits
 from fedtap.errors import UserError
@@ -66,10 +67,12 @@ class _Pool:
         return np.array([len(rows) for rows in self.rows[split]], dtype=np.int64)
 
 
-def partition(scenario: Scenario, seed: int) -> Partition:
+def partition(scenario: Scenario, seed: int, holding: Holding | None = None) -> Partition:
     """Share a scenario's data out among its clients, the unseen ones included.
 
-    The result depends on the scenario's content and the seed, not on the order in which clients or tasks are listed.
+    The result depends on the scenario's content and the seed, not on the order in which clients or tasks are listed. With a
+    ``holding`` only the data of that client are looked at, and shared out just as they would be among all: its own data go to
+    itself; of a public source it takes the share that the whole scenario gives it.
 
     Parameters
     ----------
@@ -77,11 +80,13 @@ def partition(scenario: Scenario, seed: int) -> Partition:
         The federation.
     seed
         The run's seed.
+    holding
+        The one client whose data are on this machine; None: all are.
 
     Returns
     -------
     Partition
-        Client id -> task name -> its three splits, in the scenario's order.
+        Client id -> task name -> its three splits, in the scenario's order; with a holding, of its client only.
 
     Raises
     ------
@@ -89,7 +94,11 @@ def partition(scenario: Scenario, seed: int) -> Partition:
         If a task does not suit its source, data are missing or wrong, or a client would be left with an empty split.
     """
     asked = _requests(scenario)
-    found = {kind: _examples(requests[0].task, scenario.folder) for kind, requests in asked.items()}
+    if holding is None:
+        found = {kind: _examples(requests[0].task, scenario.folder) for kind, requests in asked.items()}
+    else:
+        asked = _held(asked, holding)
+        found = {kind: _read(requests, holding) for kind, requests in asked.items()}
     published = published_splits(chain.from_iterable(found.values()))
     given: dict[tuple[str, str], TaskSplits] = {}
     for kind, requests in asked.items():
@@ -100,7 +109,38 @@ def partition(scenario: Scenario, seed: int) -> Partition:
         for (client, task), splits in given.items()
         for split in SPLITS
     )
-    return {client.id: {task.name: given[client.id, task.name] for task in client.tasks} for client in scenario.clients}
+    clients = scenario.clients if holding is None else (scenario.client(holding.client),)
+    return {client.id: {task.name: given[client.id, task.name] for task in client.tasks} for client in clients}
+
+
+def most_examples(scenario: Scenario, seed: int) -> dict[str, dict[str, int]]:
+    """Return, for each client and task, the training examples that it gets where there are enough: it never gets more."""
+    requests = [_Request(client.id, task) for client in scenario.clients for task in client.tasks]
+    found: dict[str, dict[str, int]] = {client.id: {} for client in scenario.clients}
+    for request, size in zip(requests, _sizes(requests, "train", scenario.data, seed).tolist(), strict=True):
+        found[request.client][request.task.name] = size
+    return found
+
+
+def _held(asked: Mapping[tuple[Any, ...], list[_Request]], holding: Holding) -> dict[tuple[Any, ...], list[_Request]]:
+    """Return what a client's own tasks draw from: its own data for itself alone, public sources with all that draw from them."""
+    found: dict[tuple[Any, ...], list[_Request]] = {}
+    for kind, requests in asked.items():
+        own = [request for request in requests if request.client == holding.client]
+        if own:
+            found[kind] = own if holding.is_own(own[0].task) else requests
+    return found
+
+
+def _read(requests: Sequence[_Request], holding: Holding) -> Sequence[Example]:
+    own = [holding.here(request.task) for request in requests if request.client == holding.client]
+    for task in own[1:]:
+        if (task.path, task.columns) != (own[0].path, own[0].columns):
+            raise UserError(
+                f"client '{holding.client}': tasks '{own[0].name}' and '{task.name}' draw from one source in the scenario; give "
+                "both the same path and columns"
+            )
+    return _examples(own[0], holding.folder)
 
 
 def _requests(scenario: Scenario) -> dict[tuple[Any, ...], list[_Request]]:

@@ -51,7 +51,7 @@ def evaluate_client(
     models: Mapping[str, ComponentState],
     network: Network,
     room: DataRoom,
-    cross_examples: int,
+    cross_examples: int | None,
     unseen: bool,
     text_metrics: Sequence[TextMetric] = (),
 ) -> list[Row]:
@@ -68,7 +68,7 @@ def evaluate_client(
     room
         Where test examples come from.
     cross_examples
-        The most examples of a cross-client test.
+        The most examples of a cross-client test; None: no such test, since the data of others are out of reach.
     unseen
         Whether the client was held out of training; its own test split is then named ``unseen``.
     text_metrics
@@ -76,7 +76,7 @@ def evaluate_client(
     """
     served = network.architecture.served(pairs)
     own = {pair.task: [room.client_data(client).tasks[pair.task]["test"]] for pair in served}
-    cross = {pair.task: room.cross(client, pair, cross_examples) for pair in served}
+    cross = {pair.task: [] if cross_examples is None else room.cross(client, pair, cross_examples) for pair in served}
     rows: list[Row] = []
     for model, state in models.items():
         network.load(state)

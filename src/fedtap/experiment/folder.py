@@ -110,11 +110,12 @@ class RunFolder:
                     f"in round {newest}; restore the whole folder {self.checkpoint.parent} from one copy, or give another --out"
                 )
 
-    def answered(self, clients: Sequence[str], round_number: int) -> dict[str, int]:
+    def answered(self, clients: Sequence[str], round_number: int, *, remote: bool = False) -> dict[str, int]:
         """Return which clients need not be asked for their personal models again, and the event log's bytes at each answer.
 
         They are asked in order, so these are the first of ``clients``, up to one that has not answered or whose state of that
-        round is gone.
+        round is gone. Clients on machines of their own (``remote``) keep their states there and are asked together: either
+        all of them have been asked, or none.
         """
         found: dict[str, int] = {}
         for client in clients:
@@ -122,10 +123,10 @@ class RunFolder:
             if not path.exists():
                 break
             mark = read_json(path)
-            if mark["made"] and round_number not in self.store.rounds(client):
+            if mark["made"] and not remote and round_number not in self.store.rounds(client):
                 break
             found[client] = int(mark["events"])
-        return found
+        return {} if remote and len(found) < len(clients) else found
 
     def mark_answered(self, client: str, *, made: bool, events: int) -> None:
         """Remember that a client was asked for its personal model, whether it made one, and how long the event log is now."""

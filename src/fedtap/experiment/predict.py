@@ -17,7 +17,7 @@ from fedtap.data.loader import TaskExamples
 from fedtap.data.sources import source
 from fedtap.errors import UserError, nearest
 from fedtap.experiment.planning import ARCHITECTURES
-from fedtap.experiment.setup import words_of
+from fedtap.experiment.site import words_of
 from fedtap.network.architecture import Blueprint, HeadInfo
 from fedtap.network.network import Network
 from fedtap.pairs import Pair

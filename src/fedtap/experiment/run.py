@@ -7,22 +7,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedtap.config import Scenario, load_scenario
+from fedtap.algorithms.registry import make
+from fedtap.config import ClientSettings, Scenario, load_scenario
 from fedtap.errors import UserError
-from fedtap.evaluation.evaluate import evaluate_client
-from fedtap.evaluation.trivial import trivial_rows
 from fedtap.experiment.cost import Cost
-from fedtap.experiment.folder import RunFolder
-from fedtap.experiment.setup import Bench, set_up
+from fedtap.experiment.folder import RunFolder, default_path
+from fedtap.experiment.setup import Clients, LocalClients, ServerHalf, set_up
 from fedtap.federation.checkpoint import Checkpoint
-from fedtap.federation.messages import Request
-from fedtap.federation.rounds import ask, run_round
+from fedtap.federation.messages import Failure, Request
+from fedtap.federation.rounds import ask, one_short_line, run_round
+from fedtap.federation.rows import rows_complaint
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
 from fedtap.reporting.events import EventLog
 
 Observer = Callable[[dict[str, Any]], None]
-ENGINES = ("inprocess",)
+ENGINES = ("inprocess", "flower")
 
 
 def run(
@@ -54,7 +54,8 @@ def run(
     resume
         Go on from the last complete round in ``out``; the result is that of an uninterrupted run.
     engine
-        ``inprocess``.
+        ``inprocess``, or ``flower``: a SuperLink and SuperNodes on this machine, with the same results but for the cross-client
+        test, which a server without the clients' data cannot make.
     device
         ``auto``, ``cpu``, ``cuda`` or any torch device.
     observers
@@ -69,50 +70,68 @@ def run(
     """
     began = time.perf_counter()
     if engine not in ENGINES:
-        raise UserError(f"--engine {engine}: not available; use inprocess")
+        raise UserError(f"--engine {engine}: not available; use inprocess or flower")
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario, overrides)
     elif overrides:
         raise UserError("overrides go with a scenario file, not with a scenario that is already loaded")
+
+    def tell(event: dict[str, Any]) -> None:
+        for observer in observers:
+            observer(event)
+
+    if engine == "flower":
+        from fedtap.experiment.rehearsal import rehearse
+
+        name = make(scenario.method, method, f"scenario '{scenario.name}', method").name
+        place = Path(out) if out is not None else default_path(scenario.name, name, seed)
+        return rehearse(scenario, method=method, seed=seed, out=place, resume=resume, device=device, tell=tell)
     folder = RunFolder.open(scenario, method=method, seed=seed, out=out, resume=resume, device=device)
     done = folder.results()
     if done is not None:
         if not folder.report.exists():
             folder.write_report()
         return done
-
-    def tell(event: dict[str, Any]) -> None:
-        for observer in observers:
-            observer(event)
-
     bench = set_up(scenario, folder.algorithm, seed=seed, device=device, store=folder.store, tell=tell)
     folder.begin(device)
-    return _Work(bench, folder, tell, began).complete()
+    return Work(bench.server, LocalClients(bench, folder.save_models), folder, tell, began).complete()
 
 
-class _Work:
-    """A run in progress."""
+class Work:
+    """A run in progress: the same rounds, checkpoints, log and results, wherever the clients are.
 
-    def __init__(self, bench: Bench, folder: RunFolder, tell: Observer, began: float) -> None:
-        self._bench = bench
+    Parameters
+    ----------
+    half
+        The server's half.
+    clients
+        The clients' half, or the way to it.
+    folder
+        Where everything is written.
+    tell
+        Called with every event.
+    began
+        When the run began, on the clock of :func:`time.perf_counter`.
+    """
+
+    def __init__(self, half: ServerHalf, clients: Clients, folder: RunFolder, tell: Observer, began: float) -> None:
+        self._half = half
+        self._clients = clients
         self._folder = folder
         self._tell = tell
         self._cost = Cost(began)
         checkpoint = Checkpoint.load(folder.checkpoint)
         if checkpoint is None:
-            checkpoint = Checkpoint(0, bench.start, 0, 0.0)
+            checkpoint = Checkpoint(0, half.start, 0, 0.0)
         self._cost.carried = checkpoint.seconds
         self._round = checkpoint.round
         self._server = Server(
-            algorithm=bench.algorithm,
-            architecture=bench.network.architecture,
-            state=checkpoint.state,
-            cards=bench.cards,
+            algorithm=half.algorithm, architecture=half.architecture, state=checkpoint.state, cards=half.cards
         )
-        clients = [client.id for client in bench.scenario.clients]
-        folder.check_age(checkpoint.round, clients)
-        last = checkpoint.round == bench.scenario.rounds
-        self._answered = folder.answered(clients, checkpoint.round + 1) if last else {}
+        names = [client.id for client in half.scenario.clients]
+        folder.check_age(checkpoint.round, names)
+        last = checkpoint.round == half.scenario.rounds
+        self._answered = folder.answered(names, checkpoint.round + 1, remote=clients.remote) if last else {}
         self._log = EventLog(folder.events)
         try:
             self._log.truncate(max([checkpoint.events, *self._answered.values()]))
@@ -120,25 +139,40 @@ class _Work:
             self._log.close()
             raise
 
+    @property
+    def round(self) -> int:
+        """The last round that was complete when the run was taken up."""
+        return self._round
+
     def complete(self) -> dict[str, Any]:
         """Do what is left to do."""
-        scenario = self._bench.scenario
+        scenario = self._half.scenario
         plan = schedule(
             [client.id for client in scenario.participants],
             per_round=scenario.clients_per_round,
             rounds=scenario.rounds,
-            seed=self._bench.seed,
+            seed=self._half.seed,
         )
         try:
             with self._cost.phase("rounds"):
                 for number in range(self._round + 1, scenario.rounds + 1):
-                    run_round(self._server, self._bench.transport, plan[number - 1], number, self._observe)
+                    self._meet(plan[number - 1])
+                    run_round(
+                        self._server,
+                        self._clients.transport,
+                        plan[number - 1],
+                        number,
+                        self.observe,
+                        timeout=scenario.round_timeout,
+                        min_replies=scenario.min_replies,
+                    )
                     self._commit(number)
+            self._meet([client.id for client in scenario.clients])
             with self._cost.phase("personalise"):
                 self._personalise()
             with self._cost.phase("evaluate"):
                 rows = self._evaluate()
-            self._observe({"event": "finished", "round": scenario.rounds})
+            self.observe({"event": "finished", "round": scenario.rounds})
         finally:
             self._log.close()
         self._folder.write_cost(self._cost.summary(self._folder.events))
@@ -146,9 +180,16 @@ class _Work:
         self._folder.write_report()
         return results
 
-    def _observe(self, event: dict[str, Any]) -> None:
+    def observe(self, event: dict[str, Any]) -> None:
+        """Write an event down, and tell it to whoever watches."""
         self._log(event)
         self._tell(event)
+
+    def _meet(self, clients: Sequence[str]) -> None:
+        """Have these clients ready, and take up the cards of those that have come."""
+        self._clients.ready(clients)
+        for card in self._clients.transport.clients():
+            self._server.register(card)
 
     def _commit(self, number: int) -> None:
         checkpoint = Checkpoint(number, self._server.state, self._log.settle(), self._cost.so_far())
@@ -156,43 +197,58 @@ class _Work:
 
     def _personalise(self) -> None:
         """Ask every client, those held out too, for its personal model; who answered before a crash is not asked again."""
-        number = self._bench.scenario.rounds + 1
-        clients = [client.id for client in self._bench.scenario.clients]
-        for done, client in enumerate(clients):
-            self._tell({"event": "personalising", "done": done, "total": len(clients), "client": client})
-            if client in self._answered:
-                continue
-            request = Request(client, number, "personalise", self._server.slice_for(client))
-            accepted = ask(self._server, self._bench.transport, [request], number, self._observe)
-            self._folder.mark_answered(client, made=bool(accepted), events=self._log.settle())
+        scenario = self._half.scenario
+        number = scenario.rounds + 1
+        clients = [client.id for client in scenario.clients]
+        left = [client for client in clients if client not in self._answered]
+        # In one process they are asked one by one, and each is safe once it has answered; elsewhere they work side by side.
+        groups = [left] if self._clients.remote else [[client] for client in left]
+        done = len(clients) - len(left)
+        for group in groups:
+            self._tell(
+                {"event": "personalising", "done": done, "total": len(clients), "client": group[0] if group else ""}
+            )
+            requests = [Request(client, number, "personalise", self._server.slice_for(client)) for client in group]
+            accepted = ask(
+                self._server,
+                self._clients.transport,
+                requests,
+                number,
+                self.observe,
+                timeout=scenario.round_timeout,
+            )
+            made = {reply.client for reply in accepted}
+            events = self._log.settle()
+            for client in group:
+                self._folder.mark_answered(client, made=client in made, events=events)
+            done += len(group)
         self._tell({"event": "personalising", "done": len(clients), "total": len(clients)})
 
     def _evaluate(self) -> list[dict[str, Any]]:
-        bench = self._bench
-        rows: list[dict[str, Any]] = []
-        total = len(bench.scenario.clients)
-        for done, client in enumerate(bench.scenario.clients):
-            self._tell({"event": "evaluating", "done": done, "total": total})
-            received = self._server.slice_for(client.id)
-            models = bench.site.models(client.id, received)
-            rows += evaluate_client(
-                client=client.id,
-                pairs=client.pairs,
-                models=models,
-                network=bench.network,
-                room=bench.room,
-                cross_examples=bench.scenario.evaluation.cross_examples,
-                unseen=client.unseen,
-                text_metrics=bench.text_metrics,
-            )
-            rows += trivial_rows(
-                client=client.id,
-                pairs=client.pairs,
-                data=bench.room.client_data(client.id),
-                words=bench.network.words,
-                unseen=client.unseen,
-                text_metrics=bench.text_metrics,
-            )
-            self._folder.save_models(client, models, rows)
-        self._tell({"event": "evaluating", "done": total, "total": total})
-        return rows
+        """Return the rows of all clients, in the scenario's order; rows that are not sound are refused, whoever made them."""
+        scenario = self._half.scenario
+        clients = {client.id: client for client in scenario.clients}
+        found: dict[str, list[dict[str, Any]]] = {}
+        requests = [
+            Request(client, scenario.rounds + 1, "evaluate", self._server.slice_for(client)) for client in clients
+        ]
+        self._tell({"event": "evaluating", "done": 0, "total": len(clients)})
+        for done, answer in enumerate(self._clients.evaluate(requests, scenario.round_timeout), start=1):
+            client = clients.get(answer.client)
+            about = {"round": scenario.rounds + 1, "client": answer.client}
+            if isinstance(answer, Failure) or client is None or answer.client in found:
+                why = answer.why if isinstance(answer, Failure) else "rows that nobody asked for"
+                self.observe({"event": "failed", **about, "why": one_short_line(why)})
+            elif self._clients.remote and (
+                wrong := rows_complaint(answer.rows, client.id, client.pairs, own_split(client))
+            ):
+                self.observe({"event": "rejected", **about, "why": one_short_line(wrong)})
+            else:
+                found[client.id] = list(answer.rows)
+            self._tell({"event": "evaluating", "done": min(done, len(clients)), "total": len(clients)})
+        return [row for client in clients for row in found.get(client, [])]
+
+
+def own_split(client: ClientSettings) -> str:
+    """Return what a client's own test data are called: ``unseen`` where it was held out of training."""
+    return "unseen" if client.unseen else "test"

@@ -1,34 +1,65 @@
-"""Everything a run works with, built once: data, backbone, network, transport."""
+"""What a run works with, built once: the server's half, the clients' half where it is in this process, the way between."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import Any, Protocol
 
 from fedtap.algorithms.base import Algorithm, ServerState
-from fedtap.backbones.base import Backbone, load_backbone
-from fedtap.config import Scenario
-from fedtap.data.encode import default_folder
+from fedtap.backbones.base import load_backbone
+from fedtap.components import ComponentState
+from fedtap.config import ClientSettings, Scenario
 from fedtap.data.partition import partition
 from fedtap.data.room import DataRoom
 from fedtap.engines.inprocess import InProcessTransport
-from fedtap.errors import UserError
-from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.experiment.planning import architecture_of, check
+from fedtap.experiment.site import SiteHalf, resolve_device, set_up_site
 from fedtap.federation.client import ClientSite
-from fedtap.federation.messages import ClientCard
+from fedtap.federation.messages import ClientCard, Failure, Request, Tested
 from fedtap.federation.store import ClientStore
+from fedtap.federation.transport import Transport
+from fedtap.network.architecture import Architecture
 from fedtap.network.network import Network
-from fedtap.tasks.base import Words
 from fedtap.tasks.metrics import TextMetric
+
+SaveModels = Callable[[ClientSettings, Mapping[str, ComponentState], list[dict[str, Any]]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ServerHalf:
+    """What a server works with: it has no data of any client."""
+
+    scenario: Scenario
+    algorithm: Algorithm
+    seed: int
+    architecture: Architecture
+    start: ServerState
+    cards: Sequence[ClientCard]
+    """Of all clients that may be asked; what they register with takes the place of these."""
+
+
+class Clients(Protocol):
+    """The clients of a run, in this process or on machines of their own."""
+
+    @property
+    def transport(self) -> Transport:
+        """The way to them."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether their private states lie elsewhere, and they may work at the same time."""
+
+    def ready(self, clients: Sequence[str]) -> None:
+        """Wait, as long as it makes sense, until these clients can be asked."""
+
+    def evaluate(self, requests: Sequence[Request], timeout: float | None) -> Iterator[Tested | Failure]:
+        """Have clients test their models, and iterate over what they found, in any order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What a run works with."""
+    """Both halves in one process."""
 
     scenario: Scenario
     algorithm: Algorithm
@@ -41,29 +72,38 @@ class Bench:
     start: ServerState
     text_metrics: tuple[TextMetric, ...]
 
+    @property
+    def server(self) -> ServerHalf:
+        """The server's half."""
+        architecture = self.network.architecture
+        return ServerHalf(self.scenario, self.algorithm, self.seed, architecture, self.start, self.cards)
 
-def resolve_device(name: str) -> torch.device:
-    """Return the torch device that a name stands for; ``auto`` is a GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: not available ({str(error).splitlines()[0]}); use --device cpu") from error
-    return device
-
-
-def words_of(backbone: Backbone, device: torch.device) -> Words:
-    """Return a backbone's frozen words, on a device."""
-    vocabulary = backbone.vocabulary
-    embedding = vocabulary.embedding.to(device)
-    return Words(embedding, vocabulary.start_id, vocabulary.end_id, vocabulary.decode, vocabulary.pad_id)
+    @property
+    def half(self) -> SiteHalf:
+        """The clients' half."""
+        return SiteHalf(self.scenario, self.network, self.room, self.site, self.text_metrics)
 
 
-def generates_text(scenario: Scenario) -> bool:
-    """Tell whether any client of a scenario generates text; only then are word embeddings needed."""
-    return any(task.type == "text_generation" for client in scenario.clients for task in client.tasks)
+class LocalClients:
+    """The clients in this process, one after another; ``save`` keeps their models. An error in a test ends the run."""
+
+    remote = False
+
+    def __init__(self, bench: Bench, save: SaveModels) -> None:
+        self.transport = bench.transport
+        self._half = bench.half
+        self._save = save
+
+    def ready(self, clients: Sequence[str]) -> None:
+        """Return: they always are."""
+
+    def evaluate(self, requests: Sequence[Request], timeout: float | None) -> Iterator[Tested | Failure]:
+        """Test the models of each client on its own data and on that of others."""
+        for request in requests:
+            client = self._half.scenario.client(request.client)
+            models, rows = self._half.test(client, request.components, cross=True)
+            self._save(client, models, rows)
+            yield Tested(client.id, request.round, rows)
 
 
 def set_up(
@@ -75,40 +115,40 @@ def set_up(
     store: ClientStore,
     tell: Callable[[dict[str, Any]], None],
 ) -> Bench:
-    """Build what a run works with; examples that were never encoded on this machine are encoded here."""
+    """Build both halves in this process; examples that were never encoded on this machine are encoded here."""
     check(scenario)
     architecture_of(scenario, algorithm)  # refuses what does not fit together before anything is loaded
-    place = resolve_device(device)
-    asked = text_metrics(scenario, place)
-    backbone = load_backbone(scenario.backbone, place)
-    architecture = architecture_of(scenario, algorithm, backbone)
-    shares = partition(scenario, seed)
-    room = DataRoom(
-        scenario=scenario,
-        partition=shares,
+    half = set_up_site(
+        scenario,
+        algorithm,
         seed=seed,
-        backbone=backbone,
-        folder=default_folder(),
-        progress=lambda tower, done, total: tell({"event": "encoding", "tower": tower, "done": done, "total": total}),
+        device=device,
+        store=store,
+        shares=lambda: partition(scenario, seed),
+        tell=tell,
     )
-    room.prepare([client.id for client in scenario.clients])
-    keys = frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))
-    words = words_of(backbone, place) if generates_text(scenario) else None
-    training = scenario.training
-    network = Network(
-        architecture, keys, seed=seed, words=words, precision=training.precision, recompute=training.recompute
-    ).to(place)
-    site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=seed, data=room, store=store)
-    cards = [ClientCard(client.id, client.pairs, room.examples(client.id)) for client in scenario.clients]
+    cards = [ClientCard(client.id, client.pairs, half.room.examples(client.id)) for client in scenario.clients]
     return Bench(
         scenario=scenario,
         algorithm=algorithm,
         seed=seed,
-        network=network,
-        room=room,
-        site=site,
-        transport=InProcessTransport(site, cards),
+        network=half.network,
+        room=half.room,
+        site=half.site,
+        transport=InProcessTransport(half.site, cards),
         cards=cards,
-        start=ServerState(network.initial_state(keys).select(algorithm.travels)),
-        text_metrics=asked,
+        start=ServerState(half.network.initial_state().select(algorithm.travels)),
+        text_metrics=half.text_metrics,
     )
+
+
+def set_up_server(
+    scenario: Scenario, algorithm: Algorithm, *, seed: int, device: str, most: Mapping[str, Mapping[str, int]]
+) -> ServerHalf:
+    """Build the server's half alone. ``most`` bounds each client's training examples until it registers with its own number."""
+    check(scenario)
+    architecture = architecture_of(scenario, algorithm, load_backbone(scenario.backbone, resolve_device(device)))
+    keys = frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))
+    start = Network(architecture, keys, seed=seed).initial_state().select(algorithm.travels)
+    cards = [ClientCard(client.id, client.pairs, most[client.id]) for client in scenario.clients]
+    return ServerHalf(scenario, algorithm, seed, architecture, ServerState(start), cards)

@@ -16,7 +16,7 @@ from fedtap.errors import UserError
 from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.experiment.batch import Job, Observer
 from fedtap.experiment.planning import check
-from fedtap.experiment.setup import resolve_device
+from fedtap.experiment.site import resolve_device
 from fedtap.storage import read_json
 
 SCHEMA = 1

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from fedtap.algorithms.base import Update
 from fedtap.components import ComponentState
 from fedtap.pairs import Pair
+
+Kind = Literal["train", "personalise", "evaluate"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,23 +25,32 @@ class ClientCard:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The server asks a client to train for a round, or, after the last, to make its personal model."""
+    """The server asks a client to train for a round, or, after the last, to make its personal model, or to test its models."""
 
     client: str
     round: int
-    kind: Literal["train", "personalise"]
+    kind: Kind
     components: ComponentState
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A client's answer. ``update`` is empty for ``personalise``: what is personal stays.."""
+    """A client's answer. ``update`` is empty for ``personalise``: what is personal stays."""
 
     client: str
     round: int
     update: Update
     seconds: float
     steps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """A client's answer to ``evaluate``: rows for results.json, from its own test data."""
+
+    client: str
+    round: int
+    rows: Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,17 +17,28 @@ MAX_WHY = 500  # characters of a reason in the event log
 
 
 def run_round(
-    server: Server, transport: Transport, clients: Sequence[str], round_number: int, observe: Observer
+    server: Server,
+    transport: Transport,
+    clients: Sequence[str],
+    round_number: int,
+    observe: Observer,
+    *,
+    timeout: float | None = None,
+    min_replies: int = 1,
 ) -> None:
     """Run one round with these clients and leave the server with its result.
 
-    A client that fails or whose reply is refused is recorded and left out; a round without a single sound reply changes
-    nothing.
+    A client that fails, that has not answered within ``timeout`` seconds, or whose reply is refused, is recorded and left out. A
+    round with fewer than ``min_replies`` sound replies changes nothing, and says so.
     """
     began = time.perf_counter()
     observe({"event": "round_started", "round": round_number, "clients": list(clients)})
     requests = [server.request(client, round_number) for client in clients]
-    accepted = ask(server, transport, requests, round_number, observe)
+    accepted = ask(server, transport, requests, round_number, observe, timeout=timeout)
+    needed = min(min_replies, len(requests))
+    if needed > 1 and len(accepted) < needed:
+        observe({"event": "unchanged", "round": round_number, "replies": len(accepted), "min_replies": needed})
+        accepted = []
     server.aggregate(accepted)
     observe(
         {
@@ -40,31 +51,41 @@ def run_round(
 
 
 def ask(
-    server: Server, transport: Transport, requests: Sequence[Request], round_number: int, observe: Observer
+    server: Server,
+    transport: Transport,
+    requests: Sequence[Request],
+    round_number: int,
+    observe: Observer,
+    *,
+    timeout: float | None = None,
 ) -> list[Reply]:
     """Send requests and return the sound replies; failures, and replies that are refused, are recorded and left out."""
     asked = {request.client: request for request in requests}
     accepted: dict[str, Reply] = {}
-    for answer in transport.exchange(requests):
+    for answer in transport.exchange(requests, timeout=timeout):
         request = asked.get(answer.client)
         if isinstance(answer, Failure):
-            observe({"event": "failed", "round": round_number, "client": answer.client, "why": _line(answer.why)})
+            observe(
+                {"event": "failed", "round": round_number, "client": answer.client, "why": one_short_line(answer.why)}
+            )
             continue
         if request is None:
             why: str | None = "nobody asked"
-        elif answer.client in accepted:
+        elif answer.client in accepted and answer.round == request.round:
             why = "a second reply to one request"
         else:
             why = server.complaint(answer, request)
         if why is not None or request is None:
-            observe({"event": "rejected", "round": round_number, "client": answer.client, "why": _line(why or "")})
+            observe(
+                {"event": "rejected", "round": round_number, "client": answer.client, "why": one_short_line(why or "")}
+            )
             continue
         accepted[answer.client] = answer
         report(answer, request, observe)
     return list(accepted.values())
 
 
-def _line(text: str) -> str:
+def one_short_line(text: str) -> str:
     """Return a text that others wrote as one short line for the event log."""
     line = " ".join(text.encode("utf-8", "replace").decode().split())
     return line if len(line) <= MAX_WHY else f"{line[: MAX_WHY - 1]}…"

@@ -40,6 +40,10 @@ class Server:
         self._cards = {card.id: card for card in cards}
         self._travels: dict[ComponentKey, bool] = {}
 
+    def register(self, card: ClientCard) -> None:
+        """Take up a client's card, in the place of an earlier one."""
+        self._cards[card.id] = card
+
     @property
     def components(self) -> ComponentState:
         """The federated model."""

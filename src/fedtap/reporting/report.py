@@ -203,14 +203,16 @@ def _phases(by_phase: dict[str, Any]) -> Markup:
 
 
 def _lost(record: RunRecord) -> Markup:
-    lost = [event for event in record.events if event["event"] in ("rejected", "failed")]
+    lost = [event for event in record.events if event["event"] in ("rejected", "failed", "refused", "unchanged")]
     if not lost:
         return Markup()
-    rows = [
-        (str(event.get("round", "")), event["event"], str(event.get("client", "")), str(event.get("why", "")))
-        for event in lost
-    ]
-    inner = table(("round", "what", "client", "why"), rows, "Replies that were not averaged")
+    rows = []
+    for event in lost:
+        who = str(event.get("client") or event.get("node") or "")
+        few = f"{event.get('replies')} sound replies, and {event.get('min_replies')} were needed"
+        why = few if event["event"] == "unchanged" else str(event.get("why", ""))
+        rows.append((str(event.get("round", "")), event["event"], who, why))
+    inner = table(("round", "what", "client or node", "why"), rows, "What was not averaged, and who was not let in")
     return section("Rejected and failed", inner)
 
 

@@ -1,0 +1,92 @@
+"""``fedtap node``: a client's own machine, made ready for a federation across machines. Nothing here sends anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedtap.cli.options import Settings
+from fedtap.cli.screen import examples, say, show_table
+from fedtap.errors import UserError
+
+app = typer.Typer(help="Make a client's own machine ready for a federation across machines. Nothing is sent.")
+EXAMPLES = examples(
+    "fedtap node init /srv/node --client hospital-a --scenario scenario.yaml --data scans=/data/scans",
+    "fedtap node check /srv/node --scenario scenario.yaml",
+)
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="The node's folder, with node.yaml.")]
+ScenarioOption = Annotated[
+    Path, typer.Option("--scenario", metavar="FILE", help="The federation's scenario, a YAML file.")
+]
+
+
+@app.command("init", epilog=EXAMPLES)
+def init(
+    folder: Folder,
+    client: Annotated[str, typer.Option("--client", metavar="ID", help="Which client of the scenario this is.")],
+    scenario: ScenarioOption,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data", metavar="TASK=PATH", help="Where a task's data lie here; others lie as the scenario says."
+        ),
+    ] = None,
+    store: Annotated[
+        str, typer.Option("--store", metavar="DIR", help="Where the client's private models go; by default in DIR.")
+    ] = "state",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+    key: Annotated[
+        bool, typer.Option("--key/--no-key", help="Make a key pair, by which the server knows the node.")
+    ] = True,
+) -> None:
+    """Write node.yaml and a key pair into a folder, and check that the client's data are all there."""
+    from fedtap.config import load_scenario
+    from fedtap.experiment.node import DataPlace, NodeSettings, check_node, write_node
+
+    loaded = load_scenario(scenario, folder=folder)
+    loaded.client(client)  # refuses one that is not there before anything is written
+    places = dict(_place(given) for given in data or [])
+    settings = NodeSettings(
+        client=client,
+        data={task: DataPlace(path=path) for task, path in places.items()},
+        store=store,
+        device=device,
+        key="node.key" if key else None,
+        folder=folder.resolve(),
+    )
+    found = check_node(settings, loaded)
+    if key:
+        from fedtap.cli.flower import need_flower
+
+        need_flower("node init --key")
+        from fedtap.engines.flower.certificates import make_node_key
+
+        public = make_node_key(folder / "node.key")
+        say(f"{public}: the public key; the server needs it as {client}.pub")
+    path = write_node(folder, settings)
+    say(f"{path}: written")
+    _show(found)
+
+
+@app.command("check", epilog=EXAMPLES)
+def check(folder: Folder, scenario: ScenarioOption, settings: Settings = None) -> None:
+    """Read node.yaml and all of the client's data as a run would, and show how many examples each task has."""
+    from fedtap.config import load_scenario
+    from fedtap.experiment.node import check_node, read_node
+
+    node = read_node(folder)
+    _show(check_node(node, load_scenario(scenario, settings or [], node.folder)))
+
+
+def _place(given: str) -> tuple[str, str]:
+    task, equals, path = given.partition("=")
+    if not equals or not task or not path:
+        raise UserError(f"--data {given}: give TASK=PATH, for example --data scans=/data/scans")
+    return task, str(Path(path).expanduser().resolve())
+
+
+def _show(found: dict[str, dict[str, int]]) -> None:
+    rows = [[task, *(str(sizes[split]) for split in ("train", "validation", "test"))] for task, sizes in found.items()]
+    show_table(("task", "train", "validation", "test"), rows, title="Examples that this node will use", numeric_from=1)

@@ -1,0 +1,114 @@
+"""A client of a federation across machines, on its own node: its data, its network, its private states, its models.
+
+What a node keeps of a run lies in a run's folder of its own below ``store``: private states, and after the last round the
+client's models, of which ``fedtap predict`` takes answers. Two runs never share a folder: its name ends with the federation's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fedtap.algorithms.registry import make
+from fedtap.config import load_scenario
+from fedtap.data.partition import partition
+from fedtap.errors import UserError
+from fedtap.experiment.folder import RunFolder
+from fedtap.experiment.node import NodeSettings, check_node, read_node
+from fedtap.experiment.planning import architecture_of, check
+from fedtap.experiment.run_config import RunConfig, setting
+from fedtap.experiment.site import SiteHalf, set_up_site
+from fedtap.federation.messages import Reply, Request
+
+FEDERATION = re.compile(r"[0-9a-f]{32}")
+
+
+class RemoteSite:
+    """One client on its own machine; what it needs is built when it is first needed.
+
+    Parameters
+    ----------
+    node
+        The machine's settings.
+    scenario_file
+        The scenario, as the app brings it.
+    config
+        The run's settings, the same at the server and at every node.
+    federation
+        Names the run.
+    """
+
+    def __init__(self, node: NodeSettings, scenario_file: Path, config: RunConfig, federation: str) -> None:
+        if not FEDERATION.fullmatch(federation):
+            raise UserError("the federation's name is not 32 hexadecimal digits; the server must run the same fedtap")
+        self.client = node.client
+        self._node = node
+        self._seed = config.seed
+        self._scenario = load_scenario(scenario_file, config.overrides, node.folder)
+        self._settings = self._scenario.client(node.client)
+        algorithm = make(self._scenario.method, config.method or None)
+        name = f"{self._scenario.name}-{algorithm.name}-seed{config.seed}-{federation[:16]}"
+        self._folder = RunFolder(node.states / name, self._scenario, algorithm, config.seed)
+
+    def examples(self) -> Mapping[str, int]:
+        """Return the number of training examples of each task, having looked at all data."""
+        return {task: sizes["train"] for task, sizes in check_node(self._node, self._scenario, self._seed).items()}
+
+    def newest(self) -> int:
+        """Return the round of the client's newest private state, 0 where it has none."""
+        return max(self._folder.store.rounds(self.client), default=0)
+
+    def answer(self, request: Request) -> Reply:
+        """Train, or make the personal model; the new private state is committed only if all went well."""
+        newest = self.newest()
+        if newest > request.round:
+            raise UserError(
+                f"{self._folder.path}: holds a private state of round {newest}, and the server asks for round {request.round}: "
+                "it lost rounds; restore its folder from a newer copy, or start a new run"
+            )
+        return self._half.site.answer(request)
+
+    def evaluate(self, request: Request) -> list[dict[str, Any]]:
+        """Save the client's models on this machine, and return their rows on its own test data."""
+        models, rows = self._half.test(self._settings, request.components, cross=False)
+        self._folder.begin(self._node.device)
+        self._folder.save_models(self._settings, models, rows)
+        return rows
+
+    @cached_property
+    def _half(self) -> SiteHalf:
+        scenario, algorithm = self._scenario, self._folder.algorithm
+        check(scenario)
+        architecture_of(scenario, algorithm)
+        return set_up_site(
+            scenario,
+            algorithm,
+            seed=self._seed,
+            device=self._node.device,
+            store=self._folder.store,
+            shares=lambda: partition(scenario, self._seed, self._node.holding(scenario)),
+            tell=lambda event: None,
+        )
+
+
+def open_site(
+    scenario_file: Path, node_config: Mapping[str, Any], run_config: Mapping[str, Any], federation: str
+) -> RemoteSite:
+    """Return the site of the node that a SuperNode was started for.
+
+    Raises
+    ------
+    UserError
+        If the SuperNode's settings name no node's folder, or another client than that folder does.
+    """
+    folder = setting(node_config, "node", str, "")
+    if not folder:
+        raise UserError('the SuperNode was started without node="FOLDER" in --node-config; add the folder of node.yaml')
+    node = read_node(folder)
+    client = setting(node_config, "client-id", str, "")
+    if client != node.client:
+        raise UserError(f"{node.folder}: is of client '{node.client}', and --node-config says client-id=\"{client}\"")
+    return RemoteSite(node, scenario_file, RunConfig.read(run_config), federation)

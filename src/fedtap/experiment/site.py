@@ -1,0 +1,127 @@
+"""The clients' half of a run: data, network, private states, and the test of their models. The server's half: setup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from fedtap.algorithms.base import Algorithm
+from fedtap.backbones.base import Backbone, load_backbone
+from fedtap.components import ComponentState
+from fedtap.config import ClientSettings, Scenario
+from fedtap.data.encode import default_folder
+from fedtap.data.partition import Partition
+from fedtap.data.room import DataRoom
+from fedtap.errors import UserError
+from fedtap.evaluation.evaluate import Row, evaluate_client
+from fedtap.evaluation.text_metrics import text_metrics
+from fedtap.evaluation.trivial import trivial_rows
+from fedtap.experiment.planning import architecture_of
+from fedtap.federation.client import ClientSite
+from fedtap.federation.store import ClientStore
+from fedtap.network.network import Network
+from fedtap.tasks.base import Words
+from fedtap.tasks.metrics import TextMetric
+
+Models = Mapping[str, ComponentState]
+Tell = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class SiteHalf:
+    """The clients of this process: all of a scenario, or the one whose data this machine holds."""
+
+    scenario: Scenario
+    network: Network
+    room: DataRoom
+    site: ClientSite
+    text_metrics: tuple[TextMetric, ...]
+
+    def test(self, client: ClientSettings, received: ComponentState, *, cross: bool) -> tuple[Models, list[Row]]:
+        """Return a client's models after the last round and their rows; ``cross`` tests on the data of other clients too."""
+        models = self.site.models(client.id, received)
+        rows = evaluate_client(
+            client=client.id,
+            pairs=client.pairs,
+            models=models,
+            network=self.network,
+            room=self.room,
+            cross_examples=self.scenario.evaluation.cross_examples if cross else None,
+            unseen=client.unseen,
+            text_metrics=self.text_metrics,
+        )
+        rows += trivial_rows(
+            client=client.id,
+            pairs=client.pairs,
+            data=self.room.client_data(client.id),
+            words=self.network.words,
+            unseen=client.unseen,
+            text_metrics=self.text_metrics,
+        )
+        return models, rows
+
+
+def set_up_site(
+    scenario: Scenario,
+    algorithm: Algorithm,
+    *,
+    seed: int,
+    device: str,
+    store: ClientStore,
+    shares: Callable[[], Partition],
+    tell: Tell,
+) -> SiteHalf:
+    """Build what the clients of this process work with: those that ``shares`` gives data.
+
+    Examples that were never encoded on this machine are encoded here.
+    """
+    place = resolve_device(device)
+    asked = text_metrics(scenario, place)
+    backbone = load_backbone(scenario.backbone, place)
+    architecture = architecture_of(scenario, algorithm, backbone)
+    partition = shares()
+    clients = [client for client in scenario.clients if client.id in partition]
+    room = DataRoom(
+        scenario=scenario,
+        partition=partition,
+        seed=seed,
+        backbone=backbone,
+        folder=default_folder(),
+        progress=lambda tower, done, total: tell({"event": "encoding", "tower": tower, "done": done, "total": total}),
+    )
+    room.prepare([client.id for client in clients])
+    keys = frozenset().union(*(architecture.plan(client.pairs) for client in clients))
+    words = words_of(backbone, place) if generates_text(clients) else None
+    training = scenario.training
+    network = Network(
+        architecture, keys, seed=seed, words=words, precision=training.precision, recompute=training.recompute
+    ).to(place)
+    site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=seed, data=room, store=store)
+    return SiteHalf(scenario, network, room, site, asked)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the torch device that a name stands for; ``auto`` is a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: not available ({str(error).splitlines()[0]}); use --device cpu") from error
+    return device
+
+
+def words_of(backbone: Backbone, device: torch.device) -> Words:
+    """Return a backbone's frozen words, on a device."""
+    vocabulary = backbone.vocabulary
+    embedding = vocabulary.embedding.to(device)
+    return Words(embedding, vocabulary.start_id, vocabulary.end_id, vocabulary.decode, vocabulary.pad_id)
+
+
+def generates_text(clients: Iterable[ClientSettings]) -> bool:
+    """Tell whether any of these clients generates text; only then are word embeddings needed."""
+    return any(task.type == "text_generation" for client in clients for task in client.tasks)

@@ -1,0 +1,159 @@
+"""Requests and replies survive Flower's records bit by bit, and nothing that is not of their form does any harm."""
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("flwr", reason="Flower needs Python 3.11")
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from builders import CARDS, server, sound_reply
+from fedtap.algorithms.base import Decision
+from fedtap.engines.flower import codec
+from fedtap.engines.flower.arrays import DTYPES, STYPE, array_of, tensor_of
+from fedtap.engines.flower.malformed import MalformedError
+from fedtap.federation.messages import Reply
+
+ENVELOPE = codec.Envelope("0.1.0", "a" * 32, 12.5)
+CARD = {card.id: card for card in CARDS}
+
+
+@pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0, 4), (2, 3)], ids=str)
+def test_a_tensor_comes_back_with_the_same_bits(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+    tensor = (torch.randn(shape, dtype=torch.float64) * 100).to(dtype)
+    back = tensor_of(array_of(tensor), "x")
+    assert back.dtype == dtype
+    assert back.shape == tensor.shape
+    assert torch.equal(back, tensor)
+
+
+def test_a_tensor_that_is_a_view_of_another_comes_alone() -> None:
+    whole = torch.arange(12.0).reshape(3, 4)
+    array = array_of(whole.T[1:3])
+    assert len(array.data) == 2 * 3 * 4
+    assert torch.equal(tensor_of(array, "x"), whole.T[1:3])
+
+
+def test_what_does_not_travel_is_said() -> None:
+    with pytest.raises(ValueError, match="complex64 does not travel"):
+        array_of(torch.zeros(2, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        Array("float32", (2,), STYPE, b"1234567"),
+        Array("float32", (10**15, 10**15), STYPE, b"1234"),
+        Array("float32", (-1,), STYPE, b""),
+        Array("float32", (-2, -2), STYPE, b"1" * 16),
+        Array("float32", (1,) * 9, STYPE, b"1234"),
+        Array("object", (1,), STYPE, b"1234"),
+        Array("float32", (1,), "numpy.ndarray", b"1234"),
+    ],
+    ids=["short", "endless", "negative", "twice negative", "many axes", "objects", "another layout"],
+)
+def test_an_array_that_lies_is_refused(array: Array) -> None:
+    with pytest.raises(MalformedError):
+        tensor_of(array, "x")
+
+
+def reply_of(client: str = "a") -> Reply:
+    request = server().request(client, 3)
+    decisions = [Decision(CARD[client].pairs[0].task, "replace", "kept", 1.5, None, "margin: 0.01")]
+    vectors = {"sketch": torch.tensor([1.0, -2.0])}
+    losses = {CARD[client].pairs[0].task: 0.125}
+    return sound_reply(request, CARD[client], personal_losses=losses, decisions=decisions, vectors=vectors)
+
+
+def test_a_request_comes_back_whole() -> None:
+    request = replace(server().request("a", 3), kind="personalise")
+    back, envelope = codec.decode_request(codec.encode_request(request, ENVELOPE))
+    assert (back.client, back.round, back.kind) == ("a", 3, "personalise")
+    assert back.components.equal(request.components)
+    assert envelope == ENVELOPE
+
+
+def test_a_reply_comes_back_whole() -> None:
+    reply = reply_of()
+    back, envelope = codec.decode_reply(codec.encode_reply(reply, "train", ENVELOPE), "train")
+    assert envelope == ENVELOPE
+    assert back.update.components.equal(reply.update.components)
+    assert torch.equal(back.update.vectors["sketch"], reply.update.vectors["sketch"])
+    for field in ("counts", "losses", "personal_losses", "decisions"):
+        assert getattr(back.update, field) == getattr(reply.update, field)
+    assert (back.client, back.round, back.seconds, back.steps) == ("a", 3, reply.seconds, reply.steps)
+
+
+def test_each_component_is_a_record_of_its_own() -> None:
+    reply = reply_of()
+    content = codec.encode_reply(reply, "train", ENVELOPE)
+    names = {name.removeprefix(codec.COMPONENT) for name in content if name.startswith(codec.COMPONENT)}
+    assert names == {str(key) for key in reply.update.components}
+
+
+def test_rows_and_greetings_come_back() -> None:
+    rows: list[dict[str, Any]] = [{"client": "a", "value": 0.1, "n": 3}]
+    assert codec.decode_rows(codec.encode_rows("a", 5, rows, ENVELOPE)) == (rows, "a", 5, ENVELOPE)
+    assert codec.decode_hello(codec.encode_hello(ENVELOPE, "a", {"digits": 7}, 4)) == ("a", {"digits": 7}, 4, ENVELOPE)
+    assert codec.decode_greeting(codec.encode_hello(ENVELOPE)) == ENVELOPE
+
+
+def test_a_failure_is_one_line_whatever_is_decoded() -> None:
+    content = codec.encode_failure("first\nsecond" + "x" * 5_000, ENVELOPE)
+    for decode in (lambda c: codec.decode_reply(c, "train"), codec.decode_rows, codec.decode_hello):
+        with pytest.raises(MalformedError) as told:
+            decode(content)
+        assert str(told.value).startswith("first second")
+        assert len(str(told.value)) == codec.MAX_LINE
+
+
+def about(**changes: Any) -> ConfigRecord:
+    content = codec.encode_reply(reply_of(), "train", ENVELOPE)
+    record = dict(content[codec.ABOUT])
+    record.update(changes)
+    return ConfigRecord({key: value for key, value in record.items() if value is not None})
+
+
+BROKEN: dict[str, tuple[str, Any]] = {
+    "no envelope": (codec.ABOUT, None),
+    "an envelope of numbers": (codec.ABOUT, MetricRecord({"client": 1})),
+    "no client": (codec.ABOUT, about(client=None)),
+    "a client that is a number": (codec.ABOUT, about(client=3)),
+    "a round that is a switch": (codec.ABOUT, about(round=True)),
+    "a round of half": (codec.ABOUT, about(round=1.5)),
+    "another kind": (codec.ABOUT, about(kind="evaluate")),
+    "endless time": (codec.ABOUT, about(time_left=math.inf)),
+    "no counts": (codec.COUNTS, None),
+    "counts as words": (codec.COUNTS, ConfigRecord({"shared": "many"})),
+    "losses as arrays": (codec.LOSSES, ArrayRecord({})),
+    "a component of words": (f"{codec.COMPONENT}shared", ConfigRecord({"weight": "heavy"})),
+    "no decisions": (codec.DECISIONS, None),
+    "decisions that are no JSON": (codec.DECISIONS, ConfigRecord({"json": "{"})),
+    "decisions that are deep": (codec.DECISIONS, ConfigRecord({"json": "[" * 100_000})),
+    "decisions that are long": (codec.DECISIONS, ConfigRecord({"json": "[" + " " * codec.MAX_JSON + "]"})),
+    "decisions that are a mapping": (codec.DECISIONS, ConfigRecord({"json": "{}"})),
+    "a decision that is a number": (codec.DECISIONS, ConfigRecord({"json": "[1]"})),
+    "a decision with too much": (
+        codec.DECISIONS,
+        ConfigRecord({"json": json.dumps([{"task": "t", "kind": "replace", "more": 1}])}),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_has_not_the_form_is_malformed(what: str) -> None:
+    name, record = BROKEN[what]
+    content = codec.encode_reply(reply_of(), "train", ENVELOPE)
+    if record is None:
+        del content[name]
+    else:
+        content[name] = record
+    with pytest.raises(MalformedError) as told:
+        codec.decode_reply(RecordDict(dict(content)), "train")
+    assert "\n" not in str(told.value)
