@@ -21,6 +21,7 @@ from fedtap.errors import UserError, nearest
 from fedtap.explain import explain as explain
 from fedtap.pairs import Fusion
 from fedtap.plain_yaml import NotYamlError, parse
+from fedtap.safety import DefenceSettings, Safety
 from fedtap.settings import Count, Float, Fraction, Int, NonNegative, Positive, Rate, Settings
 from fedtap.spread import spread
 
@@ -206,6 +207,7 @@ class Scenario(Settings):
     method: Mapping[str, Any] = {"name": "tap"}
     data: DataSettings = DataSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    defence: DefenceSettings = DefenceSettings()
     population: Positive | None = None
     tasks_per_client: Positive | None = None
     clients: tuple[ClientSettings, ...]
@@ -251,6 +253,11 @@ class Scenario(Settings):
                         "here; give one of them another name or `head`"
                     )
         return self
+
+    @property
+    def safety(self) -> Safety:
+        """The sections on what becomes of updates."""
+        return Safety(defence=self.defence)
 
     @property
     def participants(self) -> tuple[ClientSettings, ...]:

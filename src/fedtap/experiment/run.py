@@ -108,6 +108,7 @@ class _Work:
             architecture=bench.network.architecture,
             state=checkpoint.state,
             cards=bench.cards,
+            safety=bench.scenario.safety,
         )
         clients = [client.id for client in bench.scenario.clients]
         folder.check_age(checkpoint.round, clients)

@@ -28,7 +28,8 @@ def run_round(
     observe({"event": "round_started", "round": round_number, "clients": list(clients)})
     requests = [server.request(client, round_number) for client in clients]
     accepted = ask(server, transport, requests, round_number, observe)
-    server.aggregate(accepted)
+    for note in server.aggregate(accepted):
+        observe({**note, "round": round_number})
     observe(
         {
             "event": "round_finished",

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from fedtap.algorithms.base import Algorithm, ServerState
+from fedtap.algorithms.robust_means import mean_rule
 from fedtap.components import ComponentKey, ComponentState
+from fedtap.federation.intake import Note, defended
 from fedtap.federation.messages import ClientCard, Reply, Request
 from fedtap.federation.validation import complaint
 from fedtap.network.architecture import Architecture
+from fedtap.safety import Safety
+
+NO_SAFETY = Safety()
 
 
 class Server:
@@ -24,6 +29,8 @@ class Server:
         The state to start from, or that of a checkpoint.
     cards
         The clients that may be asked.
+    safety
+        What becomes of updates before they are averaged, and the rule of the mean; by default nothing and the weighted mean.
     """
 
     def __init__(
@@ -33,8 +40,11 @@ class Server:
         architecture: Architecture,
         state: ServerState,
         cards: Iterable[ClientCard],
+        safety: Safety = NO_SAFETY,
     ) -> None:
-        self.algorithm = algorithm
+        robust = safety.defence.mean != "weighted"
+        self.algorithm = algorithm.averaging_by(mean_rule(safety.defence)) if robust else algorithm
+        self._safety = safety
         self.state = state
         self._architecture = architecture
         self._cards = {card.id: card for card in cards}
@@ -59,11 +69,14 @@ class Server:
         card = self._cards[request.client]
         return complaint(reply, request, card, self._most_examples(card), self.state.components)
 
-    def aggregate(self, replies: Sequence[Reply]) -> None:
-        """Take up accepted replies, in sorted client order whatever the order in which they came."""
+    def aggregate(self, replies: Sequence[Reply]) -> list[Note]:
+        """Take up accepted replies, in sorted client order however they came; return what was done to them, as events."""
         updates = {reply.client: reply.update for reply in sorted(replies, key=lambda reply: reply.client)}
+        sent = {client: self.slice_for(client) for client in updates}
+        updates, notes = defended(updates, sent, self._safety.defence)
         if any(update.components or update.vectors for update in updates.values()):
             self.state = self.algorithm.aggregate(self.state, updates)
+        return notes
 
     def _most_examples(self, card: ClientCard) -> Mapping[ComponentKey, int]:
         counts: dict[ComponentKey, int] = {}

@@ -1,0 +1,47 @@
+"""What becomes of a round's accepted updates before the method averages them, and what is told of it.
+
+Not here: whether a single reply is sound (validation), and the means themselves (algorithms/robust_means).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from fedtap.algorithms.base import Update
+from fedtap.algorithms.robust_means import FEWEST
+from fedtap.components import ComponentState
+from fedtap.federation.norm_bound import bounded
+from fedtap.safety import DefenceSettings
+
+Note = dict[str, Any]
+"""An event without its round."""
+
+
+def defended(
+    updates: Mapping[str, Update], sent: Mapping[str, ComponentState], settings: DefenceSettings
+) -> tuple[dict[str, Update], list[Note]]:
+    """Return the updates within the bounds that are set, and the events ``clipped``, ``refused`` and ``robust_mean``."""
+    kept, notes = dict(updates), []
+    if settings.norm_bound is not None or settings.norm_ratio is not None:
+        kept, found = bounded(updates, sent, settings)
+        what = {"clip": "clipped", "refuse": "refused"}[settings.excess]
+        notes += [
+            {
+                "event": what,
+                "client": excess.client,
+                "components": excess.components,
+                "worst": str(excess.worst),
+                "norm": excess.norm,
+                "bound": excess.bound,
+            }
+            for excess in found
+        ]
+    if settings.mean != "weighted":
+        holders = Counter(key for update in kept.values() for key in update.components if update.counts[key] > 0)
+        few = sum(number < FEWEST for number in holders.values())
+        notes.append(
+            {"event": "robust_mean", "rule": settings.mean, "components": len(holders) - few, "too_few_holders": few}
+        )
+    return kept, notes
