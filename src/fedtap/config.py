@@ -21,7 +21,7 @@ from fedtap.errors import UserError, nearest
 from fedtap.explain import explain as explain
 from fedtap.pairs import Fusion
 from fedtap.plain_yaml import NotYamlError, parse
-from fedtap.safety import DefenceSettings, Safety
+from fedtap.safety import DefenceSettings, Safety, WireSettings
 from fedtap.settings import Count, Float, Fraction, Int, NonNegative, Positive, Rate, Settings
 from fedtap.spread import spread
 
@@ -208,6 +208,7 @@ class Scenario(Settings):
     data: DataSettings = DataSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     defence: DefenceSettings = DefenceSettings()
+    wire: WireSettings = WireSettings()
     population: Positive | None = None
     tasks_per_client: Positive | None = None
     clients: tuple[ClientSettings, ...]
@@ -257,7 +258,7 @@ class Scenario(Settings):
     @property
     def safety(self) -> Safety:
         """The sections on what becomes of updates."""
-        return Safety(defence=self.defence)
+        return Safety(defence=self.defence, wire=self.wire)
 
     @property
     def participants(self) -> tuple[ClientSettings, ...]:

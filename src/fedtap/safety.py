@@ -1,6 +1,7 @@
 """The sections of a scenario on what becomes of updates between a client and the model. Not here: what carries them out.
 
-``defence`` bounds what a hostile client can do to the federated model (docs/threat-model.md).
+``defence`` bounds what a hostile client can do to the federated model (docs/threat-model.md); ``wire`` says in what form
+components travel.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from fedtap.settings import Count, Float, Positive, Rate, Settings
 
+WirePrecision = Literal["fp32", "bf16", "int8"]
 MeanName = Literal["weighted", "median", "trimmed_mean", "krum"]
 
 
@@ -35,7 +37,19 @@ class DefenceSettings(Settings):
     krum_keep: Positive | None = None
 
 
+class WireSettings(Settings):
+    """In what form components travel, both ways (:mod:`fedtap.federation.wire`).
+
+    ``precision`` is ``fp32``, ``bf16`` (half of the bytes) or ``int8`` with a scale for each row (about a quarter). With
+    ``feedback`` a client adds to its next update what the last one lost on the way; fp32 loses nothing.
+    """
+
+    precision: WirePrecision = "fp32"
+    feedback: bool = True
+
+
 class Safety(Settings):
     """The sections of one scenario together, as the server takes them."""
 
     defence: DefenceSettings = DefenceSettings()
+    wire: WireSettings = WireSettings()

@@ -7,16 +7,31 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
+
+import torch
 
 from fedtap.algorithms.base import Update
 from fedtap.algorithms.robust_means import FEWEST
 from fedtap.components import ComponentState
 from fedtap.federation.norm_bound import bounded
-from fedtap.safety import DefenceSettings
+from fedtap.federation.wire import unpack
+from fedtap.safety import DefenceSettings, WirePrecision
 
 Note = dict[str, Any]
 """An event without its round."""
+
+
+def arrived(update: Update, sent: ComponentState, precision: WirePrecision) -> Update:
+    """Return an update as values: what came as changes, in fewer bits, is added to what the server holds of the client's slice.
+
+    The client added them up on what it had read; the server's own values lost nothing on the way.
+    """
+    if precision == "fp32":
+        return update
+    changes = unpack(update.components, precision)
+    return replace(update, components=sent.select(lambda key, _: key in changes).zip(torch.add, changes))
 
 
 def defended(

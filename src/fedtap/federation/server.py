@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from fedtap.algorithms.base import Algorithm, ServerState
 from fedtap.algorithms.robust_means import mean_rule
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.federation.intake import Note, defended
+from fedtap.federation.intake import Note, arrived, defended
 from fedtap.federation.messages import ClientCard, Reply, Request
 from fedtap.federation.validation import complaint
+from fedtap.federation.wire import pack
 from fedtap.network.architecture import Architecture
 from fedtap.safety import Safety
 
@@ -45,6 +46,7 @@ class Server:
         robust = safety.defence.mean != "weighted"
         self.algorithm = algorithm.averaging_by(mean_rule(safety.defence)) if robust else algorithm
         self._safety = safety
+        self._precision = safety.wire.precision
         self.state = state
         self._architecture = architecture
         self._cards = {card.id: card for card in cards}
@@ -56,7 +58,10 @@ class Server:
         return self.state.components
 
     def slice_for(self, client: str) -> ComponentState:
-        """Return what a client is sent: of the components of its plan, the tensors that travel."""
+        """Return what a client is sent: of the components of its plan, the tensors that travel, packed as they travel."""
+        return pack(self._exact_slice(client), self._precision)
+
+    def _exact_slice(self, client: str) -> ComponentState:
         plan = self._architecture.plan(self._cards[client].pairs)
         return self.state.slice_for(client, self._travelling(plan))
 
@@ -67,12 +72,14 @@ class Server:
     def complaint(self, reply: Reply, request: Request) -> str | None:
         """Return why a reply must be refused, or None."""
         card = self._cards[request.client]
-        return complaint(reply, request, card, self._most_examples(card), self.state.components)
+        most = self._most_examples(card)
+        return complaint(reply, request, card, most, self.state.components, self._precision)
 
     def aggregate(self, replies: Sequence[Reply]) -> list[Note]:
         """Take up accepted replies, in sorted client order however they came; return what was done to them, as events."""
         updates = {reply.client: reply.update for reply in sorted(replies, key=lambda reply: reply.client)}
-        sent = {client: self.slice_for(client) for client in updates}
+        sent = {client: self._exact_slice(client) for client in updates}
+        updates = {client: arrived(update, sent[client], self._precision) for client, update in updates.items()}
         updates, notes = defended(updates, sent, self._safety.defence)
         if any(update.components or update.vectors for update in updates.values()):
             self.state = self.algorithm.aggregate(self.state, updates)
