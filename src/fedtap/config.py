@@ -21,7 +21,7 @@ from fedtap.errors import UserError, nearest
 from fedtap.explain import explain as explain
 from fedtap.pairs import Fusion
 from fedtap.plain_yaml import NotYamlError, parse
-from fedtap.safety import DefenceSettings, Safety, WireSettings
+from fedtap.safety import DefenceSettings, PrivacySettings, Safety, WireSettings
 from fedtap.settings import Count, Float, Fraction, Int, NonNegative, Positive, Rate, Settings
 from fedtap.spread import spread
 
@@ -209,6 +209,7 @@ class Scenario(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     defence: DefenceSettings = DefenceSettings()
     wire: WireSettings = WireSettings()
+    privacy: PrivacySettings = PrivacySettings()
     population: Positive | None = None
     tasks_per_client: Positive | None = None
     clients: tuple[ClientSettings, ...]
@@ -243,6 +244,9 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _agree(self) -> Scenario:
+        clash = self.safety.clash()
+        if clash is not None:
+            raise ValueError(clash)
         heads: dict[str, tuple[str, str, str]] = {}
         for client in self.clients:
             for task in client.tasks:
@@ -258,7 +262,7 @@ class Scenario(Settings):
     @property
     def safety(self) -> Safety:
         """The sections on what becomes of updates."""
-        return Safety(defence=self.defence, wire=self.wire)
+        return Safety(defence=self.defence, wire=self.wire, privacy=self.privacy)
 
     @property
     def participants(self) -> tuple[ClientSettings, ...]:

@@ -1,7 +1,7 @@
 """The sections of a scenario on what becomes of updates between a client and the model. Not here: what carries them out.
 
 ``defence`` bounds what a hostile client can do to the federated model (docs/threat-model.md); ``wire`` says in what form
-components travel.
+components travel; ``privacy`` adds noise, and tells the server less (docs/privacy.md).
 """
 
 from __future__ import annotations
@@ -48,8 +48,65 @@ class WireSettings(Settings):
     feedback: bool = True
 
 
+class NoiseSettings(Settings):
+    """Gaussian noise on a clipped sum: ``clip`` is the norm that one part cannot exceed, ``noise`` a multiple of it."""
+
+    clip: Rate = 1.0
+    noise: Rate = 1.0
+
+
+class CentralSettings(NoiseSettings):
+    """Noise that the server adds; ``scope`` says what is clipped, a client's whole ``update`` or each ``component``."""
+
+    scope: Literal["update", "component"] = "update"
+
+
+class PrivacySettings(Settings):
+    """Differential privacy; both kinds are off by default.
+
+    ``central``: the server clips clients' changes and noises their mean, which protects a client's whole part in training from
+    whoever sees the federated model, but not from the server. ``local``: a client trains what it uploads by DP-SGD, which
+    protects each of its training examples from everybody else, the server too; personal models stay without noise. Either way
+    losses, decisions and a method's vectors stay at the clients. ``delta`` is that of the guarantee.
+    ``noise_source: secret`` draws noise and samples that nobody can repeat, so that two runs differ; ``seeded`` draws them from
+    the run's seed: reproducible, and no protection from anyone who knows the seed. ``blur_counts`` rounds the numbers of examples
+    that clients tell, to multiples of it; it needs neither kind of noise.
+    """
+
+    central: CentralSettings | None = None
+    local: NoiseSettings | None = None
+    delta: Annotated[Float, Field(gt=0, lt=1)] = 1e-5
+    noise_source: Literal["secret", "seeded"] = "secret"
+    blur_counts: Positive | None = None
+
+    @property
+    def noised(self) -> bool:
+        """Whether there is noise of either kind."""
+        return self.central is not None or self.local is not None
+
+    def told(self, examples: int) -> int:
+        """Return a number of examples as a client tells it: the nearest multiple of ``blur_counts``, and at least one.
+
+        >>> [PrivacySettings(blur_counts=50).told(n) for n in (3, 74, 76, 100)]
+        [50, 50, 100, 100]
+        """
+        step = self.blur_counts
+        return examples if step is None else max(step, (examples + step // 2) // step * step)
+
+
 class Safety(Settings):
     """The sections of one scenario together, as the server takes them."""
 
     defence: DefenceSettings = DefenceSettings()
     wire: WireSettings = WireSettings()
+    privacy: PrivacySettings = PrivacySettings()
+
+    def clash(self) -> str | None:
+        """Return what does not go together, and the mend, or None."""
+        defence = self.defence
+        if self.privacy.central is not None and defence != DefenceSettings():
+            return (
+                "privacy.central clips changes and averages all clients alike, and its guarantee holds for that alone; "
+                "remove the section defence, or privacy.central"
+            )
+        return None

@@ -26,6 +26,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     ),
     "hub": ("datasets", "pyarrow"),
     "text": ("nltk",),
+    "privacy": ("opacus",),
     "dev": (
         "pytest",
         "pytest-cov",

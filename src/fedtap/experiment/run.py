@@ -13,13 +13,14 @@ from fedtap.evaluation.evaluate import evaluate_client
 from fedtap.evaluation.trivial import trivial_rows
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import RunFolder
+from fedtap.experiment.guarantee import guarantee
 from fedtap.experiment.setup import Bench, set_up
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Request
 from fedtap.federation.rounds import ask, run_round
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
-from fedtap.reporting.events import EventLog
+from fedtap.reporting.events import EventLog, read_events
 
 Observer = Callable[[dict[str, Any]], None]
 ENGINES = ("inprocess",)
@@ -109,6 +110,7 @@ class _Work:
             state=checkpoint.state,
             cards=bench.cards,
             safety=bench.scenario.safety,
+            seed=bench.seed,
         )
         clients = [client.id for client in bench.scenario.clients]
         folder.check_age(checkpoint.round, clients)
@@ -143,7 +145,10 @@ class _Work:
         finally:
             self._log.close()
         self._folder.write_cost(self._cost.summary(self._folder.events))
-        results = self._folder.write_results(rows)  # with them the run counts as finished: all but the report is there
+        privacy = guarantee(scenario, read_events(self._folder.events))
+        results = self._folder.write_results(
+            rows, privacy
+        )  # with them the run counts as finished: all but the report is there
         self._folder.write_report()
         return results
 

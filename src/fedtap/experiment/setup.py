@@ -17,6 +17,7 @@ from fedtap.data.room import DataRoom
 from fedtap.engines.inprocess import InProcessTransport
 from fedtap.errors import UserError
 from fedtap.evaluation.text_metrics import text_metrics
+from fedtap.experiment.guarantee import check_privacy
 from fedtap.experiment.planning import architecture_of, check
 from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import ClientCard
@@ -77,6 +78,7 @@ def set_up(
 ) -> Bench:
     """Build what a run works with; examples that were never encoded on this machine are encoded here."""
     check(scenario)
+    check_privacy(scenario)
     architecture_of(scenario, algorithm)  # refuses what does not fit together before anything is loaded
     place = resolve_device(device)
     asked = text_metrics(scenario, place)

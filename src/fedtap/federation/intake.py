@@ -19,6 +19,8 @@ from fedtap.federation.norm_bound import bounded
 from fedtap.federation.wire import unpack
 from fedtap.safety import DefenceSettings, WirePrecision
 
+SPENT = "private_steps"
+"""The vector of an update that tells of its private steps: their number, and the probability of an example in each."""
 Note = dict[str, Any]
 """An event without its round."""
 
@@ -32,6 +34,23 @@ def arrived(update: Update, sent: ComponentState, precision: WirePrecision) -> U
         return update
     changes = unpack(update.components, precision)
     return replace(update, components=sent.select(lambda key, _: key in changes).zip(torch.add, changes))
+
+
+def spent(updates: Mapping[str, Update], steps: Mapping[str, int]) -> tuple[dict[str, Update], list[Note]]:
+    """Return the updates without what clients tell of their private steps, and that as the event ``private_steps``.
+
+    ``steps`` is how many steps of any kind each client took. A client that tells nothing sensible is taken to have spent all of
+    them on all of its examples: it may overstate its loss of privacy, never its privacy.
+    """
+    kept: dict[str, Update] = {}
+    notes: list[Note] = []
+    for client, update in updates.items():
+        told = update.vectors.get(SPENT, torch.empty(0)).tolist()
+        sound = len(told) == 2 and 0 <= told[0] <= steps[client] and told[0] == int(told[0]) and 0 < told[1] <= 1
+        number, rate = (int(told[0]), told[1]) if sound else (steps[client], 1.0)
+        kept[client] = replace(update, vectors={})
+        notes.append({"event": "private_steps", "client": client, "steps": number, "rate": rate})
+    return kept, notes
 
 
 def defended(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fedtap.algorithms.base import Algorithm, ServerState
+from fedtap.algorithms.base import Algorithm, ServerState, Update
 from fedtap.algorithms.robust_means import mean_rule
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.federation.intake import Note, arrived, defended
+from fedtap.federation.central_noise import noised
+from fedtap.federation.intake import Note, arrived, defended, spent
 from fedtap.federation.messages import ClientCard, Reply, Request
 from fedtap.federation.validation import complaint
 from fedtap.federation.wire import pack
 from fedtap.network.architecture import Architecture
+from fedtap.randomness import secret_generator, torch_generator
 from fedtap.safety import Safety
 
 NO_SAFETY = Safety()
@@ -32,6 +34,8 @@ class Server:
         The clients that may be asked.
     safety
         What becomes of updates before they are averaged, and the rule of the mean; by default nothing and the weighted mean.
+    seed
+        The run's; with ``privacy.noise_source: seeded`` the server's noise follows from it.
     """
 
     def __init__(
@@ -42,10 +46,12 @@ class Server:
         state: ServerState,
         cards: Iterable[ClientCard],
         safety: Safety = NO_SAFETY,
+        seed: int = 0,
     ) -> None:
         robust = safety.defence.mean != "weighted"
         self.algorithm = algorithm.averaging_by(mean_rule(safety.defence)) if robust else algorithm
         self._safety = safety
+        self._seed = seed
         self._precision = safety.wire.precision
         self.state = state
         self._architecture = architecture
@@ -81,9 +87,31 @@ class Server:
         sent = {client: self._exact_slice(client) for client in updates}
         updates = {client: arrived(update, sent[client], self._precision) for client, update in updates.items()}
         updates, notes = defended(updates, sent, self._safety.defence)
+        if self._safety.privacy.local is not None:
+            updates, told = spent(updates, {reply.client: reply.steps for reply in replies})
+            notes += told
+        if self._safety.privacy.central is not None and updates:
+            updates = self._noised(updates, sent, replies[0].round)
         if any(update.components or update.vectors for update in updates.values()):
             self.state = self.algorithm.aggregate(self.state, updates)
         return notes
+
+    def _noised(
+        self, updates: Mapping[str, Update], sent: Mapping[str, ComponentState], round_number: int
+    ) -> dict[str, Update]:
+        privacy = self._safety.privacy
+        assert privacy.central is not None
+        plans = (self._travelling(self._architecture.plan(card.pairs)) for card in self._cards.values())
+        seeded = privacy.noise_source == "seeded"
+        generator = torch_generator(self._seed, round_number, "central noise") if seeded else secret_generator()
+        return noised(
+            updates,
+            sent,
+            self.state.components,
+            privacy.central,
+            most=max(len(plan) for plan in plans),
+            generator=generator,
+        )
 
     def _most_examples(self, card: ClientCard) -> Mapping[ComponentKey, int]:
         counts: dict[ComponentKey, int] = {}
