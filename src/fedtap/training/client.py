@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -20,6 +19,7 @@ from fedtap.pairs import Pair
 from fedtap.randomness import derive, drawing, secret_generator, torch_generator
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.base import ClosedForm
+from fedtap.training.best import Best
 from fedtap.training.loop import GradientRule, Objective, batch_loss, plain_gradient, train
 from fedtap.training.private import Privately
 from fedtap.training.schedule import finish_rates, round_rate
@@ -207,7 +207,8 @@ class LocalClient:
         if not self.pairs or not rates:
             return Trained(state, {}, 0)
         self.network.load(state)
-        best = _Best(self, state) if select else None
+        every = self.scenario.training.select_every
+        best = Best(self.network, partial(self.swapped_in_losses, "validation"), every, state) if select else None
         with drawing(self.seed, self.round, self.id, "dropout", self.steps_taken):
             losses = train(
                 self.network,
@@ -361,36 +362,3 @@ class LocalClient:
             result[task] = torch.cat(parts)
         self.network.train(was_training)
         return result
-
-
-def mean_ratio(losses: Mapping[str, float], base: Mapping[str, float]) -> float:
-    """Return the mean over tasks of the loss relative to the base's, so that no task's scale rules.
-
-    >>> mean_ratio({"digits": 1.0, "copy": 0.02}, {"digits": 2.0, "copy": 0.01})
-    1.25
-    """
-    return math.fsum(losses[task] / max(base[task], 1e-12) for task in base) / len(base)
-
-
-class _Best:
-    """The best state so far by validation: the mean over tasks of the loss relative to the start's (no task's scale rules)."""
-
-    def __init__(self, client: LocalClient, start: ComponentState) -> None:
-        self._client = client
-        self._every = client.scenario.training.select_every
-        self._base = self._losses()
-        self._score = 1.0
-        self.state = start
-        self.steps = 0
-
-    def _losses(self) -> dict[str, float]:
-        losses = self._client.swapped_in_losses("validation")
-        return {task: float(values.mean()) for task, values in losses.items()}
-
-    def look(self, step: int, *, last: bool) -> None:
-        """Keep the network's state if it is the best so far; called after every step."""
-        if step % self._every and not last:
-            return
-        score = mean_ratio(self._losses(), self._base)
-        if score < self._score:
-            self._score, self.state, self.steps = score, self._client.network.state(), step
