@@ -3,10 +3,10 @@
     python benchmarks/inference.py
 
 The attack is the loss threshold of Yeom et al. 2018 (arXiv 1709.01604): an example with a small loss was trained on. Of each site
-the model that it uploaded in the last round and its personal model are attacked, with its training examples against as many that
-it never trained on; the area under the curve (AUC) is 50 % where the attack learns nothing. ``local`` noise is DP-SGD of what is
-uploaded, ``central`` noise is the server's. Noise is seeded, so that the figures can be had again; epsilon is that of secret
-noise. Writes ``benchmarks/results/inference.json`` and ``inference.md``.
+the model that it uploaded in the last round and its personal model are attacked, with its training examples against its test
+examples; the area under the curve (AUC) is 50 % where the attack learns nothing, but for chance, which the untrained model shows.
+``local`` noise is DP-SGD of what is uploaded, ``central`` noise is the server's. Noise is seeded, so that the figures can be had
+again; epsilon is that of secret noise. Writes ``benchmarks/results/inference.json`` and ``inference.md``.
 """
 
 from __future__ import annotations
@@ -57,9 +57,8 @@ def auc(done: Finished, client: str, model: ComponentState) -> float:
     members, others = (at_work.example_losses(model, split) for split in ("train", "test"))
     areas = []
     for task in at_work.tasks:
-        count = min(len(members[task]), len(others[task]))
-        scores = torch.cat([-members[task][:count], -others[task][:count]]).numpy()
-        areas.append(roc_auc_score([1] * count + [0] * count, scores))
+        scores = -torch.cat([members[task], others[task]]).numpy()
+        areas.append(roc_auc_score([1] * len(members[task]) + [0] * len(others[task]), scores))
     return 100 * statistics.fmean(areas)
 
 
@@ -72,9 +71,10 @@ def attacked(case: str, seed: int) -> dict[str, Any]:
         return listeners[-1]
 
     def look(done: Finished) -> dict[str, float]:
-        areas: dict[str, list[float]] = {"uploaded": [], "federated": [], "personal": []}
+        areas: dict[str, list[float]] = {"start": [], "uploaded": [], "federated": [], "personal": []}
         for client, uploaded in listeners[0].heard.items():
             models = done.bench.site.models(client, done.server.slice_for(client))
+            areas["start"].append(auc(done, client, done.bench.start.components.slice(uploaded)))
             areas["uploaded"].append(auc(done, client, uploaded))
             areas["federated"].append(auc(done, client, models["federated"]))
             areas["personal"].append(auc(done, client, models["personal"]))
@@ -95,10 +95,10 @@ def main() -> None:
             rows.append(attacked(case, seed))
             print(rows[-1], flush=True)
     lines = [
-        "| noise | ε (δ = 1e-5) | AUC, uploaded | AUC, federated | AUC, personal | accuracy, federated | accuracy, personal |",
-        "|---|---|---|---|---|---|---|",
+        "| noise | ε (δ = 1e-5) | AUC, untrained | AUC, uploaded | AUC, federated | AUC, personal | accuracy, federated | accuracy, personal |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    keys = ("auc_uploaded", "auc_federated", "auc_personal", "federated", "personal")
+    keys = ("auc_start", "auc_uploaded", "auc_federated", "auc_personal", "federated", "personal")
     for case in CASES:
         mine = [row for row in rows if row["case"] == case]
         epsilon = "none" if mine[0]["epsilon"] is None else f"{max(row['epsilon'] for row in mine):.1f}"
