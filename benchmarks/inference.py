@@ -94,10 +94,9 @@ def main() -> None:
         for case in CASES:
             rows.append(attacked(case, seed))
             print(rows[-1], flush=True)
-    lines = [
-        "| noise | ε (δ = 1e-5) | AUC, untrained | AUC, uploaded | AUC, federated | AUC, personal | accuracy, federated | accuracy, personal |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    models = [f"AUC, {model}" for model in ("untrained", "uploaded", "federated", "personal")]
+    heads = ["noise", "ε (δ = 1e-5)", *models, "accuracy, federated", "accuracy, personal"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     keys = ("auc_start", "auc_uploaded", "auc_federated", "auc_personal", "federated", "personal")
     for case in CASES:
         mine = [row for row in rows if row["case"] == case]
