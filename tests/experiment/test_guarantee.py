@@ -74,5 +74,7 @@ def test_a_run_with_noise_says_what_it_is_worth_and_little_of_the_data(kind: str
     page = (tmp_path / "run" / "report.html").read_text()
     assert "Differential privacy" in page
     assert "who knows the seed" in page
+    again = fedtap.run(scenario, method="tap", out=tmp_path / "again")
+    assert again == results  # seeded
     if kind == "local":  # half of the two steps of a round train what is sent
         assert {event["steps"] for event in log if event["event"] == "private_steps"} == {1}

@@ -91,6 +91,20 @@ def test_the_server_bounds_before_it_averages_and_says_so(excess: str, what: str
     assert events.index(told) < len(events) - 1  # within the round
 
 
+def test_a_client_of_which_nothing_is_left_is_as_if_it_had_not_answered() -> None:
+    federation, other = defending(norm_bound=10, excess="refuse"), server()
+    round_of(federation, "b")
+
+    def without_b(requests: Any) -> Any:
+        cards = {card.id: card for card in CARDS}
+        for request in requests:
+            moved = request.components.map(lambda tensor: tensor + 1.0)
+            yield sound_reply(request, cards[request.client], components=moved)
+
+    run_round(other, ScriptedTransport(without_b), [card.id for card in CARDS if card.id != "b"], 1, lambda event: None)
+    assert federation.components.equal(other.components)
+
+
 def test_nothing_is_told_where_nothing_is_defended() -> None:
     assert {event["event"] for event in round_of(server(), "b")} == {"round_started", "update", "round_finished"}
 

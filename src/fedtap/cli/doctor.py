@@ -35,6 +35,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "mypy",
         "types-PyYAML",
         "nltk",
+        "opacus",
         "datasets",
         "pyarrow",
         "rouge-score",

@@ -72,6 +72,7 @@ def defended(
             }
             for excess in found
         ]
+        kept = {client: update for client, update in kept.items() if update.components or update.vectors}
     if settings.mean != "weighted":
         holders = Counter(key for update in kept.values() for key in update.components if update.counts[key] > 0)
         few = sum(number < FEWEST for number in holders.values())
