@@ -161,7 +161,8 @@ class LocalClient:
         ``terms``, ``beside``, ``only`` and ``gradient`` are those of :func:`fedtap.training.loop.train`.
         """
         used = [self.rate] * steps if rates is None else rates
-        privately = None if stays or not self._guarded else self._privately(len(used), purpose, gradient)
+        exact = stays or not self._guarded or not self.pairs or not used
+        privately = None if exact else self._privately(len(used), purpose, gradient)
         return self._train(
             state,
             used,
