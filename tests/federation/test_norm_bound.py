@@ -12,7 +12,7 @@ from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.norm_bound import bounded, bounds_of
 from fedtap.federation.rounds import run_round
 from fedtap.federation.server import Server
-from fedtap.safety import DefenceSettings, Safety
+from fedtap.safety import DefenceSettings, NoiseSettings, PrivacySettings, Safety
 
 KEY, OTHER = ComponentKey("shared"), ComponentKey("head", ("x",))
 
@@ -89,6 +89,20 @@ def test_the_server_bounds_before_it_averages_and_says_so(excess: str, what: str
     furthest = max(float((t - before[key][name]).abs().max()) for key, name, t in federation.components.tensors())
     assert furthest < 10
     assert events.index(told) < len(events) - 1  # within the round
+
+
+def test_private_steps_are_told_of_updates_that_are_refused_too() -> None:
+    federation = Server(
+        algorithm=ToyMethod(),
+        architecture=ToyArchitecture(),
+        state=server().state,
+        cards=CARDS,
+        safety=Safety(
+            defence=DefenceSettings(norm_bound=10, excess="refuse"), privacy=PrivacySettings(local=NoiseSettings())
+        ),
+    )
+    told = [event["client"] for event in round_of(federation, "b") if event["event"] == "private_steps"]
+    assert told == [card.id for card in CARDS]
 
 
 def test_a_client_of_which_nothing_is_left_is_as_if_it_had_not_answered() -> None:

@@ -86,10 +86,11 @@ class Server:
         updates = {reply.client: reply.update for reply in sorted(replies, key=lambda reply: reply.client)}
         sent = {client: self._exact_slice(client) for client in updates}
         updates = {client: arrived(update, sent[client], self._precision) for client, update in updates.items()}
-        updates, notes = defended(updates, sent, self._safety.defence)
-        if self._safety.privacy.local is not None:
-            updates, told = spent(updates, {reply.client: reply.steps for reply in replies})
-            notes += told
+        notes: list[Note] = []
+        if self._safety.privacy.local is not None:  # first, since what is refused below was read all the same
+            updates, notes = spent(updates, {reply.client: reply.steps for reply in replies})
+        updates, done = defended(updates, sent, self._safety.defence)
+        notes += done
         if self._safety.privacy.central is not None and updates:
             updates = self._noised(updates, sent, replies[0].round)
         if any(update.components or update.vectors for update in updates.values()):
