@@ -11,8 +11,8 @@ from fedtap.algorithms.registry import algorithms
 SRC = Path(__file__).parents[1] / "src" / "fedtap"
 FLOORS = (
     (
-        *("errors", "explain", "plain_yaml", "pairs", "settings", "backbone", "clients", "spread", "config"),
-        *("storage", "components", "randomness", "memory", "batch"),
+        *("errors", "explain", "plain_yaml", "pairs", "settings", "safety", "backbone", "clients", "spread", "config"),
+        *("accounting", "storage", "components", "randomness", "memory", "batch"),
     ),
     ("tasks", "backbones", "data"),
     ("network",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,7 +20,7 @@ from fedtap.errors import UserError
 from fedtap.pairs import ComponentKey
 from fedtap.storage import write_bytes
 
-__all__ = ["ComponentKey", "ComponentState", "towards", "weighted_mean"]
+__all__ = ["ComponentKey", "ComponentMean", "ComponentState", "Held", "mean_by", "towards", "weighted", "weighted_mean"]
 
 _SEPARATOR = ":"
 
@@ -214,6 +215,24 @@ def towards(
     return state.merge(ComponentState(moved))
 
 
+Held: TypeAlias = Sequence[tuple[Mapping[str, Tensor], int]]
+"""One component's values at each of its holders, and the number of examples behind them (at least one)."""
+ComponentMean: TypeAlias = Callable[[Held], dict[str, Tensor]]
+"""Returns one component's mean over its holders."""
+
+
+def weighted(held: Held) -> dict[str, Tensor]:
+    """Return a component's mean over its holders, weighted by their examples; see :func:`weighted_mean`."""
+    total = sum(count for _, count in held)
+    result: dict[str, Tensor] = {}
+    for name, first in held[0][0].items():
+        mean = torch.zeros_like(first, dtype=torch.float64)
+        for named, count in held:
+            mean.add_(named[name].to(torch.float64), alpha=count / total)
+        result[name] = mean.to(first.dtype)
+    return result
+
+
 def weighted_mean(states: Sequence[tuple[ComponentState, Mapping[ComponentKey, int]]]) -> ComponentState:
     r"""Average components over their holders: :math:`w_c = \sum_i n_{i,c} w_{i,c} / \sum_i n_{i,c}`.
 
@@ -232,18 +251,14 @@ def weighted_mean(states: Sequence[tuple[ComponentState, Mapping[ComponentKey, i
     >>> weighted_mean([(a, {key: 2}), (b, {key: 1})])[key]["w"]
     tensor([2.])
     """
+    return mean_by(states, weighted)
+
+
+def mean_by(states: Sequence[tuple[ComponentState, Mapping[ComponentKey, int]]], mean: ComponentMean) -> ComponentState:
+    """Average components over their holders by any rule; who has no example behind a component is no holder of it."""
     holders: dict[ComponentKey, list[tuple[Mapping[str, Tensor], int]]] = {}
     for state, counts in states:
         for key, named in state.items():
             if counts.get(key, 0) > 0:
                 holders.setdefault(key, []).append((named, counts[key]))
-    result: dict[ComponentKey, dict[str, Tensor]] = {}
-    for key, held in holders.items():
-        total = sum(count for _, count in held)
-        result[key] = {}
-        for name, first in held[0][0].items():
-            mean = torch.zeros_like(first, dtype=torch.float64)
-            for named, count in held:
-                mean.add_(named[name].to(torch.float64), alpha=count / total)
-            result[key][name] = mean.to(first.dtype)
-    return ComponentState(result)
+    return ComponentState({key: mean(held) for key, held in holders.items()})

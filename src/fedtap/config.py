@@ -21,6 +21,7 @@ from fedtap.errors import UserError, nearest
 from fedtap.explain import explain as explain
 from fedtap.pairs import Fusion
 from fedtap.plain_yaml import NotYamlError, parse
+from fedtap.safety import DefenceSettings, PrivacySettings, Safety, WireSettings
 from fedtap.settings import Count, Float, Fraction, Int, NonNegative, Positive, Rate, Settings
 from fedtap.spread import spread
 
@@ -210,6 +211,9 @@ class Scenario(Settings):
     method: Mapping[str, Any] = {"name": "tap"}
     data: DataSettings = DataSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    defence: DefenceSettings = DefenceSettings()
+    wire: WireSettings = WireSettings()
+    privacy: PrivacySettings = PrivacySettings()
     population: Positive | None = None
     tasks_per_client: Positive | None = None
     clients: tuple[ClientSettings, ...]
@@ -248,6 +252,9 @@ class Scenario(Settings):
             raise ValueError(
                 f"min_replies={self.min_replies} is more than clients_per_round={self.clients_per_round}; lower it"
             )
+        clash = self.safety.clash()
+        if clash is not None:
+            raise ValueError(clash)
         heads: dict[str, tuple[str, str, str]] = {}
         for client in self.clients:
             for task in client.tasks:
@@ -259,6 +266,11 @@ class Scenario(Settings):
                         "here; give one of them another name or `head`"
                     )
         return self
+
+    @property
+    def safety(self) -> Safety:
+        """The sections on what becomes of updates."""
+        return Safety(defence=self.defence, wire=self.wire, privacy=self.privacy)
 
     @property
     def participants(self) -> tuple[ClientSettings, ...]:

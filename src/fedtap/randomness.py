@@ -37,6 +37,16 @@ def drawing(seed: int, *names: str | int) -> Iterator[None]:
         yield
 
 
+def secret_generator(device: str | torch.device = "cpu") -> torch.Generator:
+    """Return a generator that the operating system's entropy seeds: what it draws, nobody can draw again.
+
+    For noise that is to protect; all else draws from generators named by what they are for.
+    """
+    generator = torch.Generator(device)
+    generator.seed()
+    return generator
+
+
 def torch_generator(seed: int, *names: str | int) -> torch.Generator:
     """Return a CPU torch generator for a purpose."""
     return torch.Generator().manual_seed(derive(seed, *names))

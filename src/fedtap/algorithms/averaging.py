@@ -13,19 +13,19 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from fedtap.components import ComponentKey, ComponentState, weighted_mean
+from fedtap.components import ComponentKey, ComponentMean, ComponentState, mean_by, weighted
 
 LoraMean = Literal["factors", "product"]
 Holders = Sequence[tuple[ComponentState, Mapping[ComponentKey, int]]]
 
 
-def mean_of(states: Holders, lora_mean: LoraMean = "factors") -> ComponentState:
-    """Return the weighted mean of components, low-rank factors as ``lora_mean`` says; see also ``weighted_mean``.
+def mean_of(states: Holders, lora_mean: LoraMean = "factors", rule: ComponentMean = weighted) -> ComponentState:
+    """Return the mean of components by a rule, weighted by default, with low-rank factors as ``lora_mean`` says.
 
     A pair of factors is two tensors of one component named ``*_A`` ``(..., in, rank)`` and ``*_B`` ``(..., rank, out)``. A pair
     of which only one factor travels is averaged as any tensor is.
     """
-    mean = weighted_mean(states)
+    mean = mean_by(states, rule)
     if lora_mean == "factors":
         return mean
     changed: dict[ComponentKey, dict[str, Tensor]] = {}
@@ -34,18 +34,22 @@ def mean_of(states: Holders, lora_mean: LoraMean = "factors") -> ComponentState:
         held = [(state[key], counts[key]) for state, counts in states if key in state and counts.get(key, 0) > 0]
         for stem in stems:
             factors = [(one[f"{stem}_A"], one[f"{stem}_B"], count) for one, count in held]
-            a, b = mean_product(factors)
+            a, b = mean_product(factors, rule)
             changed.setdefault(key, {}).update({f"{stem}_A": a, f"{stem}_B": b})
     return mean.overlay(ComponentState(changed))
 
 
-def mean_product(factors: Sequence[tuple[Tensor, Tensor, int]]) -> tuple[Tensor, Tensor]:
+def mean_product(
+    factors: Sequence[tuple[Tensor, Tensor, int]], rule: ComponentMean = weighted
+) -> tuple[Tensor, Tensor]:
     """Return factors of the mean of products, cut back to the rank of the factors given.
 
     Parameters
     ----------
     factors
         Per holder A ``(..., in, rank)``, B ``(..., rank, out)`` and its number of examples.
+    rule
+        How the products, and the lengths of the holders' A, are averaged.
 
     Returns
     -------
@@ -53,18 +57,16 @@ def mean_product(factors: Sequence[tuple[Tensor, Tensor, int]]) -> tuple[Tensor,
         A with orthogonal columns as long as the holders' are on average, and B with the rest. Thus a direction in which the mean
         is zero keeps a column of A, and can still be learned; with A zero as well it could not. The mean keeps dtype and shapes.
     """
-    total = sum(count for *_, count in factors)
     first_a, first_b, _ = factors[0]
     rank = first_a.shape[-1]
-    mean = sum((a.double() @ b.double()) * (count / total) for a, b, count in factors)
-    assert isinstance(mean, Tensor)
+    mean = rule([({"product": a.double() @ b.double()}, count) for a, b, count in factors])["product"]
     u, s, v = torch.linalg.svd(mean, full_matrices=False)
     u, s, v = u[..., :rank], s[..., :rank], v[..., :rank, :]
     # The SVD leaves the signs open; the largest entry of each column of U is made positive, so that they depend on nothing.
     largest = u.abs().argmax(dim=-2, keepdim=True)
     sign = torch.where(u.gather(-2, largest) < 0, -1.0, 1.0).to(u.dtype)
-    norms = [a.double().norm(dim=-2).mean() for a, _, _ in factors]
-    length = float(torch.stack(norms).mean()) or 1.0
+    lengths = rule([({"length": a.double().norm(dim=-2).mean()}, 1) for a, _, _ in factors])
+    length = float(lengths["length"]) or 1.0
     a = u * sign * length
     b = (s[..., None] * v) * sign.transpose(-1, -2) / length
     width = rank - a.shape[-1]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from fedtap.algorithms.averaging import LoraMean, mean_of
-from fedtap.components import ComponentKey, ComponentState
+from fedtap.algorithms.averaging import Holders, LoraMean, mean_of
+from fedtap.components import ComponentKey, ComponentMean, ComponentState, weighted
 from fedtap.training.client import LocalClient
 
 
@@ -116,6 +117,7 @@ class Algorithm(ABC):
 
     def __init__(self, params: AnyParams) -> None:
         self.params = params
+        self._rule: ComponentMean = weighted
 
     def travels(self, key: ComponentKey, name: str) -> bool:
         """Tell whether a component's tensor is sent down and up; others stay with the client. By default all travel."""
@@ -141,8 +143,17 @@ class Algorithm(ABC):
 
     def mean(self, updates: Mapping[str, Update]) -> ComponentState:
         """Return the mean of each component over its holders, weighted by their examples, as ``lora_mean`` says."""
-        states = [(update.components, update.counts) for update in updates.values()]
-        return mean_of(states, self.params.lora_mean)
+        return self.mean_of([(update.components, update.counts) for update in updates.values()])
+
+    def mean_of(self, states: Holders) -> ComponentState:
+        """Return the mean of states: weighted by the counts beside them, or by the robust rule of :meth:`averaging_by`."""
+        return mean_of(states, self.params.lora_mean, self._rule)
+
+    def averaging_by(self, rule: ComponentMean) -> Algorithm:
+        """Return this method with another rule for its means; the server asks for the one that ``defence.mean`` names."""
+        changed = copy(self)
+        changed._rule = rule
+        return changed
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Return the final private state, after the last round, from the finished slice."""

@@ -33,7 +33,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedtap.algorithms.averaging import mean_of
 from fedtap.algorithms.base import Algorithm, ClientState, Params, ServerState, Update
 from fedtap.algorithms.gated_mix import GatedMix, blend
 from fedtap.algorithms.relevance import ground, relevance, sanitise, sketch
@@ -105,7 +104,7 @@ class CoLora(Algorithm):
         known = {client: torch.tensor(sketches.get(client, nothing)) for client in clients}
         tailored = mixtures({client: kept[client] for client in clients}, relevance(known, self.params.temperature))
         everyone = [(kept[client], dict.fromkeys(kept[client], 1)) for client in clients]
-        components = server.components.merge(mean_of(everyone, self.params.lora_mean))
+        components = server.components.merge(self.mean_of(everyone))
         return ServerState(components, tailored, kept, {"sketches": sketches})
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:

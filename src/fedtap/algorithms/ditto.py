@@ -62,7 +62,7 @@ class Ditto(Algorithm):
         federated_steps, personal_steps = split(client.scenario.local_steps, self.params.compute)
         federated = client.train(received, federated_steps, "federated")
         personal = client.train(
-            state.models["personal"], personal_steps, "federated", terms=self._pull_towards(received)
+            state.models["personal"], personal_steps, "federated", terms=self._pull_towards(received), stays=True
         )
         update = Update(federated.state, client.counts(), federated.losses, personal.losses)
         trained = personal_steps > 0 or bool(state.facts.get("trained"))

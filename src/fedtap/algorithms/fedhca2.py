@@ -34,7 +34,6 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from fedtap.algorithms.averaging import mean_of
 from fedtap.algorithms.base import ServerState, Update
 from fedtap.algorithms.conflict_averse import conflict_averse_weights
 from fedtap.algorithms.cross_attention import cross_attention
@@ -87,7 +86,7 @@ class FedHca2(FedAvgFineTuning):
             tailored[client] = updates[client].components.overlay(ComponentState(moved))
             kept[client] = push
         everyone = [(tailored[client], dict.fromkeys(tailored[client], 1)) for client in sorted(tailored)]
-        components = server.components.merge(mean_of(everyone, self.params.lora_mean))
+        components = server.components.merge(self.mean_of(everyone))
         return ServerState(components, tailored, kept, {"hyper": hyper})
 
     def _learned(

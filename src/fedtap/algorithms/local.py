@@ -35,7 +35,7 @@ class Local(Algorithm):
         self, client: LocalClient, received: ComponentState, state: ClientState
     ) -> tuple[Update, ClientState]:
         """Train the personal model; send nothing but the losses."""
-        trained = client.train(state.models["personal"], client.scenario.local_steps, "federated")
+        trained = client.train(state.models["personal"], client.scenario.local_steps, "federated", stays=True)
         return Update(ComponentState(), {}, trained.losses), ClientState({"personal": trained.state}, {"trained": True})
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from fedtap.algorithms.base import Decision
 from fedtap.components import ComponentState
-from fedtap.training.client import LocalClient, mean_ratio
+from fedtap.training.best import mean_ratio
+from fedtap.training.client import LocalClient
 
 STRENGTHS = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01)
 """Pulls towards the head as it was, as multiples of the mean curvature; the strongest first, which a draw is decided for."""

@@ -15,7 +15,8 @@ from fedtap.algorithms.base import Decision
 from fedtap.algorithms.gates import margin_gate, paired_gate
 from fedtap.components import ComponentState, towards
 from fedtap.pairs import ComponentKey
-from fedtap.training.client import LocalClient, mean_ratio
+from fedtap.training.best import mean_ratio
+from fedtap.training.client import LocalClient
 
 FACTORS = (0.25, 0.5, 0.75, 1.0)
 """How far a soft replacement may go; staying where it is is always a choice."""

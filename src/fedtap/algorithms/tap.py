@@ -130,7 +130,7 @@ class Tap(Algorithm):
         losses: Mapping[str, float] = {}
         if apart:
             replaced = any(decision.outcome != "kept" for decision in decisions)
-            trained = client.train(personal, personal_steps, "personal" if replaced else "federated")
+            trained = client.train(personal, personal_steps, "personal" if replaced else "federated", stays=True)
             personal, losses = trained.state, trained.losses
         update = Update(federated.state, client.counts(), federated.losses, losses, decisions)
         return update, ClientState({"personal": personal}, {"personal_losses": dict(losses), "took_part": True})

@@ -27,6 +27,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "hub": ("datasets", "pyarrow"),
     "text": ("nltk",),
     "flower": ("flwr",),
+    "privacy": ("opacus",),
     "dev": (
         "pytest",
         "pytest-cov",
@@ -35,6 +36,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "mypy",
         "types-PyYAML",
         "nltk",
+        "opacus",
         "datasets",
         "pyarrow",
         "flwr",

@@ -126,6 +126,23 @@ class ClientData:
         """
         return on_device(self._draw(tasks, size, steps, generator), device)
 
+    def draw_independently(
+        self, tasks: Sequence[str], *, rate: float, steps: int, generator: torch.Generator, device: torch.device
+    ) -> Iterator[Batch]:
+        """Iterate over ``steps`` batches, each with every example of the training split by itself with probability ``rate``.
+
+        A batch is of any size, and empty at times; the accounting of DP-SGD asks for such batches (Poisson sampling).
+        """
+        return on_device(self._draw_independently(tasks, rate, steps, generator), device)
+
+    def _draw_independently(
+        self, tasks: Sequence[str], rate: float, steps: int, generator: torch.Generator
+    ) -> Iterator[Batch]:
+        places = [(task, i) for task in tasks for i in range(self.size(task))]
+        for _ in range(steps):
+            chosen = (torch.rand(len(places), generator=generator) < rate).nonzero().flatten()
+            yield self.collate([places[i] for i in chosen.tolist()])
+
     def _draw(self, tasks: Sequence[str], size: int, steps: int, generator: torch.Generator) -> Iterator[Batch]:
         places = [(task, i) for task in tasks for i in range(self.size(task))]
         size = min(size, len(places))

@@ -95,8 +95,9 @@ class DataRoom:
         return self._held[client]
 
     def examples(self, client: str) -> dict[str, int]:
-        """Return the number of training examples of each task of a client."""
-        return {task: len(splits.train) for task, splits in self._partition[client].items()}
+        """Return the number of training examples of each task of a client, as the client tells it (``privacy.blur_counts``)."""
+        told = self._scenario.privacy.told
+        return {task: told(len(splits.train)) for task, splits in self._partition[client].items()}
 
     def cross(self, client: str, pair: Pair, limit: int) -> list[TaskExamples]:
         """Return test examples of the OTHER participating clients that this client's model of a pair can be asked.

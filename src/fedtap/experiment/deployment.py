@@ -25,9 +25,8 @@ from fedtap.federation.messages import Failure, Request, Tested
 from fedtap.storage import read_json, write_json
 
 if TYPE_CHECKING:
-    from flwr.clientapp import ClientApp
-    from flwr.serverapp import Grid, ServerApp
-
+    from fedtap.engines.flower.client_app import ClientApp
+    from fedtap.engines.flower.server_app import Grid, ServerApp
     from fedtap.engines.flower.transport import FlowerTransport
 
 Tell = Callable[[dict[str, Any]], None]

@@ -132,9 +132,11 @@ class RunFolder:
         """Remember that a client was asked for its personal model, whether it made one, and how long the event log is now."""
         write_json(self._mark(client), {"made": made, "events": events})
 
-    def write_results(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Write results.json; it holds nothing that varies from run to run."""
+    def write_results(self, rows: list[dict[str, Any]], privacy: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Write results.json; it holds nothing that varies from run to run. With noise, ``privacy`` is what it is worth."""
         results = {"schema": SCHEMA, "method": self.algorithm.name, "seed": self.seed, "rows": rows}
+        if privacy is not None:
+            results["privacy"] = dict(privacy)
         write_json(self.path / "results.json", results)
         return results
 

@@ -11,6 +11,7 @@ from fedtap.backbones.base import Backbone, BackboneSpec, spec
 from fedtap.config import NetworkSettings, Scenario
 from fedtap.data.sources import source
 from fedtap.errors import UserError
+from fedtap.federation.wire import packed_bytes
 from fedtap.network.architecture import Architecture, Blueprint, HeadInfo
 from fedtap.network.experts import Experts
 from fedtap.network.plain import Plain
@@ -18,7 +19,6 @@ from fedtap.network.probe import Probe
 from fedtap.pairs import ComponentKey
 
 ARCHITECTURES: dict[str, type[Architecture]] = {kind.name: kind for kind in (Experts, Plain, Probe)}
-WIRE_BYTES = 4  # float32 on the wire
 
 
 def check(scenario: Scenario) -> None:
@@ -126,16 +126,17 @@ def plan_report(scenario: Scenario, method: str | None = None) -> dict[str, Any]
     check(scenario)
     algorithm = make(scenario.method, method)
     architecture = architecture_of(scenario, algorithm)
-    sizes: dict[ComponentKey, int] = {}
+    sizes: dict[ComponentKey, tuple[int, int]] = {}  # parameters and bytes
     for key in sorted(frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))):
         travelling = [shape for name, shape in architecture.shapes(key).items() if algorithm.travels(key, name)]
         if travelling:
-            sizes[key] = sum(shape.numel() for shape in travelling)
+            sent = sum(packed_bytes(shape, scenario.wire.precision) for shape in travelling)
+            sizes[key] = sum(shape.numel() for shape in travelling), sent
     plans = {client.id: architecture.plan(client.pairs) & sizes.keys() for client in scenario.clients}
 
     def totals(keys: Iterable[ComponentKey]) -> dict[str, int]:
-        counts = [sizes[key] for key in keys]
-        return {"components": len(counts), "parameters": sum(counts), "bytes": sum(counts) * WIRE_BYTES}
+        held = [sizes[key] for key in keys]
+        return {"components": len(held), "parameters": sum(n for n, _ in held), "bytes": sum(n for _, n in held)}
 
     def with_kinds(keys: Iterable[ComponentKey]) -> dict[str, Any]:
         keys = sorted(keys)

@@ -12,6 +12,7 @@ from fedtap.config import ClientSettings, Scenario, load_scenario
 from fedtap.errors import UserError
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import RunFolder, default_path
+from fedtap.experiment.guarantee import guarantee
 from fedtap.experiment.setup import Clients, LocalClients, ServerHalf, set_up
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Failure, Request
@@ -19,7 +20,7 @@ from fedtap.federation.rounds import ask, one_short_line, run_round
 from fedtap.federation.rows import rows_complaint
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
-from fedtap.reporting.events import EventLog
+from fedtap.reporting.events import EventLog, read_events
 
 Observer = Callable[[dict[str, Any]], None]
 ENGINES = ("inprocess", "flower")
@@ -126,7 +127,12 @@ class Work:
         self._cost.carried = checkpoint.seconds
         self._round = checkpoint.round
         self._server = Server(
-            algorithm=half.algorithm, architecture=half.architecture, state=checkpoint.state, cards=half.cards
+            algorithm=half.algorithm,
+            architecture=half.architecture,
+            state=checkpoint.state,
+            cards=half.cards,
+            safety=half.scenario.safety,
+            seed=half.seed,
         )
         names = [client.id for client in half.scenario.clients]
         folder.check_age(checkpoint.round, names)
@@ -176,7 +182,9 @@ class Work:
         finally:
             self._log.close()
         self._folder.write_cost(self._cost.summary(self._folder.events))
-        results = self._folder.write_results(rows)  # with them the run counts as finished: all but the report is there
+        privacy = guarantee(scenario, read_events(self._folder.events))
+        # With the results the run counts as finished: all but the report is there.
+        results = self._folder.write_results(rows, privacy)
         self._folder.write_report()
         return results
 

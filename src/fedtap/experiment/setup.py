@@ -13,6 +13,7 @@ from fedtap.config import ClientSettings, Scenario
 from fedtap.data.partition import partition
 from fedtap.data.room import DataRoom
 from fedtap.engines.inprocess import InProcessTransport
+from fedtap.experiment.guarantee import check_privacy
 from fedtap.experiment.planning import architecture_of, check
 from fedtap.experiment.site import SiteHalf, resolve_device, set_up_site
 from fedtap.federation.client import ClientSite
@@ -117,6 +118,7 @@ def set_up(
 ) -> Bench:
     """Build both halves in this process; examples that were never encoded on this machine are encoded here."""
     check(scenario)
+    check_privacy(scenario)
     architecture_of(scenario, algorithm)  # refuses what does not fit together before anything is loaded
     half = set_up_site(
         scenario,

@@ -7,15 +7,32 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
+import torch
+
 from fedtap.algorithms.base import Algorithm, ClientState, Update
 from fedtap.components import ComponentState
 from fedtap.config import Scenario
 from fedtap.data.loader import ClientData
+from fedtap.federation.intake import SPENT
 from fedtap.federation.messages import Reply, Request
+from fedtap.federation.residual import departing, split_residual, with_residual
 from fedtap.federation.store import ClientStore
+from fedtap.federation.wire import unpack
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
+from fedtap.safety import PrivacySettings
 from fedtap.training.client import LocalClient
+
+
+def discreet(update: Update, client: LocalClient, privacy: PrivacySettings) -> Update:
+    """Return an update without what says something of the data beside the model, where there is noise on the model.
+
+    Losses, decisions and a method's vectors are exact; in their place it tells how many steps were private, at which sampling.
+    """
+    if not privacy.noised:
+        return update
+    spent = {SPENT: torch.tensor([client.private_steps, client.sampling_rate])} if privacy.local else {}
+    return replace(update, losses={}, personal_losses={}, decisions=(), vectors=spent)
 
 
 class DataRoom(Protocol):
@@ -61,18 +78,22 @@ class ClientSite:
         """Do what is asked. The new private state is kept only if all went well."""
         began = time.perf_counter()
         client = self.local(request.client, request.round)
-        state = self._store.load(request.client, before=request.round) or self.algorithm.start(client)
+        held = self._store.load(request.client, before=request.round)
+        state, lost = split_residual(held) if held else (self.algorithm.start(client), ComponentState())
+        received = unpack(request.components, self.scenario.wire.precision)
         if request.kind == "train":
-            update, state = self.algorithm.local_round(client, request.components, state)
+            update, state = self.algorithm.local_round(client, received, state)
             sent = update.components.select(self.algorithm.travels)
+            sent, lost = departing(sent, received, lost, self.scenario.wire)
             update = replace(update, components=sent, counts={k: n for k, n in update.counts.items() if k in sent})
+            update = discreet(update, client, self.scenario.privacy)
         else:
-            state = self.algorithm.personalise(client, request.components, state)
-            update = Update(ComponentState(), {}, decisions=state.decisions)
-        self._store.save(request.client, request.round, state)
+            state = self.algorithm.personalise(client, received, state)
+            update = Update(ComponentState(), {}, decisions=() if self.scenario.privacy.noised else state.decisions)
+        self._store.save(request.client, request.round, with_residual(state, lost))
         return Reply(request.client, request.round, update, time.perf_counter() - began, client.steps_taken)
 
     def models(self, client: str, received: ComponentState) -> Mapping[str, ComponentState]:
-        """Return a client's models after the last round, by name."""
-        state = self._store.load(client, before=self.scenario.rounds + 2) or ClientState()
-        return self.algorithm.models(received, state)
+        """Return a client's models after the last round, by name; ``received`` is what the server sends it, packed."""
+        state, _ = split_residual(self._store.load(client, before=self.scenario.rounds + 2) or ClientState())
+        return self.algorithm.models(unpack(received, self.scenario.wire.precision), state)

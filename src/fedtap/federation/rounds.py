@@ -39,7 +39,8 @@ def run_round(
     if needed > 1 and len(accepted) < needed:
         observe({"event": "unchanged", "round": round_number, "replies": len(accepted), "min_replies": needed})
         accepted = []
-    server.aggregate(accepted)
+    for note in server.aggregate(accepted):
+        observe({**note, "round": round_number})
     observe(
         {
             "event": "round_finished",

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fedtap.algorithms.base import Algorithm, ServerState
+from fedtap.algorithms.base import Algorithm, ServerState, Update
+from fedtap.algorithms.robust_means import mean_rule
 from fedtap.components import ComponentKey, ComponentState
+from fedtap.federation.central_noise import noised
+from fedtap.federation.intake import Note, arrived, defended, spent
 from fedtap.federation.messages import ClientCard, Reply, Request
 from fedtap.federation.validation import complaint
+from fedtap.federation.wire import pack
 from fedtap.network.architecture import Architecture
+from fedtap.randomness import secret_generator, torch_generator
+from fedtap.safety import Safety
+
+NO_SAFETY = Safety()
 
 
 class Server:
@@ -24,6 +32,10 @@ class Server:
         The state to start from, or that of a checkpoint.
     cards
         The clients that may be asked.
+    safety
+        What becomes of updates before they are averaged, and the rule of the mean; by default nothing and the weighted mean.
+    seed
+        The run's; with ``privacy.noise_source: seeded`` the server's noise follows from it.
     """
 
     def __init__(
@@ -33,8 +45,14 @@ class Server:
         architecture: Architecture,
         state: ServerState,
         cards: Iterable[ClientCard],
+        safety: Safety = NO_SAFETY,
+        seed: int = 0,
     ) -> None:
-        self.algorithm = algorithm
+        robust = safety.defence.mean != "weighted"
+        self.algorithm = algorithm.averaging_by(mean_rule(safety.defence)) if robust else algorithm
+        self._safety = safety
+        self._seed = seed
+        self._precision = safety.wire.precision
         self.state = state
         self._architecture = architecture
         self._cards = {card.id: card for card in cards}
@@ -50,7 +68,10 @@ class Server:
         return self.state.components
 
     def slice_for(self, client: str) -> ComponentState:
-        """Return what a client is sent: of the components of its plan, the tensors that travel."""
+        """Return what a client is sent: of the components of its plan, the tensors that travel, packed as they travel."""
+        return pack(self._exact_slice(client), self._precision)
+
+    def _exact_slice(self, client: str) -> ComponentState:
         plan = self._architecture.plan(self._cards[client].pairs)
         return self.state.slice_for(client, self._travelling(plan))
 
@@ -61,13 +82,41 @@ class Server:
     def complaint(self, reply: Reply, request: Request) -> str | None:
         """Return why a reply must be refused, or None."""
         card = self._cards[request.client]
-        return complaint(reply, request, card, self._most_examples(card), self.state.components)
+        most = self._most_examples(card)
+        return complaint(reply, request, card, most, self.state.components, self._precision)
 
-    def aggregate(self, replies: Sequence[Reply]) -> None:
-        """Take up accepted replies, in sorted client order whatever the order in which they came."""
+    def aggregate(self, replies: Sequence[Reply]) -> list[Note]:
+        """Take up accepted replies, in sorted client order however they came; return what was done to them, as events."""
         updates = {reply.client: reply.update for reply in sorted(replies, key=lambda reply: reply.client)}
+        sent = {client: self._exact_slice(client) for client in updates}
+        updates = {client: arrived(update, sent[client], self._precision) for client, update in updates.items()}
+        notes: list[Note] = []
+        if self._safety.privacy.local is not None:  # first, since what is refused below was read all the same
+            updates, notes = spent(updates, {reply.client: reply.steps for reply in replies})
+        updates, done = defended(updates, sent, self._safety.defence)
+        notes += done
+        if self._safety.privacy.central is not None and updates:
+            updates = self._noised(updates, sent, replies[0].round)
         if any(update.components or update.vectors for update in updates.values()):
             self.state = self.algorithm.aggregate(self.state, updates)
+        return notes
+
+    def _noised(
+        self, updates: Mapping[str, Update], sent: Mapping[str, ComponentState], round_number: int
+    ) -> dict[str, Update]:
+        privacy = self._safety.privacy
+        assert privacy.central is not None
+        plans = (self._travelling(self._architecture.plan(card.pairs)) for card in self._cards.values())
+        seeded = privacy.noise_source == "seeded"
+        generator = torch_generator(self._seed, round_number, "central noise") if seeded else secret_generator()
+        return noised(
+            updates,
+            sent,
+            self.state.components,
+            privacy.central,
+            most=max(len(plan) for plan in plans),
+            generator=generator,
+        )
 
     def _most_examples(self, card: ClientCard) -> Mapping[ComponentKey, int]:
         counts: dict[ComponentKey, int] = {}

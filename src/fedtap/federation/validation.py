@@ -10,6 +10,8 @@ import torch
 from fedtap.algorithms.base import Decision, Update
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.messages import ClientCard, Reply, Request
+from fedtap.federation.wire import form_complaint, unpack
+from fedtap.safety import WirePrecision
 
 MAX_DECISIONS = 1_000
 HUGE = 10**15  # no count of anything here comes near it
@@ -19,7 +21,12 @@ MAX_ABS = 1e6  # a trained weight of this size means that the model has long bee
 
 
 def complaint(
-    reply: Reply, request: Request, card: ClientCard, counts: Mapping[ComponentKey, int], shapes: ComponentState
+    reply: Reply,
+    request: Request,
+    card: ClientCard,
+    counts: Mapping[ComponentKey, int],
+    shapes: ComponentState,
+    precision: WirePrecision = "fp32",
 ) -> str | None:
     """Return in one line why a reply must be refused, or None if it is sound.
 
@@ -33,6 +40,8 @@ def complaint(
         The most examples that the client may claim for each component it may send, by its card; no others may come.
     shapes
         The server's own components, whose parameter names, shapes and dtypes a reply must have.
+    precision
+        The form in which its components must come.
     """
     if reply.client != request.client or reply.round != request.round:
         return f"answers for client '{reply.client}' in round {reply.round}, asked was '{request.client}' in {request.round}"
@@ -42,7 +51,7 @@ def complaint(
     for key in update.components:
         if key not in counts:
             return f"component '{key}' is not in the client's plan"
-        wrong = _component_complaint(key, update.components[key], shapes[key])
+        wrong = _component_complaint(key, update.components[key], shapes[key], precision)
         if wrong:
             return wrong
     for key, count in update.counts.items():
@@ -78,17 +87,16 @@ def _has_form(update: Update) -> bool:
 
 
 def _component_complaint(
-    key: ComponentKey, given: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]
+    key: ComponentKey,
+    given: Mapping[str, torch.Tensor],
+    expected: Mapping[str, torch.Tensor],
+    precision: WirePrecision,
 ) -> str | None:
-    if given.keys() != expected.keys():
-        return f"component '{key}' has parameters {sorted(map(str, given))}, expected {sorted(expected)}"
-    for name, tensor in given.items():
-        like = expected[name]
-        if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided or tensor.device != like.device:
-            return f"'{key}:{name}' is not a dense tensor"
-        if tensor.shape != like.shape:
-            return f"'{key}:{name}' has shape {tuple(tensor.shape)}, expected {tuple(like.shape)}"
-        wrong = _value_complaint(f"'{key}:{name}'", tensor, like.dtype)
+    wrong = form_complaint(key, given, expected, precision)
+    if wrong:
+        return wrong
+    for _, name, tensor in unpack(ComponentState({key: given}), precision).tensors():
+        wrong = _value_complaint(f"'{key}:{name}'", tensor, expected[name].dtype)
         if wrong:
             return wrong
     return None

@@ -28,6 +28,8 @@ class RunRecord:
     events: Sequence[Mapping[str, Any]]
     rows: Sequence[Row] | None
     cost: Mapping[str, Any] | None
+    privacy: Mapping[str, Any] | None = None
+    """What the run's noise is worth, where there was any."""
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -79,6 +81,7 @@ def read_run(folder: Path) -> RunRecord:
         events=read_events(events) if events.exists() else [],
         rows=_rows(results) if results.exists() else None,
         cost=_mapping(cost) if cost.exists() else None,
+        privacy=_mapping(results).get("privacy") if results.exists() else None,
     )
 
 

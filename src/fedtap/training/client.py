@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -14,12 +13,15 @@ from fedtap.batch import Batch
 from fedtap.components import ComponentKey, ComponentState, TensorChoice
 from fedtap.config import Scenario
 from fedtap.data.loader import ClientData, Split
+from fedtap.errors import UserError
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
-from fedtap.randomness import drawing, torch_generator
+from fedtap.randomness import derive, drawing, secret_generator, torch_generator
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.base import ClosedForm
+from fedtap.training.best import Best
 from fedtap.training.loop import GradientRule, Objective, batch_loss, plain_gradient, train
+from fedtap.training.private import Privately
 from fedtap.training.schedule import finish_rates, round_rate
 from fedtap.training.terms import Term
 
@@ -73,6 +75,7 @@ class LocalClient:
         self.seed = seed
         self.round = round
         self.steps_taken = 0
+        self.private_steps = 0
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -94,11 +97,12 @@ class LocalClient:
         return self.path(task).difference(*others)
 
     def counts(self) -> dict[ComponentKey, int]:
-        """Return, per component, the number of training examples whose path uses it."""
+        """Return, per component, the number of training examples whose path uses it, as the client tells it."""
         counts = dict.fromkeys(sorted(self.plan), 0)
         for task in self.tasks:
+            told = self.scenario.privacy.told(self.data.size(task))
             for key in self.path(task):
-                counts[key] += self.data.size(task)
+                counts[key] += told
         return counts
 
     def generator(self, purpose: str) -> torch.Generator:
@@ -145,15 +149,31 @@ class LocalClient:
         beside: Sequence[ComponentState] = (),
         only: TensorChoice | None = None,
         gradient: GradientRule = plain_gradient,
+        stays: bool = False,
     ) -> Trained:
         """Train a model for some steps at this round's rate (or at given rates) on a draw of the data named by ``purpose``.
+
+        ``stays`` says that neither the model nor anything made of it will leave the client: where ``privacy.local`` is on, all
+        other training in the rounds is DP-SGD.
 
         Instead of the name of a draw the batches themselves may be given, one a step. A gradient rule that asks for the objective
         more than once in a step takes so many of the client's steps.
         ``terms``, ``beside``, ``only`` and ``gradient`` are those of :func:`fedtap.training.loop.train`.
         """
         used = [self.rate] * steps if rates is None else rates
-        return self._train(state, used, purpose, terms=terms, beside=beside, only=only, gradient=gradient, select=False)
+        exact = stays or not self._guarded or not self.pairs or not used
+        privately = None if exact else self._privately(len(used), purpose, gradient)
+        return self._train(
+            state,
+            used,
+            purpose,
+            terms=terms,
+            beside=beside,
+            only=only,
+            gradient=gradient,
+            select=False,
+            privately=privately,
+        )
 
     def finish(
         self,
@@ -183,15 +203,17 @@ class LocalClient:
         gradient: GradientRule,
         select: bool,
         beside: Sequence[ComponentState] = (),
+        privately: Privately | None = None,
     ) -> Trained:
         if not self.pairs or not rates:
             return Trained(state, {}, 0)
         self.network.load(state)
-        best = _Best(self, state) if select else None
+        every = self.scenario.training.select_every
+        best = Best(self.network, partial(self.swapped_in_losses, "validation"), every, state) if select else None
         with drawing(self.seed, self.round, self.id, "dropout", self.steps_taken):
             losses = train(
                 self.network,
-                self.batches(len(rates), purpose) if isinstance(purpose, str) else purpose,
+                self._batches(len(rates), purpose, privately),
                 rates,
                 self.scenario.training,
                 terms=terms,
@@ -199,10 +221,58 @@ class LocalClient:
                 only=only,
                 gradient=self._counted(gradient),
                 after_step=None if best is None else lambda step: best.look(step, last=step == len(rates)),
+                privately=privately,
             )
         if best is not None:
             return Trained(best.state, losses, best.steps)
         return Trained(self.network.state(), losses, len(rates))
+
+    @property
+    def _guarded(self) -> bool:
+        """Whether what is trained now may be sent, and must then be private; after the last round nothing is."""
+        return self.scenario.privacy.local is not None and self.round <= self.scenario.rounds
+
+    @property
+    def sampling_rate(self) -> float:
+        """The probability with which an example is in a batch of DP-SGD; it follows from what the server is told anyway."""
+        told = sum(self.scenario.privacy.told(self.data.size(task)) for task in self.tasks)
+        return min(1.0, self.scenario.batch_size / told)
+
+    def _privately(self, steps: int, purpose: str | Iterable[Batch], gradient: GradientRule) -> Privately:
+        if not isinstance(purpose, str) or gradient is not plain_gradient:
+            raise self._uncovered("trains on batches or along gradients of its own")
+        assert self.scenario.privacy.local is not None
+        self.steps_taken += steps
+        self.private_steps += steps
+        generator = self._hidden("noise", self.network.device)
+        return Privately(self.scenario.privacy.local, self.scenario.batch_size, generator)
+
+    def _hidden(self, purpose: str, device: torch.device) -> torch.Generator:
+        """Return a generator that nobody else can follow; with ``privacy.noise_source: seeded`` one as all others are."""
+        if self.scenario.privacy.noise_source == "secret":
+            return secret_generator(device)
+        seed = derive(self.seed, self.round, self.id, "private", purpose, self.private_steps)
+        return torch.Generator(device).manual_seed(seed)
+
+    def _batches(self, steps: int, purpose: str | Iterable[Batch], privately: Privately | None) -> Iterable[Batch]:
+        if not isinstance(purpose, str):
+            return purpose
+        if privately is None:
+            return self.batches(steps, purpose)
+        return self.data.draw_independently(
+            self.tasks,
+            rate=self.sampling_rate,
+            steps=steps,
+            generator=self._hidden(f"batches of {purpose}", torch.device("cpu")),
+            device=self.network.device,
+        )
+
+    def _uncovered(self, what: str) -> UserError:
+        method = self.scenario.method.get("name", "tap")
+        return UserError(
+            f"privacy.local: the method ({method}, unless another was named) {what}, which DP-SGD does not cover; choose "
+            "another method, or remove privacy.local"
+        )
 
     def _counted(self, rule: GradientRule) -> GradientRule:
         """Return a rule that counts a step whenever it asks for the objective: a gradient at another point costs one too."""
@@ -219,7 +289,14 @@ class LocalClient:
         """Return the gradient of a batch's loss where ``state`` stands; zero where the batch does not reach.
 
         It counts as a step: a method that asks for gradients has so many fewer steps to train.
+
+        Raises
+        ------
+        UserError
+            If ``privacy.local`` is on and the rounds are not over: an exact gradient may shape what is sent.
         """
+        if self._guarded:
+            raise self._uncovered("asks for exact gradients")
         self.network.load(state)
         self.network.train()
         with drawing(self.seed, self.round, self.id, "dropout", self.steps_taken):
@@ -286,36 +363,3 @@ class LocalClient:
             result[task] = torch.cat(parts)
         self.network.train(was_training)
         return result
-
-
-def mean_ratio(losses: Mapping[str, float], base: Mapping[str, float]) -> float:
-    """Return the mean over tasks of the loss relative to the base's, so that no task's scale rules.
-
-    >>> mean_ratio({"digits": 1.0, "copy": 0.02}, {"digits": 2.0, "copy": 0.01})
-    1.25
-    """
-    return math.fsum(losses[task] / max(base[task], 1e-12) for task in base) / len(base)
-
-
-class _Best:
-    """The best state so far by validation: the mean over tasks of the loss relative to the start's (no task's scale rules)."""
-
-    def __init__(self, client: LocalClient, start: ComponentState) -> None:
-        self._client = client
-        self._every = client.scenario.training.select_every
-        self._base = self._losses()
-        self._score = 1.0
-        self.state = start
-        self.steps = 0
-
-    def _losses(self) -> dict[str, float]:
-        losses = self._client.swapped_in_losses("validation")
-        return {task: float(values.mean()) for task, values in losses.items()}
-
-    def look(self, step: int, *, last: bool) -> None:
-        """Keep the network's state if it is the best so far; called after every step."""
-        if step % self._every and not last:
-            return
-        score = mean_ratio(self._losses(), self._base)
-        if score < self._score:
-            self._score, self.state, self.steps = score, self._client.network.state(), step

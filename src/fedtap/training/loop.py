@@ -17,6 +17,7 @@ from fedtap.components import ComponentState, TensorChoice
 from fedtap.config import TrainingSettings
 from fedtap.network.network import Network
 from fedtap.tasks import TASK_TYPES
+from fedtap.training.private import Privately, private_step
 from fedtap.training.terms import Term
 from fedtap.training.together import together
 
@@ -119,6 +120,7 @@ def train(
     only: TensorChoice | None = None,
     gradient: GradientRule = plain_gradient,
     after_step: Callable[[int], None] | None = None,
+    privately: Privately | None = None,
 ) -> dict[str, float]:
     """Train the model swapped into the network, in place, one optimizer step a batch.
 
@@ -143,6 +145,9 @@ def train(
         What the optimizer steps along.
     after_step
         Called with the number of steps done.
+    privately
+        How each step clips the gradients of single examples and adds noise (:mod:`fedtap.training.private`), in place of a
+        gradient rule and of clipping the whole gradient; batches may then be empty.
 
     Returns
     -------
@@ -157,19 +162,24 @@ def train(
     chosen = [(parameter, only is None or only(key, name)) for key, name, parameter in network.named()]
     moving = [parameter for parameter, moves in chosen if moves]
     optimizer = make_optimizer(moving, settings) if moving else None
+    noisy = None if privately is None or optimizer is None else privately.wrap(optimizer)
     means = TaskMeans()
     network.train()
     try:
         for parameter, moves in chosen:
             parameter.requires_grad_(moves)
         for step, (batch, rate) in enumerate(zip(batches, rates, strict=True), start=1):
-            objective = Objective(_checked(network, means, terms, beside, step), settings.micro_batch)
-            gradient(network, batch, objective)
+            loss = _checked(network, means, terms, beside, step)
             if optimizer is not None:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
-                torch.nn.utils.clip_grad_norm_(moving, settings.clip)
-                optimizer.step()
+            if noisy is not None:
+                private_step(network, moving, noisy, batch, loss)
+            else:
+                gradient(network, batch, Objective(loss, settings.micro_batch))
+                if optimizer is not None:
+                    torch.nn.utils.clip_grad_norm_(moving, settings.clip)
+                    optimizer.step()
             if after_step is not None:
                 after_step(step)
     finally:

@@ -18,6 +18,7 @@ DTYPES: Mapping[str, torch.dtype] = {
     "float16": torch.float16,
     "bfloat16": torch.bfloat16,
     "int8": torch.int8,
+    "int16": torch.int16,
     "uint8": torch.uint8,
     "int32": torch.int32,
     "int64": torch.int64,

@@ -22,6 +22,8 @@ from fedtap.engines.flower.malformed import MalformedError
 from fedtap.errors import UserError
 from fedtap.federation.messages import Reply, Request
 
+__all__ = ["ClientApp", "Site", "giving_up_after", "make_client_app"]
+
 Config = Mapping[str, Any]
 """Settings by name, as Flower gives them: plain scalars."""
 

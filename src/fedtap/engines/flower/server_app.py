@@ -9,6 +9,8 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
+__all__ = ["Grid", "ServerApp", "log_event", "make_server_app"]
+
 Tell = Callable[[dict[str, Any]], None]
 Serve = Callable[[Grid, Mapping[str, Any], Tell], None]
 """Runs a federation from its first round, or from its checkpoint, to its results."""

@@ -1,0 +1,51 @@
+"""Does training bear that three replies in ten are lost? Five sites, three of them a round, 50 rounds, with and without losses.
+
+    python benchmarks/faults.py
+
+Writes ``benchmarks/results/faults.json`` and ``faults.md``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from five_sites import federate, scenario, spread, write
+
+from fedtap.engines.faulty import Faults, FaultyTransport
+
+SEEDS = (0, 1, 2)
+CASES = {"no faults": Faults(), "30 % of replies lost": Faults(drop=0.3)}
+
+
+def main() -> None:
+    """Run both cases with every seed."""
+    settings = scenario(rounds=50, clients_per_round=3)
+    rows: list[dict[str, Any]] = []
+    for seed in SEEDS:
+        for case, faults in CASES.items():
+            done = federate(settings, seed, wrap=partial(FaultyTransport, faults=faults, seed=seed))
+            rows.append(
+                {
+                    "seed": seed,
+                    "case": case,
+                    "federated": done.accuracy("federated"),
+                    "personal": done.accuracy("personal"),
+                    "updates": done.count("update"),
+                    "lost": done.count("failed"),
+                }
+            )
+            print(rows[-1], flush=True)
+    lines = [
+        "| replies | accuracy, federated | accuracy, personal | updates taken up | lost |",
+        "|---|---|---|---|---|",
+    ]
+    for case in CASES:
+        mine = [row for row in rows if row["case"] == case]
+        numbers = " | ".join(spread([row[key] for row in mine]) for key in ("federated", "personal", "updates", "lost"))
+        lines.append(f"| {case} | {numbers} |")
+    write("faults", "python benchmarks/faults.py", rows, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

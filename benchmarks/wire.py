@@ -1,0 +1,48 @@
+"""What fewer bits on the wire cost: bytes and accuracy for float32, bfloat16 and eight bits, with and without error feedback.
+
+    python benchmarks/wire.py
+
+Writes ``benchmarks/results/wire.json`` and ``wire.md``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from five_sites import federate, scenario, spread, write
+
+SEEDS = (0, 1, 2)
+CASES: dict[str, dict[str, Any]] = {
+    "fp32": {},
+    "bf16": {"precision": "bf16"},
+    "bf16, no feedback": {"precision": "bf16", "feedback": False},
+    "int8": {"precision": "int8"},
+    "int8, no feedback": {"precision": "int8", "feedback": False},
+}
+
+
+def main() -> None:
+    """Run every case with every seed."""
+    rows: list[dict[str, Any]] = []
+    for seed in SEEDS:
+        for case, wire in CASES.items():
+            done = federate(scenario(wire=wire), seed)
+            quality = {model: done.accuracy(model) for model in ("federated", "personal")}
+            moved = {key: done.total(key) for key in ("bytes_down", "bytes_up")}
+            rows.append({"seed": seed, "case": case, **quality, **moved})
+            print(rows[-1], flush=True)
+    lines = [
+        "| precision | MB down | MB up | of fp32 | accuracy, federated | accuracy, personal |",
+        "|---|---|---|---|---|---|",
+    ]
+    whole = next(row["bytes_up"] for row in rows if row["case"] == "fp32")
+    for case in CASES:
+        mine = [row for row in rows if row["case"] == case]
+        down, up = (mine[0][key] for key in ("bytes_down", "bytes_up"))
+        quality_cells = " | ".join(spread([row[model] for row in mine]) for model in ("federated", "personal"))
+        lines.append(f"| {case} | {down / 1e6:.1f} | {up / 1e6:.1f} | {up / whole:.1%} | {quality_cells} |")
+    write("wire", "python benchmarks/wire.py", rows, "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

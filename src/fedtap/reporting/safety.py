@@ -1,0 +1,55 @@
+"""What a report tells of defence and privacy: whose updates were bounded, and what the noise is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedtap.reporting.markup import Markup, el
+from fedtap.reporting.page import section
+from fedtap.reporting.tables import table
+
+UNITS = {
+    "central": "A client's whole part in training, against whoever sees the federated model and trusts the server.",
+    "local": "Each training example of a client, against everybody else; of what the client uploads, not of its personal model.",
+}
+
+
+def bounded_section(events: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return whose changes exceeded a bound, a row a client; nothing where nobody's did."""
+    counts: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for event in events:
+        if event["event"] in ("clipped", "refused"):
+            counts.setdefault((str(event["client"]), str(event["event"])), []).append(event)
+    if not counts:
+        return Markup()
+    rows = []
+    for (client, what), its in sorted(counts.items()):
+        worst = max(its, key=lambda event: event["norm"] / event["bound"] if event["bound"] else 0.0)
+        shown = f"{worst['norm']:.3g} of {worst['bound']:.3g} ({worst['worst']})"
+        rows.append((client, what, str(len(its)), str(sum(event["components"] for event in its)), shown))
+    inner = table(
+        ("client", "what", "rounds", "components", "worst norm"), rows, "Changes beyond a bound", numeric=(2, 3)
+    )
+    return section("Bounded updates", inner)
+
+
+def privacy_section(privacy: Mapping[str, Any] | None) -> Markup:
+    """Return the epsilon of every client, of each kind of noise; nothing where there is none."""
+    if not privacy:
+        return Markup()
+    source = str(privacy["noise_source"])
+    note = f"δ = {privacy['delta']:g}." + (
+        ""
+        if source == "secret"
+        else " The noise follows from the run's seed: who knows the seed can take it away again."
+    )
+    parts: list[Markup] = [el("p", note, class_="note")]
+    for kind in ("central", "local"):
+        if kind in privacy:
+            its = privacy[kind]
+            rows = [(client, f"{value:.3g}") for client, value in its["epsilon"].items()]
+            parts.append(el("p", UNITS[kind], class_="note"))
+            title = f"{kind} noise: clipped to {its['clip']:g}, noise {its['noise']:g} times that"
+            parts.append(table(("client", "ε"), rows, title, numeric=(1,)))
+    return section("Differential privacy", *parts)
