@@ -1,6 +1,6 @@
 """Three hospitals, one server, on this machine: certificates, keys, four rounds of TAP, and the same results as in one process.
 
-    python examples/three-hospitals/run.py --work /tmp/three-hospitals
+    python examples/three-hospitals/run.py --work three-hospitals
 
 It does what docs/flower.md describes for real machines, step by step, with the same commands. Only two things differ: everything
 listens on the loopback interface, and afterwards the same scenario is run in one process, to show that the numbers are equal.
