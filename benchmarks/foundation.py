@@ -31,7 +31,7 @@ from fedtap.backbones import load_backbone, loads
 from fedtap.batch import Batch, TaskBatch
 from fedtap.config import BackboneSettings, LoraSettings, NetworkSettings, Precision, TrainingSettings
 from fedtap.experiment.provenance import provenance
-from fedtap.experiment.setup import words_of
+from fedtap.experiment.site import words_of
 from fedtap.memory import keep_freed_memory
 from fedtap.network.architecture import Blueprint, HeadInfo
 from fedtap.network.experts import Experts
@@ -39,7 +39,7 @@ from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.training.loop import Objective, batch_loss, plain_gradient, train
 
-BATCH, REPEATS = 8, 7
+BATCH, REPEATS = 8, 5
 NEWS, LONGEST, ANSWER = 50, 256, 8
 """Tokens of an AG News item as it comes, of one padded to the paper's 256, and of an answer."""
 
