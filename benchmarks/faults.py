@@ -1,4 +1,4 @@
-"""Does training bear that three replies in ten are lost? Five sites, three of them a round, 50 rounds, with and without losses.
+"""Does training bear that three replies in ten are lost? Five sites, three of them a round, 50 rounds.
 
     python benchmarks/faults.py
 
@@ -20,7 +20,7 @@ CASES = {"no faults": Faults(), "30 % of replies lost": Faults(drop=0.3)}
 
 def main() -> None:
     """Run both cases with every seed."""
-    settings = scenario(rounds=50, clients_per_round=3)
+    settings = scenario(rounds=50, clients_per_round=3, local_steps=4)
     rows: list[dict[str, Any]] = []
     for seed in SEEDS:
         for case, faults in CASES.items():

@@ -130,8 +130,9 @@ def federate(
 
 
 def spread(values: list[float]) -> str:
-    """Return mean and standard deviation over seeds."""
-    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values) if len(values) > 1 else 0:.2f}"
+    """Return the mean over seeds, and their standard deviation where there are several."""
+    mean = f"{statistics.fmean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
 def write(name: str, command: str, rows: list[dict[str, Any]], table: str) -> None:

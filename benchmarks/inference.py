@@ -94,6 +94,11 @@ def main() -> None:
         for case in CASES:
             rows.append(attacked(case, seed))
             print(rows[-1], flush=True)
+        report(rows)
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """Write what has been measured so far."""
     models = [f"AUC, {model}" for model in ("untrained", "uploaded", "federated", "personal")]
     heads = ["noise", "ε (δ = 1e-5)", *models, "accuracy, federated", "accuracy, personal"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
