@@ -107,7 +107,7 @@ def report(rows: list[dict[str, Any]]) -> None:
         mine = [row for row in rows if row["case"] == case]
         epsilon = "none" if mine[0]["epsilon"] is None else f"{max(row['epsilon'] for row in mine):.1f}"
         lines.append(f"| {case} | {epsilon} | {' | '.join(spread([row[key] for row in mine]) for key in keys)} |")
-    write("inference", "python benchmarks/inference.py", rows, "\n".join(lines))
+    write("inference", rows, "\n".join(lines))
 
 
 if __name__ == "__main__":
