@@ -19,7 +19,7 @@ from five_sites import ATTACKER, federate, scenario, write
 from fedtap.federation.messages import ClientCard, Failure, Reply, Request
 from fedtap.federation.transport import Transport
 
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 STRENGTHS = (0, 1, 10)
 DEFENCES: dict[str, dict[str, Any]] = {
     "plain mean": {},
@@ -71,7 +71,7 @@ def main() -> None:
     for name in DEFENCES:
         cells = [loss(rows, name, model, s) for model in ("federated", "personal") for s in STRENGTHS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    write("attack", "python benchmarks/attack.py", rows, "\n".join(lines))
+    write("attack", rows, "\n".join(lines))
 
 
 def loss(rows: Sequence[dict[str, Any]], name: str, model: str, strength: int) -> str:

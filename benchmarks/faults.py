@@ -1,4 +1,4 @@
-"""Does training bear that three replies in ten are lost? Five sites, three of them a round, 50 rounds, with and without losses.
+"""Does training bear that three replies in ten are lost? Five sites, three of them a round, 50 rounds.
 
     python benchmarks/faults.py
 
@@ -15,12 +15,13 @@ from five_sites import federate, scenario, spread, write
 from fedtap.engines.faulty import Faults, FaultyTransport
 
 SEEDS = (0, 1, 2)
+SETTINGS = {"rounds": 50, "clients_per_round": 3, "local_steps": 4}
 CASES = {"no faults": Faults(), "30 % of replies lost": Faults(drop=0.3)}
 
 
 def main() -> None:
     """Run both cases with every seed."""
-    settings = scenario(rounds=50, clients_per_round=3)
+    settings = scenario(**SETTINGS)
     rows: list[dict[str, Any]] = []
     for seed in SEEDS:
         for case, faults in CASES.items():
@@ -44,7 +45,7 @@ def main() -> None:
         mine = [row for row in rows if row["case"] == case]
         numbers = " | ".join(spread([row[key] for row in mine]) for key in ("federated", "personal", "updates", "lost"))
         lines.append(f"| {case} | {numbers} |")
-    write("faults", "python benchmarks/faults.py", rows, "\n".join(lines))
+    write("faults", rows, "\n".join(lines), **SETTINGS)
 
 
 if __name__ == "__main__":

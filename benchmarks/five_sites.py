@@ -130,16 +130,18 @@ def federate(
 
 
 def spread(values: list[float]) -> str:
-    """Return mean and standard deviation over seeds."""
-    return f"{statistics.fmean(values):.2f} ± {statistics.stdev(values) if len(values) > 1 else 0:.2f}"
+    """Return the mean over seeds, and their standard deviation where there are several."""
+    mean = f"{statistics.fmean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
-def write(name: str, command: str, rows: list[dict[str, Any]], table: str) -> None:
-    """Write a benchmark's rows as JSON and its table as Markdown, with command, versions and commit."""
+def write(name: str, rows: list[dict[str, Any]], table: str, **changed: Any) -> None:
+    """Write a benchmark's rows as JSON and its table as Markdown, with command, versions, commit and what settings it changed."""
+    command = f"python benchmarks/{name}.py"
     where = provenance()
     folder = Path("benchmarks/results")
     folder.mkdir(parents=True, exist_ok=True)
-    config = scenario().resolved()
+    config = scenario(**changed).resolved()
     write_json(folder / f"{name}.json", {"command": command, "provenance": where, "scenario": config, "rows": rows})
     facts = f"fedtap {where['fedtap']}, commit {where['commit']}, torch {where['torch']}, Python {where['python']}"
     text = f"`{command}` ({facts}; {where['machine']}, one thread)\n\n{table}\n"

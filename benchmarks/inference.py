@@ -94,6 +94,11 @@ def main() -> None:
         for case in CASES:
             rows.append(attacked(case, seed))
             print(rows[-1], flush=True)
+        report(rows)
+
+
+def report(rows: list[dict[str, Any]]) -> None:
+    """Write what has been measured so far."""
     models = [f"AUC, {model}" for model in ("untrained", "uploaded", "federated", "personal")]
     heads = ["noise", "ε (δ = 1e-5)", *models, "accuracy, federated", "accuracy, personal"]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
@@ -102,7 +107,7 @@ def main() -> None:
         mine = [row for row in rows if row["case"] == case]
         epsilon = "none" if mine[0]["epsilon"] is None else f"{max(row['epsilon'] for row in mine):.1f}"
         lines.append(f"| {case} | {epsilon} | {' | '.join(spread([row[key] for row in mine]) for key in keys)} |")
-    write("inference", "python benchmarks/inference.py", rows, "\n".join(lines))
+    write("inference", rows, "\n".join(lines))
 
 
 if __name__ == "__main__":

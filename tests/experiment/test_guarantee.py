@@ -25,6 +25,8 @@ def events() -> list[dict[str, Any]]:
         {"event": "rejected", "round": 2, "client": "two", "why": "late"},
         {"event": "rejected", "round": 2, "client": "one", "why": "a second reply to one request"},
         {"event": "rejected", "round": 5, "client": "two", "why": "after the rounds nothing is sent"},
+        {"event": "update", "round": 3, "client": "three"},
+        {"event": "unchanged", "round": 3, "replies": 1, "min_replies": 2},
         {"event": "personalised", "round": 3, "client": "two"},
     ]
 
@@ -33,10 +35,14 @@ def test_central_noise_is_spent_by_rounds_and_local_noise_by_steps() -> None:
     privacy = {"central": {"noise": 2}, "local": {"noise": 3}, "delta": 1e-6}
     found = guarantee(scenario_of(CLIENTS, privacy=privacy), events())
     assert found is not None
-    assert found["central"]["epsilon"] == {"one": epsilon([(2.0, 1.0, 2)], 1e-6)}
+    assert found["central"]["epsilon"] == {
+        "one": epsilon([(2.0, 1.0, 2)], 1e-6),
+        "three": epsilon([(2.0, 1.0, 1)], 1e-6),
+    }
     assert found["local"]["epsilon"] == {
         "one": epsilon([(3.0, 0.25, 8)], 1e-6),
         "two": epsilon([(3.0, 1.0, 4)], 1e-6),  # its reply was refused, but may have been seen
+        "three": epsilon([(3.0, 1.0, 4)], 1e-6),  # too few replies came for a step, but its own was read
     }
     assert (found["delta"], found["central"]["unit"], found["local"]["unit"]) == (1e-6, "client", "example")
     assert guarantee(scenario_of(CLIENTS), events()) is None

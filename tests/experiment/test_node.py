@@ -8,8 +8,10 @@ import pytest
 
 from fedtap.cli import main
 from fedtap.config import load_scenario
+from fedtap.data.partition import most_examples
 from fedtap.errors import UserError
 from fedtap.experiment.node import FILE, check_node, read_node
+from fedtap.experiment.remote import RemoteSite
 from fedtap.experiment.run_config import RunConfig
 from tiny_federation import write_scenario
 
@@ -46,6 +48,15 @@ def test_a_node_is_made_and_checked(scenario: Path, tmp_path: Path, capsys: pyte
     assert called("node", "check", node, "--scenario", scenario) == 0
     assert "shade" in capsys.readouterr().out
     assert sorted(path.name for path in node.iterdir()) == [FILE]  # nothing but the file: no data, no state
+
+
+def test_a_node_registers_with_blurred_numbers_that_the_server_expects(scenario: Path, tmp_path: Path) -> None:
+    node = tmp_path / "node"
+    assert init(node, scenario, "--no-key") == 0
+    config = RunConfig.read({"set": "privacy.blur_counts=8"})
+    site = RemoteSite(read_node(node), scenario, config, "0" * 32)
+    assert site.examples() == {"shade": 8, "redraw": 8}  # it has 10 and 11
+    assert most_examples(load_scenario(scenario, config.overrides), 0)["painter"] == {"shade": 8, "redraw": 8}
 
 
 def test_a_key_is_for_the_node_alone(scenario: Path, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def round_of(federation: Server, blown: str) -> list[dict[str, Any]]:
     return events
 
 
-@pytest.mark.parametrize(("excess", "what"), [("clip", "clipped"), ("refuse", "refused")])
+@pytest.mark.parametrize(("excess", "what"), [("clip", "clipped"), ("refuse", "left_out")])
 def test_the_server_bounds_before_it_averages_and_says_so(excess: str, what: str) -> None:
     federation = defending(norm_bound=10, excess=excess)
     before = federation.components

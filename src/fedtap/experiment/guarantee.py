@@ -20,8 +20,8 @@ def guarantee(scenario: Scenario, events: Iterable[Mapping[str, Any]]) -> dict[s
     """Return, JSON-ready, each kind of noise with the epsilon of every client that took part; None without noise.
 
     ``central``: of a client's whole part in training, by the rounds that took up an update of it, none of them amplified by
-    sampling. ``local``: of one of its training examples, by its private steps; a round whose reply was refused or never came is
-    counted with all of a round's steps, since somebody may have seen the reply.
+    sampling. ``local``: of one of its training examples, by its private steps; a round whose reply was refused, never came or
+    changed nothing is counted with all of a round's steps, since somebody may have seen the reply.
     """
     privacy = scenario.privacy
     if not privacy.noised:
@@ -48,14 +48,14 @@ def _private_steps(scenario: Scenario, events: Iterable[Mapping[str, Any]]) -> d
     """Return for each client its private steps by the probability of an example in each."""
     steps: dict[str, Counter[float]] = {}
     counted: set[tuple[str, int]] = set()
-    lost: set[tuple[str, int]] = set()
+    asked: set[tuple[str, int]] = set()
     for event in events:
         if event["event"] == "private_steps":
             counted.add((str(event["client"]), int(event["round"])))
             steps.setdefault(str(event["client"]), Counter())[float(event["rate"])] += int(event["steps"])
-        elif event["event"] in ("failed", "rejected") and event["round"] <= scenario.rounds:
-            lost.add((str(event["client"]), int(event["round"])))
-    for client, _ in sorted(lost - counted):
+        elif event["event"] in ("update", "failed", "rejected") and event["round"] <= scenario.rounds:
+            asked.add((str(event["client"]), int(event["round"])))
+    for client, _ in sorted(asked - counted):
         its = steps.setdefault(client, Counter())
         its[max(its, default=1.0)] += scenario.local_steps
     return steps

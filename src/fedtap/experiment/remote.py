@@ -17,6 +17,7 @@ from fedtap.config import load_scenario
 from fedtap.data.partition import partition
 from fedtap.errors import UserError
 from fedtap.experiment.folder import RunFolder
+from fedtap.experiment.guarantee import check_privacy
 from fedtap.experiment.node import NodeSettings, check_node, read_node
 from fedtap.experiment.planning import architecture_of, check
 from fedtap.experiment.run_config import RunConfig, setting
@@ -54,8 +55,9 @@ class RemoteSite:
         self._folder = RunFolder(node.states / name, self._scenario, algorithm, config.seed)
 
     def examples(self) -> Mapping[str, int]:
-        """Return the number of training examples of each task, having looked at all data."""
-        return {task: sizes["train"] for task, sizes in check_node(self._node, self._scenario, self._seed).items()}
+        """Return the number of training examples of each task as the client tells it, having looked at all data."""
+        told, found = self._scenario.privacy.told, check_node(self._node, self._scenario, self._seed)
+        return {task: told(sizes["train"]) for task, sizes in found.items()}
 
     def newest(self) -> int:
         """Return the round of the client's newest private state, 0 where it has none."""
@@ -82,6 +84,7 @@ class RemoteSite:
     def _half(self) -> SiteHalf:
         scenario, algorithm = self._scenario, self._folder.algorithm
         check(scenario)
+        check_privacy(scenario)
         architecture_of(scenario, algorithm)
         return set_up_site(
             scenario,

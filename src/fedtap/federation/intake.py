@@ -56,11 +56,11 @@ def spent(updates: Mapping[str, Update], steps: Mapping[str, int]) -> tuple[dict
 def defended(
     updates: Mapping[str, Update], sent: Mapping[str, ComponentState], settings: DefenceSettings
 ) -> tuple[dict[str, Update], list[Note]]:
-    """Return the updates within the bounds that are set, and the events ``clipped``, ``refused`` and ``robust_mean``."""
+    """Return the updates within the bounds that are set, and the events ``clipped``, ``left_out`` and ``robust_mean``."""
     kept, notes = dict(updates), []
     if settings.norm_bound is not None or settings.norm_ratio is not None:
         kept, found = bounded(updates, sent, settings)
-        what = {"clip": "clipped", "refuse": "refused"}[settings.excess]
+        what = {"clip": "clipped", "refuse": "left_out"}[settings.excess]
         notes += [
             {
                 "event": what,

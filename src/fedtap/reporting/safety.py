@@ -19,7 +19,7 @@ def bounded_section(events: Sequence[Mapping[str, Any]]) -> Markup:
     """Return whose changes exceeded a bound, a row a client; nothing where nobody's did."""
     counts: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for event in events:
-        if event["event"] in ("clipped", "refused"):
+        if event["event"] in ("clipped", "left_out"):
             counts.setdefault((str(event["client"]), str(event["event"])), []).append(event)
     if not counts:
         return Markup()
@@ -27,7 +27,9 @@ def bounded_section(events: Sequence[Mapping[str, Any]]) -> Markup:
     for (client, what), its in sorted(counts.items()):
         worst = max(its, key=lambda event: event["norm"] / event["bound"] if event["bound"] else 0.0)
         shown = f"{worst['norm']:.3g} of {worst['bound']:.3g} ({worst['worst']})"
-        rows.append((client, what, str(len(its)), str(sum(event["components"] for event in its)), shown))
+        rows.append(
+            (client, what.replace("_", " "), str(len(its)), str(sum(event["components"] for event in its)), shown)
+        )
     inner = table(
         ("client", "what", "rounds", "components", "worst norm"), rows, "Changes beyond a bound", numeric=(2, 3)
     )
