@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedtap.accounting import epsilon, require_opacus
@@ -20,8 +20,8 @@ def guarantee(scenario: Scenario, events: Iterable[Mapping[str, Any]]) -> dict[s
     """Return, JSON-ready, each kind of noise with the epsilon of every client that took part; None without noise.
 
     ``central``: of a client's whole part in training, by the rounds that took up an update of it, none of them amplified by
-    sampling. ``local``: of one of its training examples, by its private steps; a round whose reply was refused or never came is
-    counted with all of a round's steps, since somebody may have seen the reply.
+    sampling. ``local``: of one of its training examples, by its private steps; a round whose reply was refused or never came, or
+    that changed nothing for want of replies, is counted with all of a round's steps, since somebody may have seen the reply.
     """
     privacy = scenario.privacy
     if not privacy.noised:
@@ -44,16 +44,19 @@ def guarantee(scenario: Scenario, events: Iterable[Mapping[str, Any]]) -> dict[s
     return found
 
 
-def _private_steps(scenario: Scenario, events: Iterable[Mapping[str, Any]]) -> dict[str, Counter[float]]:
+def _private_steps(scenario: Scenario, events: Sequence[Mapping[str, Any]]) -> dict[str, Counter[float]]:
     """Return for each client its private steps by the probability of an example in each."""
     steps: dict[str, Counter[float]] = {}
     counted: set[tuple[str, int]] = set()
     lost: set[tuple[str, int]] = set()
+    unchanged = {event["round"] for event in events if event["event"] == "unchanged"}
     for event in events:
+        refused = event["event"] in ("failed", "rejected") and event["round"] <= scenario.rounds
+        in_vain = event["event"] == "update" and event["round"] in unchanged
         if event["event"] == "private_steps":
             counted.add((str(event["client"]), int(event["round"])))
             steps.setdefault(str(event["client"]), Counter())[float(event["rate"])] += int(event["steps"])
-        elif event["event"] in ("failed", "rejected") and event["round"] <= scenario.rounds:
+        elif refused or in_vain:
             lost.add((str(event["client"]), int(event["round"])))
     for client, _ in sorted(lost - counted):
         its = steps.setdefault(client, Counter())

@@ -17,6 +17,7 @@ from fedtap.config import load_scenario
 from fedtap.data.partition import partition
 from fedtap.errors import UserError
 from fedtap.experiment.folder import RunFolder
+from fedtap.experiment.guarantee import check_privacy
 from fedtap.experiment.node import NodeSettings, check_node, read_node
 from fedtap.experiment.planning import architecture_of, check
 from fedtap.experiment.run_config import RunConfig, setting
@@ -82,6 +83,7 @@ class RemoteSite:
     def _half(self) -> SiteHalf:
         scenario, algorithm = self._scenario, self._folder.algorithm
         check(scenario)
+        check_privacy(scenario)
         architecture_of(scenario, algorithm)
         return set_up_site(
             scenario,

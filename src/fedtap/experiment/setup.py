@@ -149,6 +149,7 @@ def set_up_server(
 ) -> ServerHalf:
     """Build the server's half alone. ``most`` bounds each client's training examples until it registers with its own number."""
     check(scenario)
+    check_privacy(scenario)
     architecture = architecture_of(scenario, algorithm, load_backbone(scenario.backbone, resolve_device(device)))
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))
     start = Network(architecture, keys, seed=seed).initial_state().select(algorithm.travels)

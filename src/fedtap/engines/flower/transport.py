@@ -184,12 +184,13 @@ class FlowerTransport:
     def _heard(
         self, message: Message, waiting: dict[str, _Sent], read: Callable[[RecordDict, Request], Answer]
     ) -> Answer | Failure | None:
-        """Return what a message is an answer to and says, or None for what came late and says nothing."""
+        """Return what a message is an answer to and says, or None for what was not asked, or came late and says nothing."""
         name = message.metadata.reply_to_message_id
         in_time = waiting.pop(name, None)
         sent = in_time or self._late.pop(name, None) or self._answered.get(name)
         if sent is None:
-            return Failure("?", self._round, "an answer to a message that was never sent")
+            self._nodes.refuse(message.metadata.src_node_id, "an answer to a message that was never sent", self._round)
+            return None
         self._answered[name] = sent
         request = sent.request
         if message.has_error():
@@ -209,6 +210,8 @@ class FlowerTransport:
     def _reply(self, content: RecordDict, request: Request) -> Reply:
         reply, envelope = codec.decode_reply(content, request.kind)
         self._check(envelope)
+        if reply.client != request.client:
+            raise MalformedError(f"an answer for client '{reply.client[:64]}'")
         return reply
 
     def _tested(self, content: RecordDict, request: Request) -> Tested:
