@@ -55,8 +55,11 @@ class RemoteSite:
         self._folder = RunFolder(node.states / name, self._scenario, algorithm, config.seed)
 
     def examples(self) -> Mapping[str, int]:
-        """Return the number of training examples of each task, having looked at all data."""
-        return {task: sizes["train"] for task, sizes in check_node(self._node, self._scenario, self._seed).items()}
+        """Return the number of training examples of each task as the client tells it, having looked at all data."""
+        told = self._scenario.privacy.told
+        return {
+            task: told(sizes["train"]) for task, sizes in check_node(self._node, self._scenario, self._seed).items()
+        }
 
     def newest(self) -> int:
         """Return the round of the client's newest private state, 0 where it has none."""
