@@ -81,9 +81,9 @@ def main() -> int:
 
 
 def follow(out: Path, fault: Path, began: float) -> None:
-    """Show the rounds as they end, until there are results."""
+    """Show the rounds as they end, until all is written."""
     shown = 0
-    while not (out / "results.json").exists():
+    while not (out / "report.html").exists():  # it is written last
         if fault.exists():
             sys.exit(f"the server could not go on: {json.loads(fault.read_text())['message']}")
         if time.monotonic() - began > PATIENCE:

@@ -51,9 +51,18 @@ def apart(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_results_are_those_of_one_process(apart: Path, tmp_path: Path) -> None:
-    experiment.run(apart, out=tmp_path / "here")
-    config = {"out": str(tmp_path / "there"), "insecure": True, "patience": 1.0}
+WAYS = {
+    "tap": (),
+    "another method": ("method.name=fedavg_ft",),
+    "eight bits on the wire": ("wire.precision=int8",),
+    "blurred counts": ("privacy.blur_counts=10",),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_results_are_those_of_one_process(way: str, apart: Path, tmp_path: Path) -> None:
+    experiment.run(apart, out=tmp_path / "here", overrides=WAYS[way])
+    config = {"out": str(tmp_path / "there"), "insecure": True, "patience": 1.0, "set": ";".join(WAYS[way])}
     grid = LoopbackGrid(nodes_of(apart, tmp_path / "nodes", config))
     deployment.serve(apart, grid, config, lambda event: None)
     here, there = without_cross(rows(tmp_path / "here")), rows(tmp_path / "there")
@@ -61,7 +70,10 @@ def test_results_are_those_of_one_process(apart: Path, tmp_path: Path) -> None:
     for mine, theirs in zip(here, there, strict=True):
         assert theirs["value"] == pytest.approx(mine["value"], abs=1e-6, rel=1e-6)
     assert not events(tmp_path / "there", "failed", "rejected", "refused")
-    assert {event["client"] for event in events(tmp_path / "there", "joined")} == set(CLIENTS)
+    joined = events(tmp_path / "there", "joined")
+    assert {event["client"] for event in joined} == set(CLIENTS)
+    if way == "blurred counts":
+        assert {number for event in joined for number in event["examples"].values()} == {10}
 
 
 class Cut(BaseException):

@@ -48,6 +48,16 @@ def test_central_noise_is_spent_by_rounds_and_local_noise_by_steps() -> None:
     assert guarantee(scenario_of(CLIENTS), events()) is None
 
 
+def test_a_round_that_changed_nothing_is_spent_all_the_same() -> None:
+    told = [
+        {"event": "update", "round": 1, "client": "one"},
+        {"event": "unchanged", "round": 1, "replies": 1, "min_replies": 2},
+    ]
+    found = guarantee(scenario_of(CLIENTS, privacy={"local": {"noise": 3}, "delta": 1e-6}), told)
+    assert found is not None
+    assert found["local"]["epsilon"] == {"one": epsilon([(3.0, 1.0, 4)], 1e-6)}
+
+
 def test_noise_without_the_extra_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     check_privacy(scenario_of(CLIENTS, privacy={"blur_counts": 10}))
     monkeypatch.setattr("fedtap.accounting.find_spec", lambda name: None)

@@ -46,9 +46,8 @@ def init(
     from fedtap.engines.flower.app_folder import write_app
 
     text = scenario.read_text(encoding="utf-8")
-    if "name" not in parse(
-        text
-    ):  # it is then called as its file is, and in an app every scenario's file is called alike
+    # A scenario without a name is called as its file is, and in an app every scenario's file is called alike.
+    if "name" not in parse(text):
         text = f"name: {loaded.name}\n{text}"
     write_app(folder, text, name=loaded.name, out=out, keys=keys, insecure=insecure)
     say(f"{folder}: an app for {len(loaded.clients)} clients; start it with: flwr run {folder} NAME")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +73,7 @@ class RemoteClients:
         self.transport.wait_for(clients, at_least=needed, patience=self._patience)
         self._begun = True
 
-    def evaluate(self, requests: Sequence[Request], timeout: float | None) -> Iterator[Tested | Failure]:
+    def evaluate(self, requests: Iterable[Request], timeout: float | None) -> Iterator[Tested | Failure]:
         """Have clients test their models at home."""
         yield from self.transport.evaluate(requests, timeout=timeout)
 
@@ -105,15 +105,19 @@ def _serve(scenario_file: Path, grid: Grid, config: RunConfig, tell: Tell) -> No
     scenario = load_scenario(scenario_file, config.overrides)
     name = make(scenario.method, config.method or None).name
     out = Path(config.out).expanduser() if config.out else default_path(scenario.name, name, config.seed)
-    # An app is unpacked to another place whenever it changes; a run that is resumed must not depend on that.
-    scenario = scenario.model_copy(update={"folder": out.resolve()})
+    # An app is unpacked to another place whenever it changes: relative paths start at the run's folder.
+    scenario = load_scenario(scenario_file, config.overrides, out)
     folder = RunFolder.open(
         scenario, method=config.method or None, seed=config.seed, out=out, resume=config.resume, device=config.device
     )
     if folder.results() is not None:
         tell({"event": "finished", "round": scenario.rounds})
         return
-    most = most_examples(scenario, config.seed)
+    told = scenario.privacy.told
+    most = {
+        client: {task: told(number) for task, number in tasks.items()}
+        for client, tasks in most_examples(scenario, config.seed).items()
+    }
     public_keys = config.public_keys()
     ids = [client.id for client in scenario.clients]
     keys = None if public_keys is None else read_keys(public_keys, ids)

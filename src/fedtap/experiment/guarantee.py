@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedtap.accounting import epsilon, require_opacus
@@ -44,7 +44,7 @@ def guarantee(scenario: Scenario, events: Iterable[Mapping[str, Any]]) -> dict[s
     return found
 
 
-def _private_steps(scenario: Scenario, events: Iterable[Mapping[str, Any]]) -> dict[str, Counter[float]]:
+def _private_steps(scenario: Scenario, events: Sequence[Mapping[str, Any]]) -> dict[str, Counter[float]]:
     """Return for each client its private steps by the probability of an example in each."""
     steps: dict[str, Counter[float]] = {}
     counted: set[tuple[str, int]] = set()

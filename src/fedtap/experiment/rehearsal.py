@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from fedtap.algorithms.outside import is_file
-from fedtap.config import ClientSettings, Scenario, load_scenario
+from fedtap.config import ClientSettings, Scenario
 from fedtap.errors import RunError, UserError
 from fedtap.experiment.folder import RunFolder
 from fedtap.experiment.node import DataPlace, NodeSettings, write_node
@@ -59,7 +59,7 @@ def rehearse(
         If a process of Flower ends, or the server cannot go on.
     """
     _need_flower()
-    from fedtap.engines.flower.app_folder import PACKAGE, write_app
+    from fedtap.engines.flower.app_folder import write_app
     from fedtap.engines.flower.certificates import make_certificates, make_node_key
     from fedtap.engines.flower.processes import Processes
 
@@ -79,7 +79,6 @@ def rehearse(
     fault = stage / "fault.json"
     fault.unlink(missing_ok=True)
     app = write_app(stage / "app", text, name=scenario.name)
-    assert load_scenario(app / PACKAGE / "scenario.yaml", folder=out).resolved() == _at(scenario, out).resolved()
     certificates = make_certificates(stage / "tls")
     with Processes(stage / "processes", certificates) as processes:
         processes.start_superlink()
@@ -108,6 +107,8 @@ def rehearse(
                     break
     results = staged.results()
     if results is not None:
+        if not staged.report.exists():
+            staged.write_report()
         return results
     if fault.exists():
         told = read_json(fault)
@@ -119,6 +120,7 @@ def as_written(scenario: Scenario) -> dict[str, Any]:
     """Return a scenario as plain values that say the same elsewhere: its clients as they are, its folders whole."""
     raw = scenario.resolved()
     del raw["population"], raw["tasks_per_client"]  # the clients that they make are listed
+    raw["backbone"] = scenario.backbone.whole().model_dump(mode="json")
     encoder = scenario.folder / raw["evaluation"]["bertscore_encoder"]
     if encoder.is_dir():
         raw["evaluation"]["bertscore_encoder"] = str(encoder.resolve())

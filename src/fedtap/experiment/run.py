@@ -237,9 +237,9 @@ class Work:
         scenario = self._half.scenario
         clients = {client.id: client for client in scenario.clients}
         found: dict[str, list[dict[str, Any]]] = {}
-        requests = [
+        requests = (  # made one by one: all slices together may be more than memory holds
             Request(client, scenario.rounds + 1, "evaluate", self._server.slice_for(client)) for client in clients
-        ]
+        )
         self._tell({"event": "evaluating", "done": 0, "total": len(clients)})
         for done, answer in enumerate(self._clients.evaluate(requests, scenario.round_timeout), start=1):
             client = clients.get(answer.client)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,7 +54,7 @@ class Clients(Protocol):
     def ready(self, clients: Sequence[str]) -> None:
         """Wait, as long as it makes sense, until these clients can be asked."""
 
-    def evaluate(self, requests: Sequence[Request], timeout: float | None) -> Iterator[Tested | Failure]:
+    def evaluate(self, requests: Iterable[Request], timeout: float | None) -> Iterator[Tested | Failure]:
         """Have clients test their models, and iterate over what they found, in any order."""
 
 
@@ -98,7 +98,7 @@ class LocalClients:
     def ready(self, clients: Sequence[str]) -> None:
         """Return: they always are."""
 
-    def evaluate(self, requests: Sequence[Request], timeout: float | None) -> Iterator[Tested | Failure]:
+    def evaluate(self, requests: Iterable[Request], timeout: float | None) -> Iterator[Tested | Failure]:
         """Test the models of each client on its own data and on that of others."""
         for request in requests:
             client = self._half.scenario.client(request.client)

@@ -8,7 +8,6 @@ loop refuses it.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -40,10 +39,6 @@ class _Sent:
     request: Request
     node: int
     until: float
-
-    def light(self) -> _Sent:
-        """Return it without the components that were sent: they are many bytes, and of no use any more."""
-        return replace(self, request=replace(self.request, components=ComponentState()))
 
 
 class FlowerTransport:
@@ -96,7 +91,11 @@ class FlowerTransport:
         """
         clients = list(clients)
         began = self._clock()
+        retried = 0.0
         while True:
+            if self._clock() - began >= retried + MANNERS:  # what was wrong with a node may have been mended meanwhile
+                retried += MANNERS
+                self._nodes.retry()
             self._greet()
             here = self._nodes.connected(clients)
             waited = self._clock() - began
@@ -110,38 +109,47 @@ class FlowerTransport:
 
         ``timeout`` counts for each client from when its request is sent.
         """
-        yield from self._converse(requests, timeout, self._reply)
+        ordered = sorted(requests, key=lambda request: request.client)
+        yield from self._converse(ordered, timeout, self._reply)
 
-    def evaluate(self, requests: Sequence[Request], *, timeout: float | None = None) -> Iterator[Tested | Failure]:
-        """Have clients test their models on their own data; what they answer is not looked into here."""
+    def evaluate(self, requests: Iterable[Request], *, timeout: float | None = None) -> Iterator[Tested | Failure]:
+        """Have clients test their models on their own data; what they answer is not looked into here.
+
+        Requests are taken as they are sent, so that not all of them need to be in memory at once.
+        """
         yield from self._converse(requests, timeout, self._tested)
 
     def _converse(
-        self, requests: Sequence[Request], timeout: float | None, read: Callable[[RecordDict, Request], Answer]
+        self, requests: Iterable[Request], timeout: float | None, read: Callable[[RecordDict, Request], Answer]
     ) -> Iterator[Answer | Failure]:
-        number = max((request.round for request in requests), default=self._round)
-        if number != self._round:
-            self._round = number
-            self._nodes.retry()
         self._answered.clear()
         self._greet()
-        queue = deque(sorted(requests, key=lambda request: request.client))
+        queue = iter(requests)
         waiting: dict[str, _Sent] = {}
-        while queue or waiting:
-            while queue and (self._at_once is None or len(waiting) < self._at_once):
-                request = queue.popleft()
-                failure = self._send(request, timeout, waiting)
+        following = next(queue, None)
+        while following is not None or waiting:
+            while following is not None and (self._at_once is None or len(waiting) < self._at_once):
+                self._enter(following.round)
+                failure = self._send(following, timeout, waiting)
                 if failure is not None:
                     yield failure
+                following = next(queue, None)
             for message in self._pull(waiting):
                 answer = self._heard(message, waiting, read)
                 if answer is not None:
                     yield answer
             for name in [name for name, sent in waiting.items() if self._clock() >= sent.until]:
-                late = self._late[name] = waiting.pop(name).light()
+                late = self._late[name] = waiting.pop(name)
                 yield Failure(late.request.client, late.request.round, f"no answer within {timeout:g} s")
             if waiting:
                 self._sleep(POLL)
+
+    def _enter(self, number: int) -> None:
+        """Take note of the round; nodes that were refused in the one before are greeted again."""
+        if number != self._round:
+            self._round = number
+            self._nodes.retry()
+            self._greet()
 
     def _send(self, request: Request, timeout: float | None, waiting: dict[str, _Sent]) -> Failure | None:
         node = self._nodes.node(request.client)
@@ -153,7 +161,9 @@ class FlowerTransport:
         if name is None:
             return Failure(request.client, request.round, "the SuperLink did not take the request")
         self._nodes.asked(request.client, request.round)
-        waiting[name] = _Sent(request, node, float("inf") if timeout is None else self._clock() + timeout)
+        # Without the components that were sent: they are many bytes, and of no use any more.
+        light = replace(request, components=ComponentState())
+        waiting[name] = _Sent(light, node, float("inf") if timeout is None else self._clock() + timeout)
         return None
 
     def _push(self, content: RecordDict, node: int, kind: str, group: str, ttl: float | None) -> str | None:
@@ -174,13 +184,14 @@ class FlowerTransport:
     def _heard(
         self, message: Message, waiting: dict[str, _Sent], read: Callable[[RecordDict, Request], Answer]
     ) -> Answer | Failure | None:
-        """Return what a message is an answer to and says, or None for what came late and says nothing."""
+        """Return what a message is an answer to and says, or None for what was not asked, or came late and says nothing."""
         name = message.metadata.reply_to_message_id
         in_time = waiting.pop(name, None)
         sent = in_time or self._late.pop(name, None) or self._answered.get(name)
         if sent is None:
-            return Failure("?", self._round, "an answer to a message that was never sent")
-        self._answered[name] = sent.light()
+            self._nodes.refuse(message.metadata.src_node_id, "an answer to a message that was never sent", self._round)
+            return None
+        self._answered[name] = sent
         request = sent.request
         if message.has_error():
             error = message.error
@@ -199,6 +210,8 @@ class FlowerTransport:
     def _reply(self, content: RecordDict, request: Request) -> Reply:
         reply, envelope = codec.decode_reply(content, request.kind)
         self._check(envelope)
+        if reply.client != request.client:
+            raise MalformedError(f"an answer for client '{reply.client[:64]}'")
         return reply
 
     def _tested(self, content: RecordDict, request: Request) -> Tested:
