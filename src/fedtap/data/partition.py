@@ -114,11 +114,11 @@ def partition(scenario: Scenario, seed: int, holding: Holding | None = None) -> 
 
 
 def most_examples(scenario: Scenario, seed: int) -> dict[str, dict[str, int]]:
-    """Return, for each client and task, the training examples that it gets where there are enough: it never gets more."""
+    """Return, for each client and task, the training examples that it tells of where there are enough: it never has more."""
     requests = [_Request(client.id, task) for client in scenario.clients for task in client.tasks]
     found: dict[str, dict[str, int]] = {client.id: {} for client in scenario.clients}
     for request, size in zip(requests, _sizes(requests, "train", scenario.data, seed).tolist(), strict=True):
-        found[request.client][request.task.name] = size
+        found[request.client][request.task.name] = scenario.privacy.told(size)
     return found
 
 

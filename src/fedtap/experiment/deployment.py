@@ -113,11 +113,7 @@ def _serve(scenario_file: Path, grid: Grid, config: RunConfig, tell: Tell) -> No
     if folder.results() is not None:
         tell({"event": "finished", "round": scenario.rounds})
         return
-    told = scenario.privacy.told
-    most = {
-        client: {task: told(number) for task, number in tasks.items()}
-        for client, tasks in most_examples(scenario, config.seed).items()
-    }
+    most = most_examples(scenario, config.seed)
     public_keys = config.public_keys()
     ids = [client.id for client in scenario.clients]
     keys = None if public_keys is None else read_keys(public_keys, ids)
