@@ -4,7 +4,8 @@
 
 The attack is the loss threshold of Yeom et al. 2018 (arXiv 1709.01604): an example with a small loss was trained on. Of each site
 the model that it uploaded in the last round and its personal model are attacked, with its training examples against its test
-examples; the area under the curve (AUC) is 50 % where the attack learns nothing, but for chance, which the untrained model shows.
+examples; the area under the curve (AUC) is 50 % where the attack learns nothing, but for chance. The untrained model checks the
+attack: its start gives all examples of a class one loss, so its AUC is 50 % exactly.
 ``local`` noise is DP-SGD of what is uploaded, ``central`` noise is the server's. Noise is seeded, so that the figures can be had
 again; epsilon is that of secret noise. Writes ``benchmarks/results/inference.json`` and ``inference.md``.
 """
