@@ -1,7 +1,8 @@
 # Every target makes the virtual environment it needs. Nothing is installed outside $(VENV).
 #
 #   make demo       install, run the quickstart federation, say where to look
-#   make test       install, run every test, fast ones first; fails under 85 % line coverage
+#   make test       install, run the tests, fast ones first; fails under 85 % line coverage
+#   make test-deployment  a federation over Flower some of whose parts are killed (half a dozen minutes)
 #   make test-fast  the tests that take seconds
 #   make check      style, formatting, types and docstrings
 #   make bench      the committed benchmarks
@@ -17,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 READY := $(VENV)/.installed-quickstart
 READY_DEV := $(VENV)/.installed-dev
 
-.PHONY: help demo test test-fast check format bench
+.PHONY: help demo test test-deployment test-fast check format bench
 .DEFAULT_GOAL := help
 
 help:
@@ -50,7 +51,10 @@ demo: $(READY)
 
 test: $(READY_DEV)
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
-	$(BIN)/python -m pytest -m slow --cov --cov-append --cov-report=term --cov-fail-under=85
+	$(BIN)/python -m pytest -m "slow and not deployment" --cov --cov-append --cov-report=term --cov-fail-under=85
+
+test-deployment: $(READY_DEV)
+	$(BIN)/python -m pytest -m deployment
 
 test-fast: $(READY_DEV)
 	$(BIN)/python -m pytest -m "not slow"

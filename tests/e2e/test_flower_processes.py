@@ -127,6 +127,7 @@ def federation(tmp_path: Path) -> Iterator[Federation]:
         yield Federation(tmp_path, processes, example)
 
 
+@pytest.mark.deployment
 def test_what_dies_costs_its_own_round_and_nothing_else(federation: Federation, tmp_path: Path) -> None:
     processes = federation.processes
     federation.start_server()
