@@ -1,11 +1,11 @@
 # Every target makes the virtual environment it needs. Nothing is installed outside $(VENV).
 #
-#   make demo       install, run the quickstart federation, say where to look
-#   make test       install, run the tests, fast ones first; fails under 85 % line coverage
+#   make demo             install, run the quickstart federation, say where to look
+#   make test             install, run the tests, fast ones first; fails under 85 % line coverage
 #   make test-deployment  a federation over Flower some of whose parts are killed (half a dozen minutes)
-#   make test-fast  the tests that take seconds
-#   make check      style, formatting, types and docstrings
-#   make bench      the committed benchmarks
+#   make test-fast        the tests that take seconds
+#   make check            style, formatting, types and docstrings
+#   make bench            the committed benchmarks
 #
 # `make demo PYTHON=python3.12` picks an interpreter, `VENV=folder` another place for the environment.
 
