@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
+
+from fedtap.cli import main
 
 MOODS = ("sad", "glad")
 SHAPES = ("dark", "light")
@@ -131,3 +134,10 @@ def write_data(folder: Path) -> None:
         questions.append({"image": file, "text": "is it dark", "target": ("yes", "no")[shade]})
     lines = "\n".join(json.dumps(question) for question in questions)
     (folder / "questions.jsonl").write_text(lines, encoding="utf-8")
+
+
+def called(*arguments: object) -> int:
+    """Return the exit code of the command, run in this process."""
+    with pytest.raises(SystemExit) as left:
+        main([str(argument) for argument in arguments])
+    return int(left.value.code or 0)

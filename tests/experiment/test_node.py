@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 
-from fedtap.cli import main
 from fedtap.config import load_scenario
 from fedtap.data.partition import most_examples
 from fedtap.errors import UserError
 from fedtap.experiment.node import FILE, check_node, read_node
 from fedtap.experiment.remote import RemoteSite
 from fedtap.experiment.run_config import RunConfig
-from tiny_federation import write_scenario
+from tiny_federation import called, write_scenario
 
 
 @pytest.fixture
@@ -21,12 +20,6 @@ def scenario(tmp_path: Path) -> Path:
     folder = tmp_path / "federation"
     folder.mkdir()
     return write_scenario(folder)
-
-
-def called(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    return int(left.value.code or 0)
 
 
 def init(folder: Path, scenario: Path, *more: str, client: str = "painter") -> int:

@@ -13,14 +13,13 @@ from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 from flwr.common.config import get_fused_config_from_dir, get_project_config
 
-from fedtap.cli import main
 from fedtap.config import load_scenario
 from fedtap.engines.flower.app_folder import PACKAGE, write_app
 from fedtap.engines.flower.certificates import make_certificates, make_node_key
 from fedtap.engines.flower.nodes import read_keys
 from fedtap.errors import UserError
 from fedtap.experiment.run_config import RunConfig
-from tiny_federation import write_scenario
+from tiny_federation import called, write_scenario
 
 
 @pytest.fixture
@@ -28,12 +27,6 @@ def scenario(tmp_path: Path) -> Path:
     folder = tmp_path / "federation"
     folder.mkdir()
     return write_scenario(folder)
-
-
-def called(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    return int(left.value.code or 0)
 
 
 def test_flower_takes_the_app_and_every_setting_is_one_that_is_read(scenario: Path, tmp_path: Path) -> None:
