@@ -13,6 +13,7 @@ from fedtap.cli import compare, doctor, flower, methods, node, predict, report, 
 from fedtap.cli.screen import examples, one_line
 from fedtap.errors import RunError, UserError
 from fedtap.memory import keep_freed_memory
+from fedtap.threads import share_cores
 
 app = typer.Typer(
     name="fedtap",
@@ -59,6 +60,7 @@ def fedtap(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit code: 0 done, 2 wrong input, 1 the run failed, 130 interrupted."""
+    share_cores()
     keep_freed_memory()
     sys.exit(_call(arguments))
 

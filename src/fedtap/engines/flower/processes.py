@@ -20,6 +20,7 @@ from types import TracebackType
 
 from fedtap.engines.flower.certificates import Certificates
 from fedtap.errors import RunError, UserError
+from fedtap.threads import share_cores
 
 NAME = "federation"  # of the SuperLink in Flower's configuration
 HOST = "127.0.0.1"
@@ -54,6 +55,7 @@ class Processes:
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             **(environment or {}),
         }
+        share_cores(self._environment)  # all of them are on this machine
 
     def __enter__(self) -> Processes:
         return self
