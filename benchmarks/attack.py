@@ -19,7 +19,7 @@ from five_sites import ATTACKER, federate, scenario, write
 from fedtap.federation.messages import ClientCard, Failure, Reply, Request
 from fedtap.federation.transport import Transport
 
-SEEDS = (0, 1, 2)
+SEEDS = tuple(range(6))
 STRENGTHS = (0, 1, 10)
 DEFENCES: dict[str, dict[str, Any]] = {
     "plain mean": {},

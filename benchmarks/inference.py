@@ -24,7 +24,7 @@ from fedtap.components import ComponentState
 from fedtap.federation.messages import ClientCard, Failure, Reply, Request
 from fedtap.federation.transport import Transport
 
-SEEDS = (0, 1, 2)
+SEEDS = tuple(range(6))
 CASES: dict[str, dict[str, Any]] = {
     "no noise": {},
     "local, z = 0.5": {"local": {"clip": 1.0, "noise": 0.5}},

@@ -11,7 +11,7 @@ from typing import Any
 
 from five_sites import federate, scenario, spread, write
 
-SEEDS = (0, 1, 2)
+SEEDS = tuple(range(6))
 CASES: dict[str, dict[str, Any]] = {
     "fp32": {},
     "bf16": {"precision": "bf16"},

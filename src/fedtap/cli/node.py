@@ -72,12 +72,25 @@ def init(
 
 @app.command("check", epilog=EXAMPLES)
 def check(folder: Folder, scenario: ScenarioOption, settings: Settings = None) -> None:
-    """Read node.yaml and all of the client's data as a run would, and show how many examples each task has."""
+    """Read node.yaml and all of the client's data as a run would, and show how many examples each task has.
+
+    Says too whether the scenario meets the node's conditions, and what its data have spent of its budget of privacy.
+    """
     from fedtap.config import load_scenario
-    from fedtap.experiment.node import check_node, read_node
+    from fedtap.experiment.conditions import Ledger
+    from fedtap.experiment.node import FILE, check_node, read_node
 
     node = read_node(folder)
-    _show(check_node(node, load_scenario(scenario, settings or [], node.folder)))
+    loaded = load_scenario(scenario, settings or [], node.folder)
+    _show(check_node(node, loaded))
+    complaint = node.conditions.complaint(loaded.privacy)
+    if complaint is not None:
+        raise UserError(f"{node.folder / FILE}: the node would not take part: it {complaint}")
+    ledger, conditions = Ledger(node.states), node.conditions
+    if ledger.entries():
+        allowed = "" if conditions.epsilon is None else f" of {conditions.epsilon:g}"
+        spent = ledger.epsilon(conditions.delta)
+        say(f"spent so far, over all runs: epsilon {spent:.2f}{allowed} at delta {conditions.delta:g} ({ledger.path})")
 
 
 def _place(given: str) -> tuple[str, str]:

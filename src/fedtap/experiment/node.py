@@ -15,6 +15,7 @@ from fedtap.config import Scenario
 from fedtap.data.holding import Holding, Place
 from fedtap.data.partition import Partition, partition
 from fedtap.errors import UserError, nearest
+from fedtap.experiment.conditions import Conditions
 from fedtap.explain import explain
 from fedtap.plain_yaml import NotYamlError, parse
 from fedtap.settings import NAME, Settings
@@ -29,6 +30,7 @@ _HEAD = """\
 # store   where the client's private models lie, relative to this folder
 # device  auto, cpu, cuda
 # key     the node's private key; its public half, with .pub, is what the server needs
+# conditions  what a run must be like for this node to take part: noise, epsilon, delta, blur_counts, results (docs/privacy.md)
 """
 
 
@@ -48,6 +50,7 @@ class NodeSettings(Settings):
     store: str = "state"
     device: str = "auto"
     key: str | None = None
+    conditions: Conditions = Conditions()
     folder: Path = Field(default=Path(), exclude=True)
 
     @field_validator("client")
@@ -112,6 +115,8 @@ def write_node(folder: Path, settings: NodeSettings) -> Path:
     if path.exists():
         raise UserError(f"{path}: is there already; edit it, or give another folder")
     values = settings.model_dump(mode="json", exclude_none=True)
+    if settings.conditions == Conditions():
+        del values["conditions"]
     values["data"] = {
         task: {key: value for key, value in place.items() if value} for task, place in values["data"].items()
     }

@@ -16,13 +16,16 @@ from fedtap.algorithms.registry import make
 from fedtap.config import load_scenario
 from fedtap.data.partition import partition
 from fedtap.errors import UserError
+from fedtap.experiment.conditions import Ledger, Spent
 from fedtap.experiment.folder import RunFolder
 from fedtap.experiment.guarantee import check_privacy
 from fedtap.experiment.node import NodeSettings, check_node, read_node
 from fedtap.experiment.planning import architecture_of, check
 from fedtap.experiment.run_config import RunConfig, setting
 from fedtap.experiment.site import SiteHalf, set_up_site
+from fedtap.federation.intake import SPENT
 from fedtap.federation.messages import Reply, Request
+from fedtap.storage import write_json
 
 FEDERATION = re.compile(r"[0-9a-f]{32}")
 
@@ -50,6 +53,9 @@ class RemoteSite:
         self._seed = config.seed
         self._scenario = load_scenario(scenario_file, config.overrides, node.folder)
         self._settings = self._scenario.client(node.client)
+        complaint = node.conditions.complaint(self._scenario.privacy)
+        if complaint is not None:
+            raise UserError(f"'{node.client}' does not take part: its node {complaint}")
         algorithm = make(self._scenario.method, config.method or None)
         name = f"{self._scenario.name}-{algorithm.name}-seed{config.seed}-{federation[:16]}"
         self._folder = RunFolder(node.states / name, self._scenario, algorithm, config.seed)
@@ -71,14 +77,28 @@ class RemoteSite:
                 f"{self._folder.path}: holds a private state of round {newest}, and the server asks for round {request.round}: "
                 "it lost rounds; restore its folder from a newer copy, or start a new run"
             )
-        return self._half.site.answer(request)
+        if request.kind != "train" or self._scenario.privacy.local is None:
+            return self._half.site.answer(request)
+        ledger = self._charge(self._scenario.privacy.local.noise, request.round)
+        reply = self._half.site.answer(request)
+        ledger.settle(int(reply.update.vectors[SPENT][0]))
+        return reply
 
     def evaluate(self, request: Request) -> list[dict[str, Any]]:
-        """Save the client's models on this machine, and return their rows on its own test data."""
+        """Save the client's models and their rows on its own test data on this machine; return the rows, if they may leave it."""
         models, rows = self._half.test(self._settings, request.components, cross=False)
         self._folder.begin(self._node.device)
         self._folder.save_models(self._settings, models, rows)
-        return rows
+        write_json(self._folder.path / "rows.json", rows)
+        return rows if self._node.conditions.results else []
+
+    def _charge(self, noise: float, round_number: int) -> Ledger:
+        """Put the steps that a round may take down in the node's account; refuse them if it has no more to spend."""
+        rate = self._half.site.local(self.client, round_number).sampling_rate
+        run, steps = self._folder.path.name, self._scenario.local_steps
+        ledger = Ledger(self._node.states)
+        ledger.charge(Spent(run=run, round=round_number, noise=noise, rate=rate, steps=steps), self._node.conditions)
+        return ledger
 
     @cached_property
     def _half(self) -> SiteHalf:
