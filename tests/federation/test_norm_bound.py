@@ -142,3 +142,17 @@ def test_the_counts_of_the_others_are_untouched() -> None:
     given = updates(a=state(4.0, 5.0))
     kept, _ = bounded(given, SENT, DefenceSettings(norm_bound=1))
     assert kept["a"] == replace(given["a"], components=kept["a"].components)
+
+
+def test_the_event_counts_where_krum_has_fewer_holders_than_its_proof_needs() -> None:
+    proven = {}
+    for attackers in (0, 1):
+        (told,) = [
+            event
+            for event in round_of(defending(mean="krum", attackers=attackers), "b")
+            if event["event"] == "robust_mean"
+        ]
+        holders = [sum(key in server().slice_for(card.id) for card in CARDS) for key in server().components]
+        assert told["unproven"] == sum(3 <= number < 2 * attackers + 3 for number in holders)
+        proven[attackers] = told["unproven"]
+    assert proven[0] == 0 < proven[1]

@@ -35,6 +35,15 @@ FEWEST = 3
 """Holders from which on a robust rule differs from the plain mean."""
 
 
+def fewest_proven(settings: DefenceSettings) -> int:
+    """Return from how many holders on a component's mean bears what its rule promises to bear.
+
+    >>> [fewest_proven(DefenceSettings(mean=mean, attackers=2)) for mean in ("median", "krum")]
+    [3, 7]
+    """
+    return 2 * settings.attackers + 3 if settings.mean == "krum" else FEWEST
+
+
 def median(held: Held) -> dict[str, Tensor]:
     """Return the median of each scalar; of an even number of holders the mean of the middle two.
 

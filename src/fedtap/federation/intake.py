@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from fedtap.algorithms.base import Update
-from fedtap.algorithms.robust_means import FEWEST
+from fedtap.algorithms.robust_means import FEWEST, fewest_proven
 from fedtap.components import ComponentState
 from fedtap.federation.norm_bound import bounded
 from fedtap.federation.wire import unpack
@@ -76,7 +76,14 @@ def defended(
     if settings.mean != "weighted":
         holders = Counter(key for update in kept.values() for key in update.components if update.counts[key] > 0)
         few = sum(number < FEWEST for number in holders.values())
+        proven = fewest_proven(settings)
         notes.append(
-            {"event": "robust_mean", "rule": settings.mean, "components": len(holders) - few, "too_few_holders": few}
+            {
+                "event": "robust_mean",
+                "rule": settings.mean,
+                "components": len(holders) - few,
+                "too_few_holders": few,
+                "unproven": sum(FEWEST <= number < proven for number in holders.values()),
+            }
         )
     return kept, notes

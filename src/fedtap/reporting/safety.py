@@ -1,4 +1,4 @@
-"""What a report tells of defence and privacy: whose updates were bounded, and what the noise is worth."""
+"""What a report tells of defence and privacy: bounded updates, how often a robust mean was one, and what the noise is worth."""
 
 from __future__ import annotations
 
@@ -34,6 +34,22 @@ def bounded_section(events: Sequence[Mapping[str, Any]]) -> Markup:
         ("client", "what", "rounds", "components", "worst norm"), rows, "Changes beyond a bound", numeric=(2, 3)
     )
     return section("Bounded updates", inner)
+
+
+def robust_section(events: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return how often a robust mean could do its work, over all rounds and components; nothing where there is none."""
+    its = [event for event in events if event["event"] == "robust_mean"]
+    if not its:
+        return Markup()
+    used, few, unproven = (
+        sum(int(event.get(key, 0)) for event in its) for key in ("components", "too_few_holders", "unproven")
+    )
+    rows = [("three or more holders: the rule", str(used)), ("one or two holders: the plain mean", str(few))]
+    if its[-1]["rule"] == "krum":
+        rows.insert(1, ("of these fewer than 2 · attackers + 3: a rule of thumb, without Krum's proof", str(unproven)))
+    name = str(its[-1]["rule"]).replace("_", " ")
+    inner = table(("averaged from", "means of a component"), rows, f"Robust mean: {name}", numeric=(1,))
+    return section("Robust means", inner)
 
 
 def privacy_section(privacy: Mapping[str, Any] | None) -> Markup:
