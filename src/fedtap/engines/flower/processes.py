@@ -67,10 +67,14 @@ class Processes:
             self.end(name)
 
     def start_superlink(self, name: str = "superlink", port: int | None = None) -> None:
-        """Start a SuperLink on a free port, or on a given one, and wait until it listens."""
+        """Start a SuperLink on a free port, or on a given one, and wait until it listens.
+
+        It keeps what it knows in a file, so one of the same name that is started again knows the nodes' keys.
+        """
         self.port = port or free_port()
         self._configure()
         command = [_program("flower-superlink"), "--host", HOST, "--port", str(self.port)]
+        command += ["--database", str(self.folder.resolve() / f"{name}.db")]
         if self.certificates is None:
             command += ["--insecure"]
         else:
