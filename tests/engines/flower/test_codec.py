@@ -11,11 +11,12 @@ import torch
 pytest.importorskip("flwr", reason="Flower needs Python 3.11")
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from safetensors.torch import save
 
 from builders import CARDS, server, sound_reply
 from fedtap.algorithms.base import Decision
 from fedtap.engines.flower import codec
-from fedtap.engines.flower.arrays import DTYPES, STYPE, array_of, tensor_of
+from fedtap.engines.flower.arrays import DTYPES, ONLY, STYPE, record_of, tensors_of
 from fedtap.engines.flower.malformed import MalformedError
 from fedtap.federation.messages import Reply
 
@@ -23,44 +24,80 @@ ENVELOPE = codec.Envelope("0.1.0", "a" * 32, 12.5)
 CARD = {card.id: card for card in CARDS}
 
 
-@pytest.mark.parametrize("dtype", DTYPES.values(), ids=str)
+@pytest.mark.parametrize("dtype", sorted(DTYPES, key=str), ids=str)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0, 4), (2, 3)], ids=str)
 def test_a_tensor_comes_back_with_the_same_bits(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     tensor = (torch.randn(shape, dtype=torch.float64) * 100).to(dtype)
-    back = tensor_of(array_of(tensor), "x")
+    (back,) = tensors_of(record_of({"x": tensor}), "a record").values()
     assert back.dtype == dtype
     assert back.shape == tensor.shape
     assert torch.equal(back, tensor)
 
 
-def test_a_tensor_that_is_a_view_of_another_comes_alone() -> None:
+def test_tensors_that_share_memory_come_alone_and_are_one_object_on_the_way() -> None:
     whole = torch.arange(12.0).reshape(3, 4)
-    array = array_of(whole.T[1:3])
-    assert len(array.data) == 2 * 3 * 4
-    assert torch.equal(tensor_of(array, "x"), whole.T[1:3])
+    record = record_of({"part": whole[1:3], "turned": whole.T[1:3], "whole": whole})
+    assert len(record) == 1
+    back = tensors_of(record, "a record")
+    assert torch.equal(back["part"], whole[1:3])
+    assert torch.equal(back["turned"], whole.T[1:3])
+    back["part"].zero_()
+    assert torch.equal(back["whole"], whole)
+    assert len(record[ONLY].data) < 4 * (8 + 6 + 12) + 400
 
 
 def test_what_does_not_travel_is_said() -> None:
-    with pytest.raises(ValueError, match="complex64 does not travel"):
-        array_of(torch.zeros(2, dtype=torch.complex64))
+    with pytest.raises(ValueError, match=r"x: a tensor of torch\.complex64 does not travel"):
+        record_of({"x": torch.zeros(2, dtype=torch.complex64)})
+
+
+SOUND = save({"x": torch.zeros(2)})
+
+
+def claiming(**changes: Any) -> bytes:
+    """Return what safetensors writes for two numbers, the description changed."""
+    text = json.dumps({"x": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8], **changes}}).encode()
+    return len(text).to_bytes(8, "little") + text + b"\0" * 8
+
+
+def one(data: bytes, *, dtype: str = "uint8", length: int | None = None, stype: str = STYPE) -> ArrayRecord:
+    return ArrayRecord({ONLY: Array(dtype, (len(data) if length is None else length,), stype, data)})
 
 
 @pytest.mark.parametrize(
-    "array",
-    [
-        Array("float32", (2,), STYPE, b"1234567"),
-        Array("float32", (10**15, 10**15), STYPE, b"1234"),
-        Array("float32", (-1,), STYPE, b""),
-        Array("float32", (-2, -2), STYPE, b"1" * 16),
-        Array("float32", (1,) * 9, STYPE, b"1234"),
-        Array("object", (1,), STYPE, b"1234"),
-        Array("float32", (1,), "numpy.ndarray", b"1234"),
-    ],
-    ids=["short", "endless", "negative", "twice negative", "many axes", "objects", "another layout"],
+    "record",
+    {
+        "no record": 3,
+        "empty": ArrayRecord({}),
+        "another name": ArrayRecord({"x": Array("uint8", (len(SOUND),), STYPE, SOUND)}),
+        "two": ArrayRecord({ONLY: one(SOUND)[ONLY], "x": one(SOUND)[ONLY]}),
+        "short": one(SOUND[:-1]),
+        "long": one(SOUND + b"1"),
+        "nothing": one(b""),
+        "no description": one(b"1234567890"),
+        "a huge description": one((2**62).to_bytes(8, "little") + SOUND[8:]),
+        "endless": one(claiming(shape=[10**15, 10**15])),
+        "negative": one(claiming(shape=[-2])),
+        "beyond its bytes": one(claiming(data_offsets=[0, 4000])),
+        "backwards": one(claiming(data_offsets=[8, 0])),
+        "objects": one(claiming(dtype="OBJECT")),
+        "doubles": one(save({"x": torch.zeros(2, dtype=torch.float64)})),
+        "many axes": one(claiming(shape=[1] * 8 + [2])),
+        "another length": one(SOUND, length=3),
+        "a negative length": one(SOUND, length=-1),
+        "another dtype": one(SOUND, dtype="float32"),
+        "another layout": one(SOUND, stype="numpy.ndarray"),
+    }.items(),
+    ids=lambda item: item[0],
 )
-def test_an_array_that_lies_is_refused(array: Array) -> None:
-    with pytest.raises(MalformedError):
-        tensor_of(array, "x")
+def test_a_record_that_lies_is_refused(record: tuple[str, object]) -> None:
+    with pytest.raises(MalformedError) as told:
+        tensors_of(record[1], "a record")
+    assert "\n" not in str(told.value)
+
+
+def test_the_claims_of_these_tests_are_otherwise_sound() -> None:
+    assert torch.equal(tensors_of(one(claiming()), "a record")["x"], torch.zeros(2))
 
 
 def reply_of(client: str = "a") -> Reply:

@@ -12,12 +12,13 @@ import torch
 pytest.importorskip("flwr", reason="Flower needs Python 3.11")
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRecord, RecordDict
+from safetensors.torch import load, save
 
 from builders import CARDS, server, sound_reply
 from fedtap import __version__
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.engines.flower import codec
-from fedtap.engines.flower.arrays import STYPE
+from fedtap.engines.flower.arrays import ONLY, STYPE, record_of
 from fedtap.engines.flower.nodes import Expected, Nodes
 from fedtap.engines.flower.transport import HELLO, FlowerTransport
 from fedtap.federation.messages import Failure, Reply
@@ -331,28 +332,45 @@ def mangled(draw: random.Random, message: Message) -> RecordDict:
     name = draw.choice(names)
     record = content[name]
     assert isinstance(record, ArrayRecord)
-    parameter = draw.choice(sorted(record))
-    array = record[parameter]
-    values = torch.frombuffer(bytearray(array.data), dtype=torch.float32).clone()
-
-    def bytes_of(tensor: torch.Tensor) -> bytes:
-        return tensor.numpy().tobytes()
-
+    data = record[ONLY].data
+    tensors = {key: tensor.clone() for key, tensor in load(data).items()}
+    parameter = draw.choice(sorted(tensors))
     bad = draw.choice([float("nan"), float("inf"), -float("inf"), 1e30, 2e6])
-    values[draw.randrange(len(values))] = bad
+
+    def packed(data: bytes, dtype: str = "uint8", shape: tuple[int, ...] | None = None, stype: str = STYPE) -> None:
+        record[ONLY] = Array(dtype, (len(data),) if shape is None else shape, stype, data)
+
+    def changed(name: str, tensor: torch.Tensor | None) -> None:
+        rest = {key: other for key, other in tensors.items() if key != name}
+        packed(save(rest if tensor is None else {**rest, name: tensor}))
+
+    def flipped() -> bytes:
+        place = draw.randrange(8 + int.from_bytes(data[:8], "little"))  # in the description, not in the values
+        return data[:place] + bytes([data[place] ^ draw.randrange(1, 256)]) + data[place + 1 :]
+
+    poisoned = tensors[parameter].clone()
+    poisoned.view(-1)[draw.randrange(poisoned.numel())] = bad
     extra = str(ComponentKey("head", (f"h{draw.randrange(99)}",)))
     about = dict(content[codec.ABOUT])
     key = draw.choice(sorted(about.keys() - {"version"}))
     wrong: list[Callable[[], None]] = [
-        lambda: record.update({parameter: Array(array.dtype, array.shape, STYPE, bytes_of(values))}),
-        lambda: record.update({parameter: Array(array.dtype, array.shape, STYPE, draw.randbytes(draw.randrange(40)))}),
-        lambda: record.update({parameter: Array(draw.choice(["int8", "bool", "f"]), array.shape, STYPE, array.data)}),
-        lambda: record.update({parameter: Array(array.dtype, (*array.shape[::-1], 1), STYPE, array.data)}),
-        lambda: record.update({parameter: Array(array.dtype, (10**9, 10**9), STYPE, array.data)}),
-        lambda: record.update({parameter: Array(array.dtype, array.shape, "numpy.ndarray", draw.randbytes(200))}),
-        lambda: record.update({f"{parameter}.{draw.randrange(9)}": array}),
+        lambda: changed(parameter, poisoned),
+        lambda: changed(parameter, tensors[parameter].double()),
+        lambda: changed(parameter, tensors[parameter].to(torch.int8)),
+        lambda: changed(parameter, tensors[parameter].unsqueeze(0)),
+        lambda: changed(parameter, None),
+        lambda: changed(f"{parameter}.{draw.randrange(9)}", torch.zeros(3)),
+        lambda: packed(draw.randbytes(draw.randrange(40))),
+        lambda: packed(data[: draw.randrange(len(data))]),
+        lambda: packed(data + draw.randbytes(draw.randrange(1, 9))),
+        lambda: packed((2**63).to_bytes(8, "little") + data[8:]),
+        lambda: packed(flipped()),
+        lambda: packed(data, dtype=draw.choice(["int8", "bool", "f"])),
+        lambda: packed(data, shape=draw.choice([(10**9, 10**9), (-1,), (1, len(data)), ()])),
+        lambda: packed(data, stype="numpy.ndarray"),
+        lambda: record.update({f"{ONLY}.{draw.randrange(9)}": record[ONLY]}),
         lambda: record.clear(),
-        lambda: content.update({f"{codec.COMPONENT}{extra}": ArrayRecord({"weight": array})}),
+        lambda: content.update({f"{codec.COMPONENT}{extra}": ArrayRecord({ONLY: record[ONLY]})}),
         lambda: content.update({codec.COUNTS: MetricRecord({name.removeprefix(codec.COMPONENT): 10**12})}),
         lambda: content.update({codec.COUNTS: MetricRecord({"shared": -draw.randrange(1, 9)})}),
         lambda: content.update({codec.LOSSES: MetricRecord({"digits": bad if bad != bad else float("inf")})}),
@@ -361,7 +379,7 @@ def mangled(draw: random.Random, message: Message) -> RecordDict:
             {codec.DECISIONS: ConfigRecord({"json": draw.choice(["[[]]", "nan", "[{}]", "\u0000"])})}
         ),
         lambda: content.update(
-            {codec.VECTORS: ArrayRecord({"v" * draw.randrange(1, 999): Array("int8", (1,), STYPE, b"1")})}
+            {codec.VECTORS: record_of({"v" * draw.randrange(1, 999): torch.zeros(1, dtype=torch.int8)})}
         ),
         lambda: content.update({codec.ABOUT: ConfigRecord({**about, key: draw.choice([b"\xff", [1.0], -1, "?"])})}),
         lambda: content.pop(draw.choice(sorted(content.keys() - {codec.VECTORS}))),
