@@ -12,7 +12,7 @@ SRC = Path(__file__).parents[1] / "src" / "fedtap"
 FLOORS = (
     (
         *("errors", "explain", "plain_yaml", "pairs", "settings", "safety", "backbone", "clients", "spread", "config"),
-        *("accounting", "storage", "components", "randomness", "memory", "batch"),
+        *("accounting", "storage", "components", "randomness", "memory", "threads", "batch"),
     ),
     ("tasks", "backbones", "data"),
     ("network",),

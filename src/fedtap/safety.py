@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedtap.settings import Count, Float, Positive, Rate, Settings
+from fedtap.settings import Count, Float, Int, Positive, Rate, Settings
 
 WirePrecision = Literal["fp32", "bf16", "int8"]
 MeanName = Literal["weighted", "median", "trimmed_mean", "krum"]
@@ -61,13 +61,26 @@ class CentralSettings(NoiseSettings):
     scope: Literal["update", "component"] = "update"
 
 
+class SecureSettings(Settings):
+    """Secure aggregation: of a component with at least ``holders`` clients in a round the server sees the sum alone.
+
+    ``bound`` is the largest change of a number in a round that can be sent; what is larger is clipped to it. ``few`` says what
+    becomes of components with fewer holders: they are sent as they are (``send``), or stay at the clients (``withhold``).
+    """
+
+    holders: Annotated[Int, Field(ge=2)] = 3
+    bound: Rate = 1.0
+    few: Literal["send", "withhold"] = "send"
+
+
 class PrivacySettings(Settings):
     """Differential privacy; both kinds are off by default.
 
     ``central``: the server clips clients' changes and noises their mean, which protects a client's whole part in training from
     whoever sees the federated model, but not from the server. ``local``: a client trains what it uploads by DP-SGD, which
     protects each of its training examples from everybody else, the server too; personal models stay without noise. Either way
-    losses, decisions and a method's vectors stay at the clients. ``delta`` is that of the guarantee.
+    losses, decisions and a method's vectors stay at the clients. ``delta`` is that of the guarantee. ``secure`` masks updates so
+    that the server learns sums alone; it adds no noise.
     ``noise_source: secret`` draws noise and samples that nobody can repeat, so that two runs differ; ``seeded`` draws them from
     the run's seed: reproducible, and no protection from anyone who knows the seed. ``blur_counts`` rounds the numbers of examples
     that clients tell, to multiples of it; it needs neither kind of noise.
@@ -75,6 +88,7 @@ class PrivacySettings(Settings):
 
     central: CentralSettings | None = None
     local: NoiseSettings | None = None
+    secure: SecureSettings | None = None
     delta: Annotated[Float, Field(gt=0, lt=1)] = 1e-5
     noise_source: Literal["secret", "seeded"] = "secret"
     blur_counts: Positive | None = None
@@ -109,4 +123,13 @@ class Safety(Settings):
                 "privacy.central clips changes and averages all clients alike, and its guarantee holds for that alone; "
                 "remove the section defence, or privacy.central"
             )
+        if self.privacy.secure is not None:
+            single = {
+                "the section defence": defence != DefenceSettings(),
+                "privacy.central": self.privacy.central is not None,
+                "wire.precision": self.wire.precision != "fp32",
+            }
+            for what, given in single.items():
+                if given:
+                    return f"privacy.secure hides single updates, which {what} works on; remove one of them"
         return None

@@ -56,6 +56,7 @@ WAYS = {
     "another method": ("method.name=fedavg_ft",),
     "eight bits on the wire": ("wire.precision=int8",),
     "blurred counts": ("privacy.blur_counts=10",),
+    "secure aggregation": ("privacy.secure.holders=2", "clients_per_round=3"),
 }
 
 
@@ -72,6 +73,10 @@ def test_results_are_those_of_one_process(way: str, apart: Path, tmp_path: Path)
     assert not events(tmp_path / "there", "failed", "rejected", "refused")
     joined = events(tmp_path / "there", "joined")
     assert {event["client"] for event in joined} == set(CLIENTS)
+    if way == "secure aggregation":
+        summed = [[event["summed"] for event in events(tmp_path / name, "secure")] for name in ("here", "there")]
+        assert summed[0] == summed[1]
+        assert all(summed[0])
     if way == "blurred counts":
         assert {number for event in joined for number in event["examples"].values()} == {10}
 

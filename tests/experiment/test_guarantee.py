@@ -8,11 +8,13 @@ import pytest
 
 import fedtap
 from fedtap.accounting import epsilon
+from fedtap.algorithms.registry import make
 from fedtap.errors import UserError
 from fedtap.experiment.guarantee import check_privacy, guarantee
 from tiny import DIGITS, MOOD, scenario_of
 from tiny_federation import write_scenario
 
+TAP = make({}, "tap")
 CLIENTS = {"one": (DIGITS,), "two": (DIGITS, MOOD)}
 
 
@@ -59,11 +61,11 @@ def test_a_round_that_changed_nothing_is_spent_all_the_same() -> None:
 
 
 def test_noise_without_the_extra_is_refused_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_privacy(scenario_of(CLIENTS, privacy={"blur_counts": 10}))
+    check_privacy(scenario_of(CLIENTS, privacy={"blur_counts": 10}), TAP)
     monkeypatch.setattr("fedtap.accounting.find_spec", lambda name: None)
-    check_privacy(scenario_of(CLIENTS))
+    check_privacy(scenario_of(CLIENTS), TAP)
     with pytest.raises(UserError, match=r'pip install "fedtap\[privacy\]"'):
-        check_privacy(scenario_of(CLIENTS, privacy={"central": {}}))
+        check_privacy(scenario_of(CLIENTS, privacy={"central": {}}), TAP)
 
 
 def test_central_noise_and_a_defence_do_not_go_together() -> None:

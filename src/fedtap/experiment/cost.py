@@ -36,11 +36,13 @@ class Cost:
 
     def summary(self, events: Path) -> dict[str, Any]:
         """Return the content of cost.json; bytes and steps are summed from the event log, so that they span all attempts."""
-        work = [event for event in read_events(events) if event["event"] in ("update", "personalised")]
+        told = list(read_events(events))
+        work = [event for event in told if event["event"] in ("update", "personalised")]
+        carried = [*work, *(event for event in told if event["event"] == "secure")]
         return {
             "seconds": round(self.so_far(), 3),
-            "bytes_down": sum(int(event["bytes_down"]) for event in work),
-            "bytes_up": sum(int(event["bytes_up"]) for event in work),
+            "bytes_down": sum(int(event["bytes_down"]) for event in carried),
+            "bytes_up": sum(int(event["bytes_up"]) for event in carried),
             "peak_rss_bytes": peak_rss_bytes(),
             "steps_total": sum(int(event["steps"]) for event in work),
             "by_phase": {name: round(seconds, 3) for name, seconds in self._phases.items()},

@@ -7,13 +7,29 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedtap.accounting import epsilon, require_opacus
+from fedtap.algorithms.base import Algorithm
 from fedtap.config import Scenario
+from fedtap.errors import UserError
+from fedtap.federation.masking import require_crypto
 
 
-def check_privacy(scenario: Scenario) -> None:
-    """Refuse a scenario with noise where what adds or accounts for it is missing, before anything is trained."""
+def check_privacy(scenario: Scenario, algorithm: Algorithm) -> None:
+    """Refuse what privacy asks for where a package is missing, or the method does not bear it, before anything is trained."""
     if scenario.privacy.noised:
         require_opacus()
+    if scenario.privacy.secure is None:
+        return
+    require_crypto()
+    if type(algorithm).aggregate is not Algorithm.aggregate:
+        raise UserError(
+            f"privacy.secure: method '{algorithm.name}' needs single updates at the server, not only their mean; "
+            "take another method (`fedtap methods`), or leave privacy.secure out"
+        )
+    if algorithm.params.lora_mean != "factors":
+        raise UserError(
+            f"privacy.secure: lora_mean={algorithm.params.lora_mean} averages products; masked factors are only summed; "
+            "set lora_mean=factors"
+        )
 
 
 def guarantee(scenario: Scenario, events: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:

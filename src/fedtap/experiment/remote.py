@@ -24,7 +24,8 @@ from fedtap.experiment.planning import architecture_of, check
 from fedtap.experiment.run_config import RunConfig, setting
 from fedtap.experiment.site import SiteHalf, set_up_site
 from fedtap.federation.intake import SPENT
-from fedtap.federation.messages import Reply, Request
+from fedtap.federation.messages import SECRETS, Reply, Request
+from fedtap.federation.secure_site import SecureSite
 from fedtap.storage import write_json
 
 FEDERATION = re.compile(r"[0-9a-f]{32}")
@@ -77,6 +78,8 @@ class RemoteSite:
                 f"{self._folder.path}: holds a private state of round {newest}, and the server asks for round {request.round}: "
                 "it lost rounds; restore its folder from a newer copy, or start a new run"
             )
+        if request.kind in SECRETS and self._scenario.privacy.secure is not None:
+            return SecureSite(self._folder.store, self._scenario.privacy.secure).answer(request)
         if request.kind != "train" or self._scenario.privacy.local is None:
             return self._half.site.answer(request)
         ledger = self._charge(self._scenario.privacy.local.noise, request.round)
@@ -104,7 +107,7 @@ class RemoteSite:
     def _half(self) -> SiteHalf:
         scenario, algorithm = self._scenario, self._folder.algorithm
         check(scenario)
-        check_privacy(scenario)
+        check_privacy(scenario, algorithm)
         architecture_of(scenario, algorithm)
         return set_up_site(
             scenario,

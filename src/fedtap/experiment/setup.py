@@ -118,7 +118,7 @@ def set_up(
 ) -> Bench:
     """Build both halves in this process; examples that were never encoded on this machine are encoded here."""
     check(scenario)
-    check_privacy(scenario)
+    check_privacy(scenario, algorithm)
     architecture_of(scenario, algorithm)  # refuses what does not fit together before anything is loaded
     half = set_up_site(
         scenario,
@@ -149,7 +149,7 @@ def set_up_server(
 ) -> ServerHalf:
     """Build the server's half alone. ``most`` bounds each client's training examples until it registers with its own number."""
     check(scenario)
-    check_privacy(scenario)
+    check_privacy(scenario, algorithm)
     architecture = architecture_of(scenario, algorithm, load_backbone(scenario.backbone, resolve_device(device)))
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))
     start = Network(architecture, keys, seed=seed).initial_state().select(algorithm.travels)

@@ -14,8 +14,9 @@ from fedtap.components import ComponentState
 from fedtap.config import Scenario
 from fedtap.data.loader import ClientData
 from fedtap.federation.intake import SPENT
-from fedtap.federation.messages import Reply, Request
+from fedtap.federation.messages import SECRETS, Reply, Request
 from fedtap.federation.residual import departing, split_residual, with_residual
+from fedtap.federation.secure_site import SecureSite
 from fedtap.federation.store import ClientStore
 from fedtap.federation.wire import unpack
 from fedtap.network.network import Network
@@ -62,6 +63,14 @@ class ClientSite:
         self._data = data
         self._store = store
 
+    @property
+    def secure(self) -> SecureSite:
+        """The clients' part of secure aggregation."""
+        settings = self.scenario.privacy.secure
+        if settings is None:
+            raise ValueError("asked for secure aggregation, and the scenario has none")
+        return SecureSite(self._store, settings)
+
     def local(self, client: str, round_number: int, pairs: tuple[Pair, ...] | None = None) -> LocalClient:
         """Return a client at work in a round."""
         return LocalClient(
@@ -76,6 +85,8 @@ class ClientSite:
 
     def answer(self, request: Request) -> Reply:
         """Do what is asked. The new private state is kept only if all went well."""
+        if request.kind in SECRETS:
+            return self.secure.answer(request)
         began = time.perf_counter()
         client = self.local(request.client, request.round)
         held = self._store.load(request.client, before=request.round)
@@ -87,6 +98,8 @@ class ClientSite:
             sent, lost = departing(sent, received, lost, self.scenario.wire)
             update = replace(update, components=sent, counts={k: n for k, n in update.counts.items() if k in sent})
             update = discreet(update, client, self.scenario.privacy)
+            if self.scenario.privacy.secure is not None:
+                update = self.secure.mask(request, update, received)
         else:
             state = self.algorithm.personalise(client, received, state)
             update = Update(ComponentState(), {}, decisions=() if self.scenario.privacy.noised else state.decisions)

@@ -10,8 +10,10 @@ from fedtap.algorithms.base import Update
 from fedtap.components import ComponentState
 from fedtap.pairs import Pair
 
-Kind = Literal["train", "personalise", "evaluate"]
+Kind = Literal["train", "personalise", "evaluate", "keys", "shares", "unmask"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+SECRETS: tuple[Kind, ...] = ("keys", "shares", "unmask")
+"""What is asked for secure aggregation alone; see :mod:`fedtap.federation.secure`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,16 @@ class ClientCard:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The server asks a client to train for a round, or, after the last, to make its personal model, or to test its models."""
+    """The server asks a client to train for a round, or, after the last, to make its personal model, or to test its models.
+
+    ``secure`` are its words on secure aggregation, if there is any.
+    """
 
     client: str
     round: int
     kind: Kind
     components: ComponentState
+    secure: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,7 @@ class Reply:
     update: Update
     seconds: float
     steps: int
+    secure: str = ""
 
 
 @dataclass(frozen=True, slots=True)

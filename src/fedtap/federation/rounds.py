@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from fedtap.federation.messages import Failure, Reply, Request
+from fedtap.federation.messages import SECRETS, Failure, Reply, Request
+from fedtap.federation.secure import Judge, train_masked
 from fedtap.federation.server import Server
 from fedtap.federation.transport import Transport
 
@@ -34,7 +35,7 @@ def run_round(
     began = time.perf_counter()
     observe({"event": "round_started", "round": round_number, "clients": list(clients)})
     requests = [server.request(client, round_number) for client in clients]
-    accepted = ask(server, transport, requests, round_number, observe, timeout=timeout)
+    accepted = _trained(server, transport, requests, round_number, observe, timeout)
     needed = min(min_replies, len(requests))
     if needed > 1 and len(accepted) < needed:
         observe({"event": "unchanged", "round": round_number, "replies": len(accepted), "min_replies": needed})
@@ -51,6 +52,28 @@ def run_round(
     )
 
 
+def _trained(
+    server: Server,
+    transport: Transport,
+    requests: Sequence[Request],
+    round_number: int,
+    observe: Observer,
+    timeout: float | None,
+) -> list[Reply]:
+    """Return the sound replies to requests to train, however much of them the server may see."""
+    secure = server.secure
+    if secure is None:
+        return ask(server, transport, requests, round_number, observe, timeout=timeout)
+    accepted, note = train_masked(
+        requests,
+        secure,
+        lambda asked, judge: ask(server, transport, asked, round_number, observe, timeout=timeout, judge=judge),
+        server.masked_complaint,
+    )
+    observe({**note, "round": round_number})
+    return accepted
+
+
 def ask(
     server: Server,
     transport: Transport,
@@ -59,8 +82,13 @@ def ask(
     observe: Observer,
     *,
     timeout: float | None = None,
+    judge: Judge | None = None,
 ) -> list[Reply]:
-    """Send requests and return the sound replies; failures, and replies that are refused, are recorded and left out."""
+    """Send requests and return the sound replies; failures, and replies that are refused, are recorded and left out.
+
+    ``judge`` tells what is wrong with a reply, by default :meth:`fedtap.federation.server.Server.complaint`.
+    """
+    judge = judge or server.complaint
     asked = {request.client: request for request in requests}
     accepted: dict[str, Reply] = {}
     for answer in transport.exchange(requests, timeout=timeout):
@@ -75,14 +103,15 @@ def ask(
         elif answer.client in accepted and answer.round == request.round:
             why = "a second reply to one request"
         else:
-            why = server.complaint(answer, request)
+            why = judge(answer, request)
         if why is not None or request is None:
             observe(
                 {"event": "rejected", "round": round_number, "client": answer.client, "why": one_short_line(why or "")}
             )
             continue
         accepted[answer.client] = answer
-        report(answer, request, observe)
+        if request.kind not in SECRETS:
+            report(answer, request, observe)
     return list(accepted.values())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from fedtap.algorithms.base import Algorithm, ServerState, Update
 from fedtap.algorithms.robust_means import mean_rule
@@ -10,11 +11,12 @@ from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.central_noise import noised
 from fedtap.federation.intake import Note, arrived, defended, spent
 from fedtap.federation.messages import ClientCard, Reply, Request
+from fedtap.federation.secure_site import holds_whole
 from fedtap.federation.validation import complaint
 from fedtap.federation.wire import pack
 from fedtap.network.architecture import Architecture
 from fedtap.randomness import secret_generator, torch_generator
-from fedtap.safety import Safety
+from fedtap.safety import Safety, SecureSettings
 
 NO_SAFETY = Safety()
 
@@ -84,6 +86,24 @@ class Server:
         card = self._cards[request.client]
         most = self._most_examples(card)
         return complaint(reply, request, card, most, self.state.components, self._precision)
+
+    @property
+    def secure(self) -> SecureSettings | None:
+        """What was agreed on for secure aggregation, if there is any."""
+        return self._safety.privacy.secure
+
+    def masked_complaint(self, reply: Reply, request: Request, masked: frozenset[ComponentKey], few: str) -> str | None:
+        """Return why a reply with masked components must be refused, or None; ``few`` says whether others may come."""
+        for key in sorted(masked):
+            if key not in reply.update.components or not holds_whole(
+                reply.update.components[key], request.components[key]
+            ):
+                return f"component '{key}' is not masked as was agreed on"
+        # For the masked values, which may be anything, stand those that were sent; all else must be as it is without masks.
+        shown = ComponentState({**reply.update.components, **{key: request.components[key] for key in masked}})
+        if few == "withhold" and len(shown) > len(masked):
+            return "components came that were to stay at the client"
+        return self.complaint(replace(reply, update=replace(reply.update, components=shown)), request)
 
     def aggregate(self, replies: Sequence[Reply]) -> list[Note]:
         """Take up accepted replies, in sorted client order however they came; return what was done to them, as events."""

@@ -73,5 +73,26 @@ class ClientStore:
         for number in earlier[:-1]:
             self._path(client, number).unlink(missing_ok=True)
 
+    def keep_secret(self, client: str, round_number: int, text: str) -> None:
+        """Keep what a client must not lose within a round, and not tell; that of other rounds is forgotten."""
+        path = self._secret(client, round_number)
+        write_bytes(path, text.encode())
+        path.chmod(0o600)
+        for other in path.parent.glob("secret-*.json"):
+            if other != path:
+                other.unlink(missing_ok=True)
+
+    def secret(self, client: str, round_number: int) -> str | None:
+        """Return what :meth:`keep_secret` keeps for a round, or None."""
+        path = self._secret(client, round_number)
+        return path.read_text(encoding="utf-8") if path.exists() else None
+
+    def forget_secret(self, client: str, round_number: int) -> None:
+        """Forget it."""
+        self._secret(client, round_number).unlink(missing_ok=True)
+
+    def _secret(self, client: str, round_number: int) -> Path:
+        return self._folder / client / f"secret-{round_number:04d}.json"
+
     def _path(self, client: str, round_number: int) -> Path:
         return self._folder / client / f"round-{round_number:04d}.safetensors"

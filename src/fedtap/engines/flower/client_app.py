@@ -20,7 +20,7 @@ from fedtap.engines.flower import codec
 from fedtap.engines.flower.codec import Envelope
 from fedtap.engines.flower.malformed import MalformedError
 from fedtap.errors import UserError
-from fedtap.federation.messages import Reply, Request
+from fedtap.federation.messages import SECRETS, Reply, Request
 
 __all__ = ["ClientApp", "Site", "giving_up_after", "make_client_app"]
 
@@ -78,6 +78,7 @@ def make_client_app(open_site: OpenSite) -> ClientApp:
         (app.train("round"), ask),
         (app.train("personalise"), ask),
         (app.evaluate("own"), ask),
+        *((app.query(kind), ask) for kind in SECRETS),
     ):
         register(_answering(work))
     return app

@@ -22,13 +22,14 @@ from fedtap.federation.messages import KINDS, Reply, Request
 
 ABOUT = "fedtap"
 COMPONENT = "component:"
-COUNTS, LOSSES, PERSONAL_LOSSES, VECTORS, DECISIONS, ROWS, WHY = (
+COUNTS, LOSSES, PERSONAL_LOSSES, VECTORS, DECISIONS, ROWS, SECURE, WHY = (
     "counts",
     "losses",
     "personal_losses",
     "vectors",
     "decisions",
     "rows",
+    "secure",
     "why",
 )
 MAX_JSON = 4_000_000  # characters of decisions or rows
@@ -58,6 +59,7 @@ def encode_request(request: Request, envelope: Envelope) -> RecordDict:
     """Return a request as records."""
     content = RecordDict({ABOUT: _about(envelope, request.client, request.round, request.kind)})
     _put_components(content, request.components)
+    _put_secure(content, request.secure)
     return content
 
 
@@ -67,7 +69,8 @@ def decode_request(content: RecordDict) -> tuple[Request, Envelope]:
     kind = _of(about, "kind", str)
     if kind not in KINDS:
         raise MalformedError(f"a request of kind {kind[:40]!r}")
-    request = Request(_of(about, "client", str), _of(about, "round", int), kind, _components(content))
+    client, number = _of(about, "client", str), _of(about, "round", int)
+    request = Request(client, number, kind, _components(content), _secure(content))
     return request, _envelope(about)
 
 
@@ -78,6 +81,7 @@ def encode_reply(reply: Reply, kind: str, envelope: Envelope) -> RecordDict:
     update = reply.update
     content = RecordDict({ABOUT: about})
     _put_components(content, update.components)
+    _put_secure(content, reply.secure)
     content[COUNTS] = MetricRecord({str(key): count for key, count in update.counts.items()})
     content[LOSSES] = MetricRecord(dict(update.losses))
     content[PERSONAL_LOSSES] = MetricRecord(dict(update.personal_losses))
@@ -110,6 +114,7 @@ def decode_reply(content: RecordDict, kind: str) -> tuple[Reply, Envelope]:
         update,
         _of(about, "seconds", float),
         _of(about, "steps", int),
+        _secure(content),
     )
     return reply, _envelope(about)
 
@@ -214,6 +219,15 @@ def _decision(value: Any) -> Decision:
     if not isinstance(value, dict) or value.keys() != fields:
         raise MalformedError(f"a decision without exactly {', '.join(sorted(fields))}")
     return Decision(**value)
+
+
+def _put_secure(content: RecordDict, words: str) -> None:
+    if words:
+        content[SECURE] = ConfigRecord({"json": words})
+
+
+def _secure(content: RecordDict) -> str:
+    return str(_of(_config(content, SECURE), "json", str)) if SECURE in content else ""
 
 
 def _put_components(content: RecordDict, components: ComponentState) -> None:

@@ -20,10 +20,15 @@ from fedtap.components import ComponentState
 from fedtap.engines.flower import codec
 from fedtap.engines.flower.malformed import MalformedError
 from fedtap.engines.flower.nodes import Nodes
-from fedtap.federation.messages import ClientCard, Failure, Reply, Request, Tested
+from fedtap.federation.messages import SECRETS, ClientCard, Failure, Reply, Request, Tested
 
 HELLO = "query.hello"
-MESSAGE_TYPES = {"train": "train.round", "personalise": "train.personalise", "evaluate": "evaluate.own"}
+MESSAGE_TYPES = {
+    "train": "train.round",
+    "personalise": "train.personalise",
+    "evaluate": "evaluate.own",
+    **{kind: f"query.{kind}" for kind in SECRETS},
+}
 GRACE = 60.0  # seconds that the SuperLink keeps a message beyond the time in which its answer counts
 HELLO_TTL = 600.0
 MANNERS = 60.0  # seconds in which a node that works answers a greeting
@@ -162,7 +167,7 @@ class FlowerTransport:
             return Failure(request.client, request.round, "the SuperLink did not take the request")
         self._nodes.asked(request.client, request.round)
         # Without the components that were sent: they are many bytes, and of no use any more.
-        light = replace(request, components=ComponentState())
+        light = replace(request, components=ComponentState(), secure="")
         waiting[name] = _Sent(light, node, float("inf") if timeout is None else self._clock() + timeout)
         return None
 
