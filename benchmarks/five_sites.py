@@ -81,8 +81,8 @@ class Finished:
         return sum(event["event"] == kind for event in self.events)
 
     def total(self, key: str) -> int:
-        """Return the sum of a number over the updates."""
-        return sum(event[key] for event in self.events if event["event"] == "update")
+        """Return the sum of a number over the updates, and over what secure aggregation says beside them."""
+        return sum(event.get(key, 0) for event in self.events if event["event"] in ("update", "secure"))
 
 
 def federate(

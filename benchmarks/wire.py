@@ -1,4 +1,4 @@
-"""What fewer bits on the wire cost: bytes and accuracy for float32, bfloat16 and eight bits, with and without error feedback.
+"""What the form of updates costs: bytes and accuracy of float32, bfloat16, eight bits (with and without feedback), and masks.
 
     python benchmarks/wire.py
 
@@ -14,9 +14,10 @@ from five_sites import federate, scenario, spread, write
 SEEDS = tuple(range(6))
 CASES: dict[str, dict[str, Any]] = {
     "fp32": {},
-    "bf16": {"precision": "bf16"},
-    "int8": {"precision": "int8"},
-    "int8, no feedback": {"precision": "int8", "feedback": False},
+    "bf16": {"wire": {"precision": "bf16"}},
+    "int8": {"wire": {"precision": "int8"}},
+    "int8, no feedback": {"wire": {"precision": "int8", "feedback": False}},
+    "secure aggregation": {"privacy": {"secure": {}}},
 }
 
 
@@ -24,8 +25,8 @@ def main() -> None:
     """Run every case with every seed."""
     rows: list[dict[str, Any]] = []
     for seed in SEEDS:
-        for case, wire in CASES.items():
-            done = federate(scenario(wire=wire), seed)
+        for case, settings in CASES.items():
+            done = federate(scenario(**settings), seed)
             quality = {model: done.accuracy(model) for model in ("federated", "personal")}
             moved = {key: done.total(key) for key in ("bytes_down", "bytes_up")}
             rows.append({"seed": seed, "case": case, **quality, **moved})

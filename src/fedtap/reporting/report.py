@@ -11,7 +11,7 @@ from fedtap.reporting.decisions import endings, timelines
 from fedtap.reporting.markup import Markup, el, join
 from fedtap.reporting.page import page, section
 from fedtap.reporting.record import RunRecord, read_run
-from fedtap.reporting.safety import bounded_section, privacy_section, robust_section
+from fedtap.reporting.safety import bounded_section, privacy_section, robust_section, secure_section
 from fedtap.reporting.series import loss_curves, round_seconds, traffic
 from fedtap.reporting.standings import standings
 from fedtap.reporting.story import key_figures, sentences
@@ -98,7 +98,8 @@ def render(record: RunRecord) -> str:
     scenario = str(record.config.get("name") or record.run.get("scenario") or "run")
     run = record.run
     facts = f"method {run.get('method', '?')} · seed {run.get('seed', '?')} · fedtap {run.get('fedtap', '?')}"
-    safety = [bounded_section(record.events), robust_section(record.events), privacy_section(record.privacy)]
+    bounds = [bounded_section(record.events), robust_section(record.events)]
+    safety = [*bounds, secure_section(record.events), privacy_section(record.privacy)]
     about_training = [_decisions(record), _training(record), _cost(record), _lost(record)]
     sections = [_results(record), *about_training, *safety, _setup(record)]
     return page(

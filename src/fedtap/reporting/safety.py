@@ -52,6 +52,24 @@ def robust_section(events: Sequence[Mapping[str, Any]]) -> Markup:
     return section("Robust means", inner)
 
 
+def secure_section(events: Sequence[Mapping[str, Any]]) -> Markup:
+    """Return of how many components the server saw sums alone, over all rounds; nothing without secure aggregation."""
+    its = [event for event in events if event["event"] == "secure"]
+    if not its:
+        return Markup()
+    summed, broken, few = (
+        sum(int(event[key]) for event in its) for key in ("summed", "not_restored", "too_few_holders")
+    )
+    open_ones = "sent as they are" if its[-1]["few"] == "send" else "kept at the clients"
+    rows = [
+        ("the server saw the sum alone", str(summed)),
+        ("masked, and not restored: too many were lost", str(broken)),
+        (f"too few holders: {open_ones}", str(few)),
+    ]
+    inner = table(("a component in a round", "number"), rows, "What the server saw", numeric=(1,))
+    return section("Secure aggregation", inner)
+
+
 def privacy_section(privacy: Mapping[str, Any] | None) -> Markup:
     """Return the epsilon of every client, of each kind of noise; nothing where there is none."""
     if not privacy:
