@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from fedtap.errors import UserError
 from fedtap.experiment.conditions import Conditions, Ledger, Spent
 from fedtap.experiment.node import NodeSettings, read_node, write_node
-from fedtap.safety import NoiseSettings, PrivacySettings
+from fedtap.safety import NoiseSettings, PrivacySettings, SecureSettings
 from tiny_federation import called, write_scenario
 
 
@@ -36,6 +36,10 @@ LOCAL = PrivacySettings(local=NoiseSettings(noise=1.0))
         ({"epsilon": 8.0}, PrivacySettings(), "set privacy.local at the server"),
         ({"noise": 1.5}, LOCAL, "noise of at least 1.5, and the run has 1"),
         ({"noise": 0.5}, LOCAL.model_copy(update={"noise_source": "seeded"}), "privacy.noise_source=secret"),
+        ({"secure": 3}, PrivacySettings(), "secure aggregation alone, of 3 holders"),
+        ({"secure": 3}, PrivacySettings(secure=SecureSettings()), "privacy.secure.few=withhold"),
+        ({"secure": 4}, PrivacySettings(secure=SecureSettings(few="withhold")), "privacy.secure.holders=4"),
+        ({"secure": 3}, PrivacySettings(secure=SecureSettings(few="withhold")), None),
         ({"blur_counts": 10}, PrivacySettings(), "in multiples of 10"),
         ({"blur_counts": 10}, PrivacySettings(blur_counts=9), "in multiples of 10"),
         ({"blur_counts": 10}, PrivacySettings(blur_counts=25), None),

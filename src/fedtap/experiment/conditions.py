@@ -26,13 +26,15 @@ class Conditions(Settings):
     """What a run must be like for a node to take part; by default anything goes.
 
     ``noise``: ``privacy.local`` with at least this multiple of the clipping norm, drawn in secret. ``epsilon``: the most that all
-    runs together may spend of one training example, at ``delta``; it asks for ``privacy.local`` too. ``blur_counts``: numbers of
-    examples told in multiples of at least this. ``results: false``: metrics on the node's test data stay on the node.
+    runs together may spend of one training example, at ``delta``; it asks for ``privacy.local`` too. ``secure``: secure
+    aggregation with at least so many holders, and what has fewer withheld. ``blur_counts``: numbers of examples told in
+    multiples of at least this. ``results: false``: metrics on the node's test data stay on the node.
     """
 
     noise: Rate | None = None
     epsilon: Rate | None = None
     delta: Annotated[Float, Field(gt=0, lt=1)] = 1e-5
+    secure: Positive | None = None
     blur_counts: Positive | None = None
     results: bool = True
 
@@ -40,6 +42,12 @@ class Conditions(Settings):
         """Return in one line which condition a run's settings do not meet, and the mend, or None."""
         if self.blur_counts is not None and (privacy.blur_counts or 1) < self.blur_counts:
             return f"asks for numbers of examples in multiples of {self.blur_counts}; set privacy.blur_counts at the server"
+        secure = privacy.secure
+        if self.secure is not None and (secure is None or secure.holders < self.secure or secure.few != "withhold"):
+            return (
+                f"asks for secure aggregation alone, of {self.secure} holders or more; set privacy.secure.holders={self.secure} and "
+                "privacy.secure.few=withhold at the server"
+            )
         if self.noise is None and self.epsilon is None:
             return None
         if privacy.local is None:

@@ -30,7 +30,8 @@ _HEAD = """\
 # store   where the client's private models lie, relative to this folder
 # device  auto, cpu, cuda
 # key     the node's private key; its public half, with .pub, is what the server needs
-# conditions  what a run must be like for this node to take part: noise, epsilon, delta, blur_counts, results (docs/privacy.md)
+# conditions  what a run must be like for this node to take part: noise, epsilon, delta, secure, blur_counts,
+#         results (docs/privacy.md)
 """
 
 
