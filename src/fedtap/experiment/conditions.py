@@ -45,8 +45,8 @@ class Conditions(Settings):
         secure = privacy.secure
         if self.secure is not None and (secure is None or secure.holders < self.secure or secure.few != "withhold"):
             return (
-                f"asks for secure aggregation alone, of {self.secure} holders or more; set privacy.secure.holders={self.secure} and "
-                "privacy.secure.few=withhold at the server"
+                f"asks for secure aggregation alone, of {self.secure} holders or more; set privacy.secure.holders={self.secure} "
+                "and privacy.secure.few=withhold at the server"
             )
         if self.noise is None and self.epsilon is None:
             return None
