@@ -40,7 +40,10 @@ Judge = Callable[[Reply, Request], str | None]
 """Tells why a reply must be refused, or None."""
 Ask = Callable[[Sequence[Request], Judge], list[Reply]]
 """Sends requests, refuses and records what is not sound, and returns the rest."""
-Slices = Callable[[str], ComponentState]
+MaskedJudge = Callable[[Reply, Request, frozenset[ComponentKey], str], str | None]
+"""Like :data:`Judge`; it is told too which components come masked, and what becomes of the others."""
+Mean = Mapping[str, torch.Tensor]
+"""A component's tensors, averaged."""
 
 
 @dataclass
@@ -76,23 +79,9 @@ def train_masked(
         The replies, masked components replaced by their mean over all holders, or left out where it could not be had; and the
         event ``secure``.
     """
-    so_far = _Round()
     everybody = {request.client: request for request in requests}
-    number = requests[0].round if requests else 0
-    so_far.keys = _said("keys", dict.fromkeys(everybody, ""), number, Keys, ask, so_far)
-    if len(so_far.keys) >= settings.holders:
-        peers = {
-            client: Peers(keys=so_far.keys, components=[str(key) for key in everybody[client].components])
-            for client in so_far.keys
-        }
-        so_far.letters = _said("shares", _texts(peers), number, Letters, ask, so_far)
+    so_far = _agreed(everybody, settings, ask)
     taking_part = sorted(so_far.letters)
-    if len(taking_part) >= threshold(len(so_far.keys)):
-        holding: dict[ComponentKey, list[str]] = {}
-        for client in taking_part:
-            for key in everybody[client].components:
-                holding.setdefault(key, []).append(client)
-        so_far.holders = {key: who for key, who in sorted(holding.items()) if len(who) >= settings.holders}
     names = {str(key): who for key, who in so_far.holders.items()}
     # Without secrets nothing can be masked, and a client sends what ``few`` says. One whose secrets did not come is left out.
     training = taking_part if names else sorted(so_far.keys)
@@ -120,8 +109,27 @@ def train_masked(
     return [_with_means(reply, means, masked[reply.client]) for reply in replies], note
 
 
-MaskedJudge = Callable[[Reply, Request, frozenset[ComponentKey], str], str | None]
-"""Like :data:`Judge`; it is told too which components come masked, and what becomes of the others."""
+def _agreed(requests: Mapping[str, Request], settings: SecureSettings, ask: Ask) -> _Round:
+    """Have clients agree on secrets, and return what they said and which components have enough holders among them."""
+    so_far = _Round()
+    number = next((request.round for request in requests.values()), 0)
+    so_far.keys = _said("keys", dict.fromkeys(requests, ""), number, Keys, ask, so_far)
+    if len(so_far.keys) < settings.holders:
+        return so_far
+    peers = {
+        client: Peers(keys=so_far.keys, components=[str(key) for key in requests[client].components])
+        for client in so_far.keys
+    }
+    texts = {client: said.model_dump_json() for client, said in peers.items()}
+    so_far.letters = _said("shares", texts, number, Letters, ask, so_far)
+    if len(so_far.letters) < threshold(len(so_far.keys)):
+        return so_far
+    holding: dict[ComponentKey, list[str]] = {}
+    for client in sorted(so_far.letters):
+        for key in requests[client].components:
+            holding.setdefault(key, []).append(client)
+    so_far.holders = {key: who for key, who in sorted(holding.items()) if len(who) >= settings.holders}
+    return so_far
 
 
 def _means(
@@ -130,7 +138,7 @@ def _means(
     settings: SecureSettings,
     ask: Ask,
     so_far: _Round,
-) -> tuple[dict[ComponentKey, Mapping[str, torch.Tensor]], list[str]]:
+) -> tuple[dict[ComponentKey, Mean], list[str]]:
     """Return the mean of each masked component of which enough clients answered and enough was revealed; and who is lost."""
     answered = {reply.client: reply for reply in replies}
     lost = sorted(set(so_far.letters) - answered.keys())
@@ -151,7 +159,7 @@ def _means(
         if pair is None:
             return {}, lost  # every component that the client holds keeps its masks
         keys[client] = pair
-    means: dict[ComponentKey, Mapping[str, torch.Tensor]] = {}
+    means: dict[ComponentKey, Mean] = {}
     for key, there in survivors.items():
         mean = _mean(key, there, keys, answered, revealed, requests, settings, so_far)
         if mean is not None:
@@ -210,19 +218,13 @@ def _restored_key(client: str, revealed: Mapping[str, Revealed], so_far: _Round)
     return pair if pair.public.hex() == so_far.keys[client].masks else None
 
 
-def _with_means(
-    reply: Reply, means: Mapping[ComponentKey, Mapping[str, torch.Tensor]], masked: frozenset[ComponentKey]
-) -> Reply:
+def _with_means(reply: Reply, means: Mapping[ComponentKey, Mean], masked: frozenset[ComponentKey]) -> Reply:
     components = reply.update.components
     open_ones = components.select(lambda key, _: key not in masked)
     mine = ComponentState({key: means[key] for key in masked if key in means})
     merged = open_ones.merge(mine)
     counts = {key: count for key, count in reply.update.counts.items() if key in merged}
     return replace(reply, update=replace(reply.update, components=merged, counts=counts), secure="")
-
-
-def _texts(words: Mapping[str, Settings]) -> dict[str, str]:
-    return {client: said.model_dump_json() for client, said in words.items()}
 
 
 def _said(
