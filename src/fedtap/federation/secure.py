@@ -34,7 +34,6 @@ from fedtap.federation.masking import (
 from fedtap.federation.messages import Kind, Reply, Request
 from fedtap.federation.secure_words import Keys, Letters, Masked, Peers, Revealed, Survivors, Words, read
 from fedtap.safety import SecureSettings
-from fedtap.settings import Settings
 
 Judge = Callable[[Reply, Request], str | None]
 """Tells why a reply must be refused, or None."""
