@@ -28,6 +28,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "text": ("nltk",),
     "flower": ("flwr",),
     "privacy": ("opacus",),
+    "secure": ("cryptography", "pycryptodome"),
     "dev": (
         "pytest",
         "pytest-cov",
@@ -37,6 +38,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "types-PyYAML",
         "nltk",
         "opacus",
+        "cryptography",
+        "pycryptodome",
         "datasets",
         "pyarrow",
         "flwr",
