@@ -28,16 +28,16 @@ from torch import Tensor
 
 from fedtap.algorithms.base import ServerState, Update
 from fedtap.algorithms.fedavg import FedAvg
-from fedtap.algorithms.replacement import replace_soft
 from fedtap.components import ComponentState, towards, weighted_mean
-from fedtap.config import Scenario, load_scenario
-from fedtap.evaluation.statistics import relative_gain
 from fedtap.experiment.provenance import provenance
 from fedtap.experiment.setup import set_up
 from fedtap.federation.rounds import run_round
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
 from fedtap.federation.store import ClientStore
+from fedtap.personalization.replacement import replace_soft
+from fedtap.scenario.scenario import Scenario, load_scenario
+from fedtap.study.statistics import relative_gain
 from fedtap.tasks import TASK_TYPES
 from fedtap.training.client import LocalClient
 
@@ -76,7 +76,7 @@ class InHand:
 
     @cached_property
     def finished(self) -> ComponentState:
-        return self.finish(self.federated)
+        return self.finetune(self.federated)
 
     @cached_property
     def average(self) -> ComponentState:
@@ -89,9 +89,9 @@ class InHand:
             mean = towards(mean, trained, pace)
         return mean
 
-    def finish(self, state: ComponentState) -> ComponentState:
+    def finetune(self, state: ComponentState) -> ComponentState:
         """Return a state after the common finish, chosen on validation."""
-        return self.client.finish(state, self.client.scenario.training.finish_steps, "finish").state
+        return self.client.finetune(state, self.client.scenario.training.finetune_steps, "finish").state
 
     def moved(
         self,
@@ -117,20 +117,20 @@ ENDS: dict[str, End] = {
     "E, mean over time of the client's slices": lambda x: x.average,
     "E with pace 0.3": lambda x: x.over_time(0.3),
     "F, each path moved to G (H1)": lambda x: x.moved(x.finished, x.federated),
-    "half way from F to L (H3)": lambda x: towards(x.finished, x.last, 0.5),
-    "finish from L (H3)": lambda x: x.finish(x.last),
-    "finish from half way between G and L (H3)": lambda x: x.finish(towards(x.federated, x.last, 0.5)),
-    "finish from the mean of the last three servers (H4)": lambda x: x.finish(mean(x.servers)),
+    "context way from F to L (H3)": lambda x: towards(x.finished, x.last, 0.5),
+    "finish from L (H3)": lambda x: x.finetune(x.last),
+    "finish from context way between G and L (H3)": lambda x: x.finetune(towards(x.federated, x.last, 0.5)),
+    "finish from the mean of the last three servers (H4)": lambda x: x.finetune(mean(x.servers)),
     "F, each path moved to E (H5)": lambda x: x.moved(x.finished, x.average),
     "F, each path moved to E, finer": lambda x: x.moved(x.finished, x.average, (0.25, 0.5, 0.75, 1.0)),
     "F, each path moved to L": lambda x: x.moved(x.finished, x.last),
     "F, what one task alone uses moved to E": lambda x: x.moved(x.finished, x.average, exclusive=True),
-    "finish from half way between G and E, then moved to E": lambda x: x.moved(
-        x.finish(towards(x.federated, x.average, 0.5)), x.average
+    "finish from context way between G and E, then moved to E": lambda x: x.moved(
+        x.finetune(towards(x.federated, x.average, 0.5)), x.average
     ),
     "F and E answer together (H8)": lambda x: (x.finished, x.average),
     "F and L answer together (H8)": lambda x: (x.finished, x.last),
-    "finishes from G and from L answer together (H8, twice the finish)": lambda x: (x.finished, x.finish(x.last)),
+    "finishes from G and from L answer together (H8, twice the finish)": lambda x: (x.finished, x.finetune(x.last)),
 }
 BASE = next(iter(ENDS))
 
@@ -171,19 +171,19 @@ def try_ends(scenario: Scenario, seed: int) -> dict[str, Values]:
     """Run the rounds of a seed once and return end -> client -> task -> value."""
     record = Recorded()
     with tempfile.TemporaryDirectory() as folder:
-        bench = set_up(
+        simulation = set_up(
             scenario, record, seed=seed, device="auto", store=ClientStore(Path(folder)), tell=lambda event: None
         )
-        architecture = bench.network.architecture
-        server = Server(algorithm=record, architecture=architecture, state=bench.start, cards=bench.cards)
+        architecture = simulation.network.architecture
+        server = Server(algorithm=record, architecture=architecture, state=simulation.start, cards=simulation.cards)
         ids = [client.id for client in scenario.participants]
         plan = schedule(ids, per_round=scenario.clients_per_round, rounds=scenario.rounds, seed=seed)
         for number, clients in enumerate(plan, start=1):
-            run_round(server, bench.transport, clients, number, lambda event: None)
+            run_round(server, simulation.transport, clients, number, lambda event: None)
             print(f"seed {seed}: round {number} of {scenario.rounds}", flush=True)
         values: dict[str, Values] = {end: {} for end in ENDS}
         for id in ids:
-            client = bench.site.local(id, scenario.rounds + 1)
+            client = simulation.site.local(id, scenario.rounds + 1)
             hand = InHand(client, record)
             for end, make in ENDS.items():
                 made = make(hand)

@@ -14,18 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from fedtap.algorithms.registry import make
-from fedtap.config import Scenario, build_scenario
 from fedtap.evaluation.evaluate import evaluate_client
-from fedtap.experiment.guarantee import guarantee
 from fedtap.experiment.provenance import provenance
-from fedtap.experiment.setup import Bench, set_up
+from fedtap.experiment.setup import Simulation, set_up
 from fedtap.federation.messages import Request
 from fedtap.federation.rounds import ask, run_round
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
 from fedtap.federation.store import ClientStore
 from fedtap.federation.transport import Transport
-from fedtap.storage import write_json
+from fedtap.privacy.guarantee import guarantee
+from fedtap.runtime.storage import write_json
+from fedtap.scenario.scenario import Scenario, build_scenario
 
 TASKS = [
     {"name": "digits", "type": "classification", "modality": "image", "domain": "digits", "source": "digits"},
@@ -44,7 +44,7 @@ def scenario(**settings: Any) -> Scenario:
         "local_steps": 10,
         "batch_size": 16,
         "network": {"name": "plain", "dim": 64, "expert_dim": 128},
-        "training": {"lr": 0.002, "finish_steps": 10},
+        "training": {"lr": 0.002, "finetune_steps": 10},
         "data": {"train": 64, "validation": 48, "test": 128, "dirichlet": 3.0, "quantity": 0.0},
         "evaluation": {"cross_examples": 1, "save": "none"},
         "clients": [{"id": f"site-{number}", "tasks": TASKS} for number in range(1, 6)],
@@ -57,7 +57,7 @@ def scenario(**settings: Any) -> Scenario:
 class Finished:
     """A federation after its last round."""
 
-    bench: Bench
+    simulation: Simulation
     server: Server
     events: list[dict[str, Any]] = field(default_factory=list)
     rows: list[Mapping[str, Any]] = field(default_factory=list)
@@ -97,30 +97,30 @@ def federate(
     algorithm = make({}, method)
     with tempfile.TemporaryDirectory() as folder:
         store = ClientStore(Path(folder))
-        bench = set_up(settings, algorithm, seed=seed, device="cpu", store=store, tell=lambda event: None)
+        simulation = set_up(settings, algorithm, seed=seed, device="cpu", store=store, tell=lambda event: None)
         server = Server(
             algorithm=algorithm,
-            architecture=bench.network.architecture,
-            state=bench.start,
-            cards=bench.cards,
+            architecture=simulation.network.architecture,
+            state=simulation.start,
+            cards=simulation.cards,
             safety=settings.safety,
             seed=seed,
         )
-        done = Finished(bench, server)
-        transport = wrap(bench.transport)
+        done = Finished(simulation, server)
+        transport = wrap(simulation.transport)
         ids = [client.id for client in settings.participants]
         plan = schedule(ids, per_round=settings.clients_per_round, rounds=settings.rounds, seed=seed)
         for number, clients in enumerate(plan, start=1):
             run_round(server, transport, clients, number, done.events.append)
         for client in ids:
             request = Request(client, settings.rounds + 1, "personalise", server.slice_for(client))
-            ask(server, bench.transport, [request], settings.rounds + 1, done.events.append)
+            ask(server, simulation.transport, [request], settings.rounds + 1, done.events.append)
             done.rows += evaluate_client(
                 client=client,
                 pairs=settings.client(client).pairs,
-                models=bench.site.models(client, server.slice_for(client)),
-                network=bench.network,
-                room=bench.room,
+                models=simulation.site.models(client, server.slice_for(client)),
+                network=simulation.network,
+                dataset=simulation.dataset,
                 cross_examples=1,
                 unseen=False,
             )

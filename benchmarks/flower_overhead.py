@@ -25,11 +25,11 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.task_identity import TaskIdentity
 
 from fedtap.algorithms.registry import make
-from fedtap.config import load_scenario
 from fedtap.engines.flower.codec import Envelope, encode_request
 from fedtap.experiment.provenance import commit
 from fedtap.experiment.setup import set_up_server
 from fedtap.federation.messages import Request
+from fedtap.scenario.scenario import load_scenario
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "three-hospitals"
 WIDTHS = (16, 128)
@@ -57,10 +57,10 @@ def sizes(width: int) -> dict[str, dict[str, float]]:
     widths = [f"network.dim={width}", f"network.expert_dim={width}"]
     scenario = load_scenario(EXAMPLE / "scenario.yaml", widths)
     most = {client.id: {task.name: 1 for task in client.tasks} for client in scenario.clients}
-    half = set_up_server(scenario, make(scenario.method), seed=0, device="cpu", most=most)
+    context = set_up_server(scenario, make(scenario.method), seed=0, device="cpu", most=most)
     found = {}
     for client in scenario.clients:
-        components = half.start.slice_for(client.id, half.architecture.plan(client.pairs))
+        components = context.start.slice_for(client.id, context.architecture.plan(client.pairs))
         # Flower sends equal arrays once, and at the start many are equal; in training no two are.
         components = components.map(lambda tensor: tensor + torch.rand_like(tensor))
         request = Request(client.id, 1, "train", components)

@@ -29,14 +29,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fedtap.backbones import load_backbone, loads
 from fedtap.batch import Batch, TaskBatch
-from fedtap.config import BackboneSettings, LoraSettings, NetworkSettings, Precision, TrainingSettings
 from fedtap.experiment.provenance import provenance
 from fedtap.experiment.site import words_of
-from fedtap.memory import keep_freed_memory
 from fedtap.network.architecture import Blueprint, HeadInfo
 from fedtap.network.experts import Experts
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
+from fedtap.runtime.memory import keep_freed_memory
+from fedtap.scenario.scenario import BackboneSettings, LoraSettings, NetworkSettings, Precision, TrainingSettings
 from fedtap.training.loop import Objective, batch_loss, plain_gradient, train
 
 BATCH, REPEATS = 8, 5

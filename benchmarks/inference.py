@@ -54,7 +54,7 @@ class Listener:
 
 def auc(done: Finished, client: str, model: ComponentState) -> float:
     """Return the mean over a client's tasks of the attack's AUC, in percent."""
-    at_work = done.bench.site.local(client, done.bench.scenario.rounds + 1)
+    at_work = done.simulation.site.local(client, done.simulation.scenario.rounds + 1)
     members, others = (at_work.example_losses(model, split) for split in ("train", "test"))
     areas = []
     for task in at_work.tasks:
@@ -74,8 +74,8 @@ def attacked(case: str, seed: int) -> dict[str, Any]:
     def look(done: Finished) -> dict[str, float]:
         areas: dict[str, list[float]] = {"start": [], "uploaded": [], "federated": [], "personal": []}
         for client, uploaded in listeners[0].heard.items():
-            models = done.bench.site.models(client, done.server.slice_for(client))
-            areas["start"].append(auc(done, client, done.bench.start.components.slice(uploaded)))
+            models = done.simulation.site.models(client, done.server.slice_for(client))
+            areas["start"].append(auc(done, client, done.simulation.start.components.slice(uploaded)))
             areas["uploaded"].append(auc(done, client, uploaded))
             areas["federated"].append(auc(done, client, models["federated"]))
             areas["personal"].append(auc(done, client, models["personal"]))

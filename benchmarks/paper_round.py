@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import fedtap.training.client as training
+from fedtap import run
 from fedtap.backbones import loads
-from fedtap.config import Scenario, load_scenario
 from fedtap.experiment.provenance import provenance
-from fedtap.experiment.run import run
-from fedtap.memory import keep_freed_memory
+from fedtap.runtime.memory import keep_freed_memory
+from fedtap.scenario.scenario import Scenario, load_scenario
 
 ROUNDS, STEPS = 3, 2
 SCENARIOS = Path(__file__).parents[1] / "scenarios"

@@ -36,7 +36,7 @@ def scenario(clients: int) -> dict[str, Any]:
         "clients_per_round": 4,
         "local_steps": 10,
         "batch_size": 16,
-        "training": {"finish_steps": 2},
+        "training": {"finetune_steps": 2},
         "data": {"train": 16, "validation": 4, "test": 8, "dirichlet": 100, "quantity": 0},
         "evaluation": {"cross_examples": 8, "save": "none"},
         "clients": [{"id": "site", "count": clients, "tasks": TASKS}],

@@ -9,12 +9,12 @@ from torch import nn
 
 from fedtap.algorithms.base import Algorithm, ClientState, Params, ServerState, Update
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.config import Scenario, build_scenario
 from fedtap.federation.messages import ClientCard, Failure, Reply, Request
 from fedtap.federation.server import Server
 from fedtap.network.architecture import Architecture, Blueprint
 from fedtap.pairs import Pair, path
-from fedtap.randomness import torch_generator
+from fedtap.runtime.randomness import torch_generator
+from fedtap.scenario.scenario import Scenario, build_scenario
 from fedtap.training.client import LocalClient
 
 DIGITS = Pair("digits", "classification", "image", "digits")

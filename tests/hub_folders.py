@@ -11,9 +11,9 @@ from datasets import Sequence as Several
 from numpy.typing import NDArray
 from PIL import Image as Pillow
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example
 from fedtap.data.sources import source
+from fedtap.scenario.scenario import TaskSettings
 
 
 def task(name: str, path: Path | str | None = None, **changes: Any) -> TaskSettings:

@@ -26,7 +26,14 @@ Model = dict[str, NDArray[np.float64]]
 
 def probe_client(*, clip: float = 1e9, **settings: Any) -> LocalClient:
     """Return a client with two probes that takes plain gradient steps of rate about 0.4."""
-    training = {"optimizer": "sgd", "weight_decay": 0.0, "clip": clip, "lr": 0.5, "finish_steps": 6, "finish_lr": 0.3}
+    training = {
+        "optimizer": "sgd",
+        "weight_decay": 0.0,
+        "clip": clip,
+        "lr": 0.5,
+        "finetune_steps": 6,
+        "finetune_lr": 0.3,
+    }
     network = build_network(PAIRS, name="probe")
     return local_client(PAIRS, network=network, **{"batch_size": 6, "training": training, **settings})
 

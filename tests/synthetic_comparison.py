@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from fedtap.evaluation.comparison import compare_runs
-from fedtap.evaluation.families import Entrant
-from fedtap.evaluation.statistics import Run
+from fedtap.study.comparison import compare_runs
+from fedtap.study.families import Entrant
+from fedtap.study.statistics import Run
 
 TASKS = {
     "digits": ("image_classification", "accuracy"),

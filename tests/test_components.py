@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fedtap.components import ComponentKey, ComponentState, towards, weighted_mean
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 WORDS = st.text("ab.+-_0", min_size=1, max_size=5)
 KEYS = st.builds(ComponentKey, WORDS, st.lists(WORDS, max_size=3).map(tuple))

@@ -21,7 +21,6 @@ from fedtap.algorithms.registry import make
 from fedtap.backbones.base import BackboneSpec
 from fedtap.batch import Batch
 from fedtap.components import ComponentState
-from fedtap.config import NetworkSettings
 from fedtap.data.loader import ClientData, TaskExamples
 from fedtap.engines.inprocess import InProcessTransport
 from fedtap.federation.client import ClientSite
@@ -33,6 +32,7 @@ from fedtap.network.architecture import Blueprint, HeadInfo
 from fedtap.network.network import Network
 from fedtap.network.probe import Probe
 from fedtap.pairs import ComponentKey
+from fedtap.scenario.scenario import NetworkSettings
 from tiny import DIGITS, scenario_of
 
 Array = NDArray[np.float64]
@@ -80,7 +80,7 @@ class Watched(ClientData):
         return super().collate(places)
 
 
-class Room:
+class Datasets:
     """Where the clients' data are."""
 
     def __init__(self, shares: Shares) -> None:
@@ -132,10 +132,10 @@ def run(shares: Shares, folder: Path, **method: Any) -> Ran:
     architecture = Probe(
         Blueprint(spec, NetworkSettings(name="probe"), {"digits": HeadInfo("classification", "image", 10)})
     )
-    algorithm, room, store = make(method), Room(shares), ClientStore(folder)
+    algorithm, dataset, store = make(method), Datasets(shares), ClientStore(folder)
     network = Network(architecture, architecture.plan([DIGITS]), seed=0)
     cards = [ClientCard(client, (DIGITS,), {"digits": size}) for client, size in SIZES.items()]
-    site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=0, data=room, store=store)
+    site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=0, data=dataset, store=store)
     state = ServerState(network.initial_state())
     server = Server(algorithm=algorithm, architecture=architecture, state=state, cards=cards)
     events: list[dict[str, Any]] = []
@@ -143,8 +143,8 @@ def run(shares: Shares, folder: Path, **method: Any) -> Ran:
     for number, clients in enumerate(SCHEDULE, start=1):
         run_round(server, InProcessTransport(site, cards), clients, number, events.append)
         for client in clients:
-            drawn[number, client] = room.held[client].drawn.copy()
-            room.held[client].drawn.clear()
+            drawn[number, client] = dataset.held[client].drawn.copy()
+            dataset.held[client].drawn.clear()
     assert not [event for event in events if event["event"] in ("failed", "rejected")]
     states = {client: store.load(client, before=len(SCHEDULE) + 1) for client in SIZES}
     personal = {

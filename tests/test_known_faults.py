@@ -19,7 +19,7 @@ from fedtap.data.images import denormalise, normalise
 from fedtap.data.partition import partition
 from fedtap.data.splits import SPLITS
 from fedtap.evaluation.evaluate import score
-from fedtap.experiment.setup import Bench, set_up
+from fedtap.experiment.setup import Simulation, set_up
 from fedtap.federation.rounds import run_round
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
@@ -41,20 +41,20 @@ from tiny import (
     client_data,
     file_scenario,
     generator,
+    jittered,
     local_client,
     mixed_batch,
-    perturbed,
     words,
 )
 
 
 @pytest.fixture
-def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Bench, Server]]:
+def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[Simulation, Server]]:
     """Return a function that sets up the ten kinds of client under a method."""
     monkeypatch.setenv("FEDTAP_CACHE", str(tmp_path / "cache"))
     scenario = file_scenario(tmp_path / "own", local_steps=2)
 
-    def built(method: str) -> tuple[Bench, Server]:
+    def built(method: str) -> tuple[Simulation, Server]:
         algorithm, store = make({}, method), ClientStore(tmp_path / method)
         bench = set_up(scenario, algorithm, seed=0, device="cpu", store=store, tell=lambda event: None)
         server = Server(
@@ -87,8 +87,8 @@ def test_fault_2_plan_transfer_training_and_replacement_cover_the_same_component
     everyone = [(pair,) for pair in EVERY_PAIR] + [pairs for pairs in TEN_KINDS.values() if len(pairs) > 1]
     for pairs in everyone:
         client = local_client(pairs, local_steps=1)
-        received = perturbed(client.initial_state(), seed=1)
-        personal = perturbed(client.initial_state(), seed=2)
+        received = jittered(client.initial_state(), seed=1)
+        personal = jittered(client.initial_state(), seed=2)
         state = ClientState({"personal": personal}, {"personal_losses": dict.fromkeys(client.tasks, 1e9)})
         update, after = make({}, "tap").local_round(client, received, state)
         assert frozenset(received) == plan(pairs)
@@ -101,7 +101,7 @@ def test_fault_2_plan_transfer_training_and_replacement_cover_the_same_component
 
 def test_fault_3_text_generation_reads_its_input() -> None:
     network = build_network([LAW])
-    network.load(perturbed(network.initial_state()))
+    network.load(jittered(network.initial_state()))
     (part,) = mixed_batch([LAW], 2)
     question, other = (replace(part, text=part.text[i : i + 1], text_mask=part.text_mask[i : i + 1]) for i in (0, 1))
     answers = [replace(asked, rows=part.rows[:1], target=part.target[:1]) for asked in (question, other)]
@@ -120,9 +120,9 @@ def test_fault_3_text_generation_reads_its_input() -> None:
 def test_fault_4_replacing_an_image_task_leaves_the_clients_text_components_alone() -> None:
     pairs = (DIGITS, MOOD)
     client = local_client(pairs, local_steps=1)
-    personal = perturbed(client.initial_state(), seed=2)
+    personal = jittered(client.initial_state(), seed=2)
     state = ClientState({"personal": personal}, {"personal_losses": {"digits": 1e9, "mood": 0.0}, "took_part": True})
-    _, after = make({}, "tap").local_round(client, perturbed(client.initial_state(), seed=1), state)
+    _, after = make({}, "tap").local_round(client, jittered(client.initial_state(), seed=1), state)
     changed = {key for key in personal if not personal.slice([key]).equal(after.models["personal"].slice([key]))}
     assert changed == path(pairs, "digits")
     assert not {key for key in changed if "text" in key.names or "text_classification" in key.names}
@@ -171,7 +171,7 @@ def test_fault_6_every_methods_parameters_move(method: str) -> None:
 def test_fault_7_permuting_a_batch_of_several_domains_permutes_its_outputs() -> None:
     pairs = (LAW, MEDICINE, DIGITS)
     network = build_network(pairs)
-    network.load(perturbed(network.initial_state()))
+    network.load(jittered(network.initial_state()))
     data = client_data(pairs, 3)
     places = [(pair.task, i) for pair in pairs for i in range(3)]
     order = [4, 8, 0, 3, 7, 1, 6, 2, 5]
@@ -216,7 +216,7 @@ def test_fault_9_image_normalisation_does_not_wrap_in_eight_bits() -> None:
 @pytest.mark.parametrize("pair", [pair for pair in EVERY_PAIR if "text" in pair.modality], ids=lambda pair: pair.task)
 def test_fault_9_padding_is_not_attended_to(pair) -> None:
     network = build_network([pair])
-    network.load(perturbed(network.initial_state()))
+    network.load(jittered(network.initial_state()))
     (part,) = mixed_batch([pair], 3)
     noise = 20 * torch.randn(part.text.shape, generator=generator("noise"))
     dirty = replace(part, text=torch.where(part.text_mask[..., None], part.text, noise))
@@ -243,7 +243,7 @@ def test_fault_9_pictures_are_distilled_by_squared_error_not_by_a_softmax_over_p
 @pytest.mark.parametrize("pair", [DIGITS, REDRAW, LAW], ids=lambda pair: pair.type)
 def test_fault_9_metrics_are_means_over_examples_not_over_unequal_batches(pair) -> None:
     network = build_network([pair])
-    network.load(perturbed(network.initial_state()))
+    network.load(jittered(network.initial_state()))
     test = client_data([pair], 67).tasks[pair.task]["train"]  # batches of 64 and 3
     scored = score(network, [test], ScoreSettings(3))
     kind, total, units = TASK_TYPES[pair.type], 0.0, 0.0

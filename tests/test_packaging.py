@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedtap.config import build_scenario
 from fedtap.experiment.planning import check, plan_report
+from fedtap.scenario.scenario import build_scenario
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from fedtap.backbones.base import BackboneSpec
 from fedtap.batch import Batch
 from fedtap.components import ComponentState
-from fedtap.config import NetworkSettings, Scenario, build_scenario
 from fedtap.data.loader import ClientData, TaskExamples
 from fedtap.data.splits import SPLITS
 from fedtap.network.architecture import Architecture, Blueprint, HeadInfo
@@ -27,6 +26,7 @@ from fedtap.network.network import Network
 from fedtap.network.plain import Plain
 from fedtap.network.probe import Probe
 from fedtap.pairs import ComponentKey, Modality, Pair
+from fedtap.scenario.scenario import NetworkSettings, Scenario, build_scenario
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.base import HeadSizes, Words
 from fedtap.training.client import LocalClient
@@ -115,7 +115,7 @@ def build_network(pairs: Iterable[Pair], *, seed: int = 0, probe: bool = False, 
     return Network(architecture, architecture.plan(pairs), seed=seed, words=words())
 
 
-def perturbed(state: ComponentState, *, seed: int = 0, scale: float = 0.3) -> ComponentState:
+def jittered(state: ComponentState, *, seed: int = 0, scale: float = 0.3) -> ComponentState:
     """Return a state away from its start, at which many branches are zero."""
     draw = generator("perturbed", seed)
     return state.map(lambda tensor: tensor + scale * torch.randn(tensor.shape, generator=draw))
@@ -224,7 +224,7 @@ def scenario_of(clients: Mapping[str, Sequence[Pair]], **settings: Any) -> Scena
         "batch_size": 8,
         "backbone": {"vision": "untrained-tiny", "text": "untrained-tiny", "image_size": 64, "text_tokens": 8},
         "network": SIZES,
-        "training": {"lr": 0.01, "warmup_rounds": 1, "finish_steps": 6, "finish_lr": 0.01, "select_every": 2},
+        "training": {"lr": 0.01, "warmup_rounds": 1, "finetune_steps": 6, "finetune_lr": 0.01, "select_every": 2},
         "data": {"train": 8, "validation": 4, "test": 4},
         "evaluation": {"cross_examples": 8},
         "clients": listed,

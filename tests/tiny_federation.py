@@ -95,8 +95,8 @@ def settings(**changes: Any) -> dict[str, Any]:
         "training": {
             "lr": 0.01,
             "warmup_rounds": 1,
-            "finish_steps": FINISH_STEPS,
-            "finish_lr": 0.005,
+            "finetune_steps": FINISH_STEPS,
+            "finetune_lr": 0.005,
             "select_every": 1,
         },
         "data": {"train": 12, "validation": 6, "test": 6},

@@ -75,7 +75,14 @@ class TwoLayers(Architecture):
 
 def client(id: str, round_number: int, **settings: object) -> LocalClient:
     """Return one of the two clients, with plain gradient steps."""
-    training = {"optimizer": "sgd", "lr": 0.3, "warmup_rounds": 1, "weight_decay": 0.0, "clip": 1e9, "finish_steps": 4}
+    training = {
+        "optimizer": "sgd",
+        "lr": 0.3,
+        "warmup_rounds": 1,
+        "weight_decay": 0.0,
+        "clip": 1e9,
+        "finetune_steps": 4,
+    }
     scenario = scenario_of(
         dict.fromkeys(SIZES, (DIGITS,)), **{"local_steps": STEPS, "batch_size": 4, "training": training, **settings}
     )

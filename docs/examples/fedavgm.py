@@ -6,7 +6,7 @@ With :math:`\bar w_c` FedAvg's mean of component c over the sampled holders, and
     v_c \leftarrow \beta v_c + (w_c - \bar w_c), \quad w_c \leftarrow w_c - \eta v_c
 
 Differences from the paper: momentum is kept per component, and rests in a round in which nobody trained that component; the local
-optimizer is the harness's. As every personalising method here it ends with the low-rate finish at each client.
+optimizer is the harness's. As every personalising method here it ends with the low-rate fine-tuning at each client.
 """
 
 from __future__ import annotations

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedtap.algorithms.registry import register
-    from fedtap.experiment import compare, predict, run, sweep
+    from fedtap.experiment.predict import predict
+    from fedtap.launch import run
+    from fedtap.study.compare import compare
+    from fedtap.study.sweep import sweep
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "compare", "predict", "register", "run", "sweep"]
 
+_HOMES = {
+    "compare": "fedtap.study.compare",
+    "predict": "fedtap.experiment.predict",
+    "register": "fedtap.algorithms.registry",
+    "run": "fedtap.launch",
+    "sweep": "fedtap.study.sweep",
+}
+
 
 def __getattr__(name: str) -> Any:
     """Load what is heavy when it is first asked for: ``import fedtap`` alone takes no torch."""
-    if name in ("compare", "predict", "run", "sweep"):
-        from fedtap import experiment
-
-        return getattr(experiment, name)
-    if name == "register":
-        from fedtap.algorithms.registry import register
-
-        return register
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'fedtap' has no attribute '{name}'")

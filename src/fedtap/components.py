@@ -16,9 +16,9 @@ from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
 
-from fedtap.errors import UserError
 from fedtap.pairs import ComponentKey
-from fedtap.storage import write_bytes
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import write_bytes
 
 __all__ = ["ComponentKey", "ComponentMean", "ComponentState", "Held", "mean_by", "towards", "weighted", "weighted_mean"]
 

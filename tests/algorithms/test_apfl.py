@@ -6,13 +6,13 @@ import pytest
 from fedtap.algorithms.base import Algorithm, ClientState
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 from fedtap.training.client import LocalClient
 from softmax_by_hand import KEYS, assert_same, gradient, probe_client, random_model, state_of
-from tiny import DIGITS, LAW, MOOD, local_client, perturbed
+from tiny import DIGITS, LAW, MOOD, jittered, local_client
 
 PAIRS = (DIGITS, MOOD, LAW)
-FINISH = {"finish_steps": 6, "finish_lr": 0.02, "select_every": 1}
+FINISH = {"finetune_steps": 6, "finetune_lr": 0.02, "select_every": 1}
 
 
 def apfl(**params: object) -> Algorithm:
@@ -21,7 +21,7 @@ def apfl(**params: object) -> Algorithm:
 
 def states(client: LocalClient) -> tuple[ComponentState, ComponentState]:
     """Return a received slice and a private model that differ everywhere."""
-    return perturbed(client.initial_state(), seed=1, scale=0.1), perturbed(client.initial_state(), seed=2, scale=0.1)
+    return jittered(client.initial_state(), seed=1, scale=0.1), jittered(client.initial_state(), seed=2, scale=0.1)
 
 
 def final_client() -> LocalClient:
@@ -53,7 +53,7 @@ def test_two_rounds_by_hand() -> None:
 
 def test_the_personal_model_is_the_mixture_with_the_finished_slice() -> None:
     private, finished, mix = random_model(1), random_model(2), {"digits": 0.25, "mood": 0.9}
-    client = probe_client(training={"finish_steps": 0})
+    client = probe_client(training={"finetune_steps": 0})
     facts = {"mix": {str(KEYS[task]): a for task, a in mix.items()}}
     done = apfl().personalise(client, state_of(finished), ClientState({"private": state_of(private)}, facts))
     expected = {task: mix[task] * private[task] + (1 - mix[task]) * finished[task] for task in mix}
@@ -68,9 +68,9 @@ def test_the_mixture_takes_the_common_finish() -> None:
     received, private = states(client)
     done = apfl(mix=0.5).personalise(client, received, ClientState({"private": private}))
     middle = received.zip(lambda a, b: a.lerp(b, 0.5), private)
-    expected = other.finish(middle, 6, "finish")
+    expected = other.finetune(middle, 6, "finish")
     assert done.models["personal"].equal(expected.state)
-    assert done.facts["finish_steps_kept"] == expected.kept_steps
+    assert done.facts["finetune_steps_kept"] == expected.kept_steps
     assert client.steps_taken == 6
 
 
@@ -80,7 +80,7 @@ def test_all_private_it_trains_v_alone_and_all_common_it_is_fine_tuning() -> Non
     _, state = apfl(mix=1.0, mix_rate=0).local_round(client, received, ClientState({"private": private}))
     assert state.models["private"].equal(other.train(private, 2, "federated").state)
     done = apfl(mix=1.0).personalise(final_client(), received, state)
-    assert done.models["personal"].equal(final_client().finish(state.models["private"], 6, "finish").state)
+    assert done.models["personal"].equal(final_client().finetune(state.models["private"], 6, "finish").state)
     tuned = make({}, "fedavg_ft").personalise(final_client(), received, ClientState())
     common = apfl(mix=0.0).personalise(final_client(), received, ClientState({"private": private}))
     assert common.models["personal"].equal(tuned.models["finetuned"])

@@ -7,14 +7,14 @@ import torch
 
 from fedtap.algorithms.base import ClientState, ServerState, Update
 from fedtap.algorithms.colora import CoLora, CoLoraParams, mixtures
-from fedtap.algorithms.gated_mix import LIMIT, GatedMix, blend
 from fedtap.algorithms.registry import make
 from fedtap.batch import batch_size
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.experiment.planning import network_of
+from fedtap.personalization.gated_mix import LIMIT, GatedMix, blend
 from fedtap.tasks import TASK_TYPES
 from fedtap.training.loop import Objective, batch_loss
-from tiny import DIGITS, MOOD, build_network, local_client, mixed_batch, perturbed, scenario_of
+from tiny import DIGITS, MOOD, build_network, jittered, local_client, mixed_batch, scenario_of
 
 PAIRS = (DIGITS, MOOD)
 BODY, TEXT = ComponentKey("shared"), ComponentKey("encoder", ("text",))
@@ -42,7 +42,7 @@ def server() -> ServerState:
 @pytest.mark.parametrize("adaptation", ["full", "colora"])
 def test_gradients_of_model_and_gates_are_those_of_the_mix(adaptation: str) -> None:
     network, batch = build_network(PAIRS, adaptation=adaptation), mixed_batch(PAIRS)
-    own, frozen = (perturbed(network.initial_state(), seed=seed) for seed in (1, 2))
+    own, frozen = (jittered(network.initial_state(), seed=seed) for seed in (1, 2))
     logits = {key: 0.1 * i - 0.5 for i, key in enumerate(own)}
     network.load(own)
     rule = GatedMix(frozen, logits, rate=0.7)
@@ -72,7 +72,7 @@ def test_gradients_of_model_and_gates_are_those_of_the_mix(adaptation: str) -> N
 
 def test_a_fault_within_a_step_leaves_the_model_as_it_was() -> None:
     network = build_network(PAIRS)
-    own, frozen = (perturbed(network.initial_state(), seed=seed) for seed in (1, 2))
+    own, frozen = (jittered(network.initial_state(), seed=seed) for seed in (1, 2))
     network.load(own)
 
     def broken(_part: object) -> torch.Tensor:
@@ -85,7 +85,7 @@ def test_a_fault_within_a_step_leaves_the_model_as_it_was() -> None:
 
 def test_gates_stop_at_their_limit_and_a_blend_is_what_they_say() -> None:
     network = build_network(PAIRS)
-    own, frozen = (perturbed(network.initial_state(), seed=seed) for seed in (1, 2))
+    own, frozen = (jittered(network.initial_state(), seed=seed) for seed in (1, 2))
     network.load(own)
     rule = GatedMix(frozen, {}, rate=1e9)
     rule(network, mixed_batch(PAIRS), Objective(lambda part: batch_loss(network, part)))
@@ -146,8 +146,8 @@ def test_a_sketch_of_another_size_is_no_sketch() -> None:
 
 def test_a_round_is_a_sketch_and_training_through_the_mix() -> None:
     client, rule = local_client(PAIRS), method(noise=0.0)
-    received = perturbed(client.initial_state(), seed=1, scale=0.05)
-    local = perturbed(client.initial_state(), seed=2, scale=0.05)
+    received = jittered(client.initial_state(), seed=1, scale=0.05)
+    local = jittered(client.initial_state(), seed=2, scale=0.05)
     sent, state = rule.local_round(client, received, ClientState({"local": local}))
     mix = GatedMix(received, {}, 1.0)
     expected = local_client(PAIRS).train(local, 3, "federated", gradient=mix)  # one of four steps went to the sketch
@@ -186,12 +186,12 @@ def test_with_one_local_step_it_goes_to_training() -> None:
 
 def test_what_is_deployed_is_the_finished_mix() -> None:
     client, rule = local_client(PAIRS), method()
-    received, local = (perturbed(client.initial_state(), seed=seed, scale=0.05) for seed in (1, 2))
+    received, local = (jittered(client.initial_state(), seed=seed, scale=0.05) for seed in (1, 2))
     facts = {"gates": {str(key): 0.5 for key in local}}
     done = rule.personalise(client, received, ClientState({"local": local}, facts))
     s = 1 / (1 + math.exp(-0.5))
     mixed = local.zip(lambda mine, theirs: torch.lerp(mine, theirs, s), received)
-    assert done.models["personal"].equal(local_client(PAIRS).finish(mixed, 6, "finish").state)
+    assert done.models["personal"].equal(local_client(PAIRS).finetune(mixed, 6, "finish").state)
     assert set(rule.models(received, ClientState({"local": local}))) == {"federated"}  # half a model is none
 
 

@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 import torch
 
+from fedtap import run
 from fedtap.algorithms.base import ClientState
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
-from fedtap.config import load_scenario
-from fedtap.errors import UserError
-from fedtap.experiment.run import run
 from fedtap.pairs import Pair
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import load_scenario
 from fedtap.tasks import TASK_TYPES
 from fedtap.training.client import LocalClient
-from tiny import DIGITS, LAW, MEDICINE, MOOD, REDRAW, local_client, perturbed
+from tiny import DIGITS, LAW, MEDICINE, MOOD, REDRAW, jittered, local_client
 from tiny_federation import write_scenario
 
 PAIRS = (DIGITS, MOOD)
@@ -26,7 +26,7 @@ def round_of(
     """Return the client, what it received and what it sent."""
     settings = {"lr": 0.01, "warmup_rounds": 0, **(training or {})}
     client = local_client(pairs, local_steps=steps, training=settings)
-    received = perturbed(client.initial_state(), scale=0.3)
+    received = jittered(client.initial_state(), scale=0.3)
     update, state = make({"name": method, **params}).local_round(client, received, ClientState())
     assert state == ClientState()
     return client, received, update.components
@@ -82,7 +82,7 @@ def test_without_weight_it_is_fedavg_to_the_bit_and_with_it_is_not() -> None:
 
 def test_the_losses_that_are_reported_are_the_tasks_alone() -> None:
     client = local_client(PAIRS, local_steps=1)
-    received = perturbed(client.initial_state())
+    received = jittered(client.initial_state())
     losses = [
         make({}, method).local_round(client, received, ClientState())[0].losses for method in ("fedavg", "disentafl")
     ]
@@ -97,7 +97,7 @@ def test_an_architecture_without_the_paths_is_refused_before_anything_runs(
     def touched(*_: object, **__: object) -> None:
         raise AssertionError("nothing may run")
 
-    for name in ("partition", "load_backbone", "DataRoom"):
+    for name in ("partition", "load_backbone", "FederatedDataset"):
         monkeypatch.setattr(f"fedtap.experiment.setup.{name}", touched)
     scenario = load_scenario(write_scenario(tmp_path, network={"name": network}), ())
     with pytest.raises(UserError, match=rf"method '{method}' needs .* network\.name=experts .* it is '{network}'") as e:

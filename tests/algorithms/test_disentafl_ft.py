@@ -2,13 +2,13 @@
 
 from fedtap.algorithms.base import ClientState
 from fedtap.algorithms.registry import make
-from tiny import DIGITS, MOOD, local_client, perturbed
+from tiny import DIGITS, MOOD, jittered, local_client
 
 PAIRS = (DIGITS, MOOD)
 
 
 def test_its_round_is_that_of_disentafl() -> None:
-    received = perturbed(local_client(PAIRS).initial_state())
+    received = jittered(local_client(PAIRS).initial_state())
     ours, disentafl, fedavg = (
         make({}, method).local_round(local_client(PAIRS), received, ClientState())[0]
         for method in ("disentafl_ft", "disentafl", "fedavg_ft")
@@ -18,7 +18,7 @@ def test_its_round_is_that_of_disentafl() -> None:
 
 
 def test_its_finish_is_that_of_fedavg_ft() -> None:
-    received = perturbed(local_client(PAIRS).initial_state(), scale=0.1)
+    received = jittered(local_client(PAIRS).initial_state(), scale=0.1)
     ours, theirs = (
         make({}, method).personalise(local_client(PAIRS), received, ClientState())
         for method in ("disentafl_ft", "fedavg_ft")
@@ -30,7 +30,7 @@ def test_its_finish_is_that_of_fedavg_ft() -> None:
 
 
 def test_the_weight_of_the_term_is_its_parameter_too() -> None:
-    received = perturbed(local_client(PAIRS).initial_state())
+    received = jittered(local_client(PAIRS).initial_state())
     without = make({"name": "disentafl_ft", "disentangle": 0})
     fedavg = make({}, "fedavg")
     sent = [m.local_round(local_client(PAIRS), received, ClientState())[0].components for m in (without, fedavg)]

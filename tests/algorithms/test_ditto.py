@@ -5,13 +5,13 @@ import pytest
 from fedtap.algorithms.base import Algorithm, ClientState
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 from fedtap.training.client import LocalClient
 from fedtap.training.terms import Proximal
-from tiny import DIGITS, LAW, MOOD, local_client, perturbed
+from tiny import DIGITS, LAW, MOOD, jittered, local_client
 
 PAIRS = (DIGITS, MOOD, LAW)
-FINISH = {"finish_steps": 6, "finish_lr": 0.02, "select_every": 1}
+FINISH = {"finetune_steps": 6, "finetune_lr": 0.02, "select_every": 1}
 
 
 def ditto(**params: object) -> Algorithm:
@@ -20,7 +20,7 @@ def ditto(**params: object) -> Algorithm:
 
 def states(client: LocalClient) -> tuple[ComponentState, ComponentState]:
     """Return a received slice and a personal model that differ everywhere."""
-    return perturbed(client.initial_state(), seed=1, scale=0.1), perturbed(client.initial_state(), seed=2, scale=0.1)
+    return jittered(client.initial_state(), seed=1, scale=0.1), jittered(client.initial_state(), seed=2, scale=0.1)
 
 
 def trained(personal: ComponentState) -> ClientState:
@@ -36,7 +36,7 @@ def test_without_a_pull_the_personal_model_is_locals_and_the_sent_one_fedavgs_to
     mine, theirs = method.start(local_client(PAIRS)), local.start(local_client(PAIRS))
     for number in (1, 2):
         settings = {"round": number, "batch_size": 2}  # most batches reach only some of the tasks
-        received = perturbed(local_client(PAIRS).initial_state(), seed=number, scale=0.1)
+        received = jittered(local_client(PAIRS).initial_state(), seed=number, scale=0.1)
         update, mine = method.local_round(local_client(PAIRS, **settings), received, mine)
         _, theirs = local.local_round(local_client(PAIRS, **settings), ComponentState(), theirs)
         sent, _ = fedavg.local_round(local_client(PAIRS, **settings), received, ClientState())
@@ -88,9 +88,9 @@ def test_the_finish_is_pulled_towards_the_finished_slice() -> None:
     received, personal = states(client)
     done = ditto(lam=0.7).personalise(client, received, trained(personal))
     assert client.steps_taken == 6
-    expected = final_client().finish(personal, 6, "finish", terms=[Proximal(received, 0.7)])
+    expected = final_client().finetune(personal, 6, "finish", terms=[Proximal(received, 0.7)])
     assert done.models["personal"].equal(expected.state)
-    assert done.facts == {"trained": True, "finish_steps_kept": expected.kept_steps}
+    assert done.facts == {"trained": True, "finetune_steps_kept": expected.kept_steps}
     models = ditto().models(received, done)
     assert models["federated"].equal(received)
     assert models["personal"].equal(expected.state)
@@ -102,7 +102,7 @@ def test_a_newcomer_finishes_from_the_slice_as_fine_tuning_does() -> None:
     newcomer = ditto().start(client)
     assert newcomer.models["personal"].equal(client.initial_state())
     done = ditto(lam=0.7).personalise(client, received, newcomer)
-    expected = final_client().finish(received, 6, "finish", terms=[Proximal(received, 0.7)])
+    expected = final_client().finetune(received, 6, "finish", terms=[Proximal(received, 0.7)])
     assert done.models["personal"].equal(expected.state)
     tuned = make({}, "fedavg_ft").personalise(final_client(), received, ClientState())
     unpulled = ditto(lam=0).personalise(final_client(), received, newcomer)

@@ -6,14 +6,14 @@ import torch
 from fedtap.algorithms.base import Algorithm, ClientState
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
-from fedtap.errors import UserError
 from fedtap.pairs import ComponentKey
+from fedtap.runtime.errors import UserError
 from fedtap.training.client import LocalClient
 from softmax_by_hand import Model, assert_same, each, gradient, model_of, probe_client, random_model, state_of
-from tiny import DIGITS, LAW, MOOD, local_client, perturbed
+from tiny import DIGITS, LAW, MOOD, jittered, local_client
 
 PAIRS = (DIGITS, MOOD, LAW)
-FINISH = {"finish_steps": 6, "finish_lr": 0.02, "select_every": 1}
+FINISH = {"finetune_steps": 6, "finetune_lr": 0.02, "select_every": 1}
 
 
 def fedala(**params: object) -> Algorithm:
@@ -22,7 +22,7 @@ def fedala(**params: object) -> Algorithm:
 
 def states(client: LocalClient) -> tuple[ComponentState, ComponentState]:
     """Return a received slice and a local model that differ everywhere."""
-    return perturbed(client.initial_state(), seed=1, scale=0.1), perturbed(client.initial_state(), seed=2, scale=0.1)
+    return jittered(client.initial_state(), seed=1, scale=0.1), jittered(client.initial_state(), seed=2, scale=0.1)
 
 
 def final_client(**settings: object) -> LocalClient:
@@ -84,7 +84,7 @@ def test_two_rounds_by_hand() -> None:
     ],
 )
 def test_upper_components_are_mixed_and_lower_ones_overwritten(upper: str, expected: set[str] | None) -> None:
-    client = local_client((DIGITS, MOOD), training={"finish_steps": 0})  # with no finish the start is all there is
+    client = local_client((DIGITS, MOOD), training={"finetune_steps": 0})  # with no finish the start is all there is
     received, own = states(client)
     keys = frozenset(received) if expected is None else frozenset(map(ComponentKey.parse, expected))
     draw = torch.Generator().manual_seed(0)
@@ -129,10 +129,10 @@ def test_the_start_is_built_once_more_at_the_end_within_the_steps_of_the_finish(
     client, other = final_client(), final_client()
     received, own = states(client)
     done = fedala(upper="all").personalise(client, received, ClientState({"local": own}))
-    start = fedala(upper="all").personalise(final_client(finish_steps=0), received, ClientState({"local": own}))
+    start = fedala(upper="all").personalise(final_client(finetune_steps=0), received, ClientState({"local": own}))
     assert start.models["personal"].equal(received)  # no steps, no learning: W is still one everywhere
     assert client.steps_taken == 6
-    assert not done.models["personal"].equal(other.finish(received, 4, "finish").state)
+    assert not done.models["personal"].equal(other.finetune(received, 4, "finish").state)
     assert fedala().models(received, done).keys() == {"federated", "personal"}
 
 

@@ -10,10 +10,10 @@ from fedtap.components import ComponentState
 from fedtap.network.probe import probe_features
 from fedtap.pairs import ComponentKey
 from fedtap.training.client import LocalClient
-from tiny import DIGITS, LAW, MOOD, REDRAW, build_network, local_client, perturbed
+from tiny import DIGITS, LAW, MOOD, REDRAW, build_network, jittered, local_client
 
 PAIRS = (DIGITS, MOOD)
-FINISH = {"finish_steps": 4, "finish_lr": 0.02, "select_every": 1}
+FINISH = {"finetune_steps": 4, "finetune_lr": 0.02, "select_every": 1}
 
 
 def feddat(**params: object):
@@ -22,7 +22,7 @@ def feddat(**params: object):
 
 def states(client: LocalClient) -> tuple[ComponentState, ComponentState]:
     """Return a received slice and a local model that differ everywhere."""
-    return perturbed(client.initial_state(), seed=1, scale=0.1), perturbed(client.initial_state(), seed=2, scale=0.1)
+    return jittered(client.initial_state(), seed=1, scale=0.1), jittered(client.initial_state(), seed=2, scale=0.1)
 
 
 def test_two_steps_by_hand_on_a_linear_classifier() -> None:
@@ -30,7 +30,7 @@ def test_two_steps_by_hand_on_a_linear_classifier() -> None:
     settings = {"optimizer": "sgd", "lr": 0.1, "warmup_rounds": 0, "weight_decay": 0.0, "clip": 1e9}
     network = build_network((DIGITS,), probe=True)
     client = local_client((DIGITS,), network=network, local_steps=2, training=settings)
-    received, local = (perturbed(client.initial_state(), seed=seed, scale=0.3) for seed in (1, 2))
+    received, local = (jittered(client.initial_state(), seed=seed, scale=0.3) for seed in (1, 2))
     alpha, beta, tau = 0.7, 1.9, 2.0
     method = feddat(teach=alpha, learn=beta, temperature=tau)
     update, state = method.local_round(client, received, ClientState({"local": local}))
@@ -88,7 +88,7 @@ def test_without_distillation_the_local_model_learns_beside_the_received_one() -
     client = local_client(PAIRS)
     received, local = states(client)
     _, state = feddat(teach=0, learn=0).local_round(client, received, ClientState({"local": local}))
-    beside = local_client(PAIRS).train(local, 2, "federated", beside=[received]).state
+    beside = local_client(PAIRS).train(local, 2, "federated", ensemble_with=[received]).state
     alone = local_client(PAIRS).train(local, 2, "federated").state
     assert state.models["local"].equal(beside)
     assert not state.models["local"].equal(alone)

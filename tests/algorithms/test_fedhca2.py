@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
+from fedtap.aggregation.cross_attention import cross_attention
 from fedtap.algorithms.base import ServerState, Update
-from fedtap.algorithms.cross_attention import cross_attention
 from fedtap.algorithms.fedhca2 import FedHca2, FedHca2Params
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentKey, ComponentState
-from tiny import DIGITS, MOOD, local_client, perturbed
+from tiny import DIGITS, MOOD, jittered, local_client
 
 BODY, OTHER = ComponentKey("shared"), ComponentKey("encoder", ("text",))
 CATS, DOGS, FISH = (ComponentKey("head", (name,)) for name in ("cats", "dogs", "fish"))
@@ -157,7 +157,7 @@ def test_with_hyper_weights_of_zero_each_client_trains_alone_bit_for_bit() -> No
     for _ in range(2):
         received = server.slice_for("c", client.plan)
         mine, _ = rule.local_round(client, received, rule.start(client))
-        theirs = Update(perturbed(beginning, seed=3), dict.fromkeys(beginning, 4))
+        theirs = Update(jittered(beginning, seed=3), dict.fromkeys(beginning, 4))
         server = rule.aggregate(server, {"c": mine, "other": theirs})
         _, alone = local.local_round(client, ComponentState(), alone)
     assert server.slice_for("c", client.plan).equal(alone.models["personal"])

@@ -5,14 +5,14 @@ import pytest
 from fedtap.algorithms.base import ClientState, Update
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
-from fedtap.errors import UserError
-from tiny import DIGITS, LAW, MOOD, local_client, perturbed
+from fedtap.runtime.errors import UserError
+from tiny import DIGITS, LAW, MOOD, jittered, local_client
 
 
 def turn(method: dict[str, object], received: ComponentState | None = None, pairs=(DIGITS, MOOD, LAW), **settings):
     """Return a client's update from a slice that is not the common start, and the slice."""
     client = local_client(pairs, **settings)
-    received = perturbed(client.initial_state(), scale=0.1) if received is None else received
+    received = jittered(client.initial_state(), scale=0.1) if received is None else received
     update, state = make(method).local_round(client, received, ClientState())
     assert state == ClientState()
     return update, received

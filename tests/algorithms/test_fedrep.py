@@ -4,8 +4,8 @@ import pytest
 
 from fedtap.algorithms.fedrep import FedRep
 from fedtap.algorithms.registry import make
-from fedtap.errors import UserError
-from tiny import DIGITS, MOOD, local_client, perturbed
+from fedtap.runtime.errors import UserError
+from tiny import DIGITS, MOOD, jittered, local_client
 from two_layers import STEPS, by_hand, difference, federate
 
 BODY, HEAD = ("project", "scale", "shift"), ("head",)
@@ -31,7 +31,7 @@ def test_two_rounds_are_those_worked_out_by_hand(share: float, head_steps: int) 
 def test_in_a_round_the_head_learns_on_the_received_body_and_the_body_under_that_head() -> None:
     client, other = (local_client((DIGITS, MOOD), local_steps=4) for _ in range(2))
     method = fedrep()
-    start = perturbed(client.initial_state(), scale=0.1)
+    start = jittered(client.initial_state(), scale=0.1)
     received, home = start.select(method.travels), method.start(client)
     whole = received.overlay(home.models["home"])
     update, state = method.local_round(client, received, home)

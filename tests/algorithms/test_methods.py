@@ -14,11 +14,11 @@ from fedtap.network.probe import probe_features
 from fedtap.pairs import ComponentKey, Pair
 from fedtap.training.client import LocalClient
 from fedtap.training.linear import INVERSE_PENALTIES
-from tiny import CLASSES, DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, build_network, local_client, perturbed
+from tiny import CLASSES, DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, build_network, jittered, local_client
 
 METHODS = sorted(algorithms())
 CLIENTS = [(DIGITS,), (DIGITS, MOOD, LAW), (MEMES, REDRAW, VQA)]
-SETTINGS = {"training": {"finish_steps": 8, "finish_lr": 0.01, "lr": 0.01, "warmup_rounds": 1, "select_every": 1}}
+SETTINGS = {"training": {"finetune_steps": 8, "finetune_lr": 0.01, "lr": 0.01, "warmup_rounds": 1, "select_every": 1}}
 
 
 def trains(method: str, architecture: str) -> bool:
@@ -116,7 +116,7 @@ def test_at_equal_compute_every_method_takes_the_same_steps_in_a_round(method: s
 @pytest.mark.parametrize("method", METHODS)
 def test_a_client_that_never_took_part_is_served(method: str) -> None:
     algorithm, client = make({}, method), client_of(method, (DIGITS, MOOD))
-    received = perturbed(client.initial_state(), scale=0.05).select(algorithm.travels)
+    received = jittered(client.initial_state(), scale=0.05).select(algorithm.travels)
     models = algorithm.models(received, algorithm.personalise(client, received, algorithm.start(client)))
     deployed = models[algorithm.deployed]
     assert frozenset(deployed) == client.plan
@@ -137,7 +137,7 @@ def test_fedavg_weighs_by_examples_and_keeps_what_nobody_trained() -> None:
 
 def test_fedavg_sends_what_its_steps_made_and_keeps_nothing() -> None:
     client = client_of("fedavg", (DIGITS, MOOD))
-    received = perturbed(client.initial_state(), scale=0.1)
+    received = jittered(client.initial_state(), scale=0.1)
     update, state = make({}, "fedavg").local_round(client, received, ClientState())
     expected = client_of("fedavg", (DIGITS, MOOD)).train(received, 4, "federated")
     assert update.components.equal(expected.state)
@@ -148,11 +148,11 @@ def test_fedavg_sends_what_its_steps_made_and_keeps_nothing() -> None:
 
 def test_fine_tuning_is_the_finish_of_the_slice() -> None:
     client = client_of("fedavg_ft", (DIGITS, MOOD))
-    received = perturbed(client.initial_state(), scale=0.1)
+    received = jittered(client.initial_state(), scale=0.1)
     state = make({}, "fedavg_ft").personalise(client, received, ClientState())
-    expected = client_of("fedavg_ft", (DIGITS, MOOD)).finish(received, 8, "finish")
+    expected = client_of("fedavg_ft", (DIGITS, MOOD)).finetune(received, 8, "finish")
     assert state.models["finetuned"].equal(expected.state)
-    assert state.facts == {"finish_steps_kept": expected.kept_steps}
+    assert state.facts == {"finetune_steps_kept": expected.kept_steps}
     losses, before = client.mean_losses(state.models["finetuned"]), client.mean_losses(received)
     assert sum(losses[task] / before[task] for task in losses) < len(losses)
 
@@ -160,7 +160,7 @@ def test_fine_tuning_is_the_finish_of_the_slice() -> None:
 def test_local_training_sends_nothing_and_hears_nothing() -> None:
     local, client = make({}, "local"), client_of("local", (DIGITS, MOOD))
     start = local.start(client)
-    noise = perturbed(client.initial_state(), scale=9.0)
+    noise = jittered(client.initial_state(), scale=9.0)
     update, state = local.local_round(client, noise, start)
     assert len(update.components) == 0
     assert update.counts == {}
@@ -168,7 +168,7 @@ def test_local_training_sends_nothing_and_hears_nothing() -> None:
     expected = client_of("local", (DIGITS, MOOD)).train(client.initial_state(), 4, "federated").state
     assert state.models["personal"].equal(expected)
     done = local.personalise(client, noise, state)
-    finish = client_of("local", (DIGITS, MOOD)).finish(expected, 8, "finish").state
+    finish = client_of("local", (DIGITS, MOOD)).finetune(expected, 8, "finish").state
     assert done.models["personal"].equal(finish)
 
 

@@ -7,13 +7,13 @@ from fedtap.algorithms.partial import Partial
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
 from fedtap.training.client import LocalClient
-from tiny import DIGITS, LAW, MOOD, local_client, perturbed
+from tiny import DIGITS, LAW, MOOD, jittered, local_client
 from two_layers import client as small_client
 from two_layers import federate
 
 METHODS = ["fedper", "fedrep", "fedbn"]
 PAIRS = (DIGITS, MOOD, LAW)
-FINISH = {"lr": 0.01, "warmup_rounds": 1, "finish_lr": 0.01, "select_every": 1}
+FINISH = {"lr": 0.01, "warmup_rounds": 1, "finetune_lr": 0.01, "select_every": 1}
 
 
 def partial(method: str) -> Partial:
@@ -22,17 +22,17 @@ def partial(method: str) -> Partial:
     return algorithm
 
 
-def final_client(finish_steps: int = 6) -> LocalClient:
-    return local_client(PAIRS, round=5, training={**FINISH, "finish_steps": finish_steps})
+def final_client(finetune_steps: int = 6) -> LocalClient:
+    return local_client(PAIRS, round=5, training={**FINISH, "finetune_steps": finetune_steps})
 
 
 def received_by(algorithm: Partial, client: LocalClient) -> ComponentState:
-    return perturbed(client.initial_state(), seed=1, scale=0.05).select(algorithm.travels)
+    return jittered(client.initial_state(), seed=1, scale=0.05).select(algorithm.travels)
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_newcomer_trains_what_stays_at_home_on_a_frozen_body_as_long_as_a_participant_trains(method: str) -> None:
-    algorithm, client = partial(method), final_client(finish_steps=0)
+    algorithm, client = partial(method), final_client(finetune_steps=0)
     received, start = received_by(algorithm, client), algorithm.start(client)
     state = algorithm.personalise(client, received, start)
     personal = state.models["personal"]
@@ -53,15 +53,15 @@ def test_a_newcomer_then_takes_the_finish_and_a_participant_takes_it_alone(metho
     rates = other.alone_rates
     model = received.overlay(start.models["home"])
     trained = other.train(model, len(rates), "alone", rates=rates, only=algorithm.stays).state
-    expected = other.finish(trained, 6, "finish")
+    expected = other.finetune(trained, 6, "finish")
     assert state.models["personal"].equal(expected.state)
-    assert state.facts == {"trained": True, "finish_steps_kept": expected.kept_steps}
+    assert state.facts == {"trained": True, "finetune_steps_kept": expected.kept_steps}
 
     client.steps_taken = 0
-    home = perturbed(start.models["home"], seed=2, scale=0.05)
+    home = jittered(start.models["home"], seed=2, scale=0.05)
     state = algorithm.personalise(client, received, ClientState({"home": home}, {"trained": True}))
     assert client.steps_taken == 6
-    assert state.models["personal"].equal(final_client().finish(received.overlay(home), 6, "finish").state)
+    assert state.models["personal"].equal(final_client().finetune(received.overlay(home), 6, "finish").state)
     assert algorithm.models(received, state) == {"personal": state.models["personal"]}
 
 

@@ -7,12 +7,12 @@ import pytest
 from fedtap.algorithms.base import Algorithm, ClientState
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 from softmax_by_hand import assert_same, each, gradient, probe_client, random_model, state_of
-from tiny import DIGITS, LAW, MOOD, local_client, perturbed
+from tiny import DIGITS, LAW, MOOD, jittered, local_client
 
 PAIRS = (DIGITS, MOOD, LAW)
-FINISH = {"finish_steps": 6, "finish_lr": 0.02, "select_every": 1}
+FINISH = {"finetune_steps": 6, "finetune_lr": 0.02, "select_every": 1}
 
 
 def perfedavg(**params: object) -> Algorithm:
@@ -20,7 +20,7 @@ def perfedavg(**params: object) -> Algorithm:
 
 
 def received_by(**settings: object) -> ComponentState:
-    return perturbed(local_client(PAIRS, **settings).initial_state(), scale=0.1)
+    return jittered(local_client(PAIRS, **settings).initial_state(), scale=0.1)
 
 
 @pytest.mark.parametrize("clip", [0.2, 1e9])

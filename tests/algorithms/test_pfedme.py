@@ -6,15 +6,15 @@ import torch
 from fedtap.algorithms.base import Algorithm, ClientState, ServerState, Update
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
-from fedtap.errors import UserError
 from fedtap.pairs import ComponentKey
+from fedtap.runtime.errors import UserError
 from fedtap.training.client import LocalClient
 from fedtap.training.terms import Proximal
 from softmax_by_hand import assert_same, each, gradient, probe_client, random_model, state_of
-from tiny import DIGITS, LAW, MOOD, local_client, perturbed
+from tiny import DIGITS, LAW, MOOD, jittered, local_client
 
 PAIRS = (DIGITS, MOOD, LAW)
-FINISH = {"finish_steps": 6, "finish_lr": 0.02, "select_every": 1}
+FINISH = {"finetune_steps": 6, "finetune_lr": 0.02, "select_every": 1}
 
 
 def pfedme(**params: object) -> Algorithm:
@@ -64,7 +64,7 @@ def test_one_full_step_a_batch_of_plain_descent_is_fedavg_to_the_bit() -> None:
     def client() -> LocalClient:
         return local_client(PAIRS, training=training)
 
-    received = perturbed(client().initial_state(), scale=0.1)
+    received = jittered(client().initial_state(), scale=0.1)
     # the pull is zero where it starts, and beyond one step nothing of an inner loop is left
     mine, _ = pfedme(inner_steps=1, share=1.0, strength=3.0).local_round(client(), received, ClientState())
     theirs, _ = make({}, "fedavg").local_round(client(), received, ClientState())
@@ -89,11 +89,11 @@ def test_a_strong_pull_holds_the_personal_models_to_w() -> None:
 @pytest.mark.parametrize("strength", [0.0, 0.7])
 def test_the_finish_solves_the_inner_problem_at_the_finished_slice(strength: float) -> None:
     client, other = (local_client(PAIRS, round=5, training=FINISH) for _ in range(2))
-    received = perturbed(client.initial_state(), scale=0.1)
+    received = jittered(client.initial_state(), scale=0.1)
     done = pfedme(strength=strength).personalise(client, received, ClientState())
-    expected = other.finish(received, 6, "finish", terms=[Proximal(received, strength)] if strength else [])
+    expected = other.finetune(received, 6, "finish", terms=[Proximal(received, strength)] if strength else [])
     assert done.models["personal"].equal(expected.state)
-    assert done.facts == {"finish_steps_kept": expected.kept_steps}
+    assert done.facts == {"finetune_steps_kept": expected.kept_steps}
     assert client.steps_taken == 6
     tuned = make({}, "fedavg_ft").personalise(local_client(PAIRS, round=5, training=FINISH), received, ClientState())
     assert done.models["personal"].equal(tuned.models["finetuned"]) == (strength == 0)

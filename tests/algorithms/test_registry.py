@@ -6,7 +6,7 @@ import pytest
 
 from fedtap.algorithms.registry import algorithms, make
 from fedtap.algorithms.tap import Tap
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 
 def test_every_method_says_what_it_is() -> None:

@@ -11,7 +11,7 @@ from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
 from fedtap.pairs import ComponentKey, Pair
 from fedtap.training.client import LocalClient
-from tiny import CONCEPTS, DIGITS, LAW, MEDICINE, MOOD, REDRAW_DIGITS, local_client, perturbed
+from tiny import CONCEPTS, DIGITS, LAW, MEDICINE, MOOD, REDRAW_DIGITS, jittered, local_client
 
 PAIRS = (DIGITS, MOOD, LAW)
 HISTORY = {"digits": 0.0, "mood": 0.0, "law": 0.0}
@@ -24,7 +24,7 @@ def tap(**params: object):
 
 def states(client: LocalClient) -> tuple[ComponentState, ComponentState]:
     """Return a received slice and a personal model that differ everywhere."""
-    return perturbed(client.initial_state(), seed=1, scale=0.1), perturbed(client.initial_state(), seed=2, scale=0.1)
+    return jittered(client.initial_state(), seed=1, scale=0.1), jittered(client.initial_state(), seed=2, scale=0.1)
 
 
 def private(personal: ComponentState, **history: float) -> ClientState:
@@ -110,7 +110,7 @@ def test_the_paired_gate_compares_both_models_on_the_same_validation_examples() 
     client = local_client(PAIRS, local_steps=1)
     received, _ = states(client)
     trained = client.train(received, 1, "federated").state
-    worse = trained.merge(perturbed(trained.slice([ComponentKey("head", ("mood",))]), scale=5.0))
+    worse = trained.merge(jittered(trained.slice([ComponentKey("head", ("mood",))]), scale=5.0))
     # the history says the contrary of what validation says, and is not asked
     update, _ = tap(gate="paired").local_round(client, received, private(worse, digits=1e6, law=1e6))
     assert {d.task: d.outcome for d in update.decisions} == {"digits": "kept", "mood": "replaced", "law": "kept"}
@@ -160,7 +160,7 @@ def test_the_federated_model_is_sent_and_the_personal_one_is_not() -> None:
 def test_equal_compute_takes_the_steps_of_other_methods_and_the_papers_twice_as_many(
     compute: str, steps: int, taken: int
 ) -> None:
-    client = local_client(PAIRS, local_steps=steps, training={"finish_steps": steps})
+    client = local_client(PAIRS, local_steps=steps, training={"finetune_steps": steps})
     method = tap(compute=compute)
     received, personal = states(client)
     _, state = method.local_round(client, received, private(personal))
@@ -184,7 +184,7 @@ def test_without_replacement_the_personal_model_is_trained_alone() -> None:
 
 
 def final_client(pairs: tuple[Pair, ...] = PAIRS, **training: float) -> LocalClient:
-    finish = {"finish_steps": 8, "finish_lr": 0.02, "select_every": 1}
+    finish = {"finetune_steps": 8, "finetune_lr": 0.02, "select_every": 1}
     return local_client(pairs, round=5, training={**finish, **training})
 
 
@@ -209,7 +209,7 @@ def test_without_distillation_there_is_no_teacher() -> None:
     received, personal = states(client)
     state = method.personalise(client, received, private(personal))
     assert set(method.models(received, state)) == {"federated", "personal"}
-    assert state.models["personal"].equal(final_client().finish(personal, 8, "finish").state)
+    assert state.models["personal"].equal(final_client().finetune(personal, 8, "finish").state)
     assert state.decisions == ()
 
 
@@ -231,12 +231,12 @@ def test_the_weight_of_distillation_is_the_familys_where_it_has_one() -> None:
 
 def test_the_guard_leaves_no_task_worse_and_can_be_switched_off() -> None:
     received, personal = states(final_client())
-    wild = {"finish_steps": 2, "finish_lr": 1.0}
+    wild = {"finetune_steps": 2, "finetune_lr": 1.0}
     unguarded = tap(guard=False, weight=0.0).personalise(final_client(**wild), received, private(personal))
     assert list(unguarded.decisions) == []
     for seed in range(3):
-        client = final_client(finish_lr=0.05)
-        start = perturbed(personal, seed=seed, scale=0.2)
+        client = final_client(finetune_lr=0.05)
+        start = jittered(personal, seed=seed, scale=0.2)
         state = tap(weight=20.0).personalise(client, received, private(start))
         now, was = client.mean_losses(state.models["personal"]), client.mean_losses(start)
         assert all(now[task] <= was[task] for task in client.tasks)
@@ -247,9 +247,9 @@ def test_a_client_that_never_took_part_starts_from_the_finished_slice() -> None:
     received, _ = states(client)
     newcomer = tap().start(client)
     state = tap(distil=False).personalise(client, received, newcomer)
-    assert state.models["personal"].equal(final_client().finish(received, 8, "finish").state)
+    assert state.models["personal"].equal(final_client().finetune(received, 8, "finish").state)
     alone = tap(distil=False, replace=False).personalise(final_client(), received, newcomer)
-    assert alone.models["personal"].equal(final_client().finish(client.initial_state(), 8, "finish").state)
+    assert alone.models["personal"].equal(final_client().finetune(client.initial_state(), 8, "finish").state)
 
 
 def test_decisions_are_ready_for_json() -> None:

@@ -2,7 +2,7 @@
 
 from fedtap.algorithms.registry import make
 from fedtap.algorithms.tap_best import TapBest
-from tiny import DIGITS, LAW, MOOD, REDRAW_DIGITS, local_client, perturbed
+from tiny import DIGITS, LAW, MOOD, REDRAW_DIGITS, jittered, local_client
 
 SETTINGS = {
     "personal": "shared",
@@ -21,11 +21,11 @@ def test_it_is_tap_with_these_settings_to_the_bit() -> None:
         state = None
         for number in (1, 2):
             client = local_client(PAIRS, local_steps=3, round=number)
-            received = perturbed(client.initial_state(), seed=number, scale=0.05)
+            received = jittered(client.initial_state(), seed=number, scale=0.05)
             _, state = method.local_round(client, received, state or method.start(client))
             assert client.steps_taken == 3
-        last = local_client(PAIRS, round=3, training={"finish_steps": 4, "select_every": 1})
-        end = method.personalise(last, perturbed(last.initial_state(), seed=3, scale=0.05), state)
+        last = local_client(PAIRS, round=3, training={"finetune_steps": 4, "select_every": 1})
+        end = method.personalise(last, jittered(last.initial_state(), seed=3, scale=0.05), state)
         assert last.steps_taken == 4
         ends.append(end)
     first, second = ends

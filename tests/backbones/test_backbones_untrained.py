@@ -12,8 +12,8 @@ from fedtap.backbones import BackboneSpec, ImageTower, load_backbone, loads, spe
 from fedtap.backbones.batches import bucket_length, run_fixed_batches
 from fedtap.backbones.untrained import TinyImageTower, TinyTextTower
 from fedtap.backbones.weights import load_once, tower_id, verify
-from fedtap.config import BackboneSettings
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import BackboneSettings
 
 TINY = BackboneSettings(vision="untrained-tiny", text="untrained-tiny")
 CPU = torch.device("cpu")

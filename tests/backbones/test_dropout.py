@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedtap.backbones.dropout import dropped_product
-from fedtap.randomness import drawing
+from fedtap.runtime.randomness import drawing
 
 
 def dropout(x: Tensor, p: float) -> Tensor:

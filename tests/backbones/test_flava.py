@@ -9,8 +9,8 @@ from transformers import FlavaModel
 from fedtap.backbones import flava, load_backbone, loads, spec
 from fedtap.backbones.checkpoints import Checkpoint
 from fedtap.backbones.untrained import tiny_pieces
-from fedtap.config import BackboneSettings, LoraSettings
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import BackboneSettings, LoraSettings
 
 TINY = BackboneSettings(name="flava", weights="untrained-tiny", image_size=32, text_tokens=16)
 ADAPTED = TINY.model_copy(update={"lora": LoraSettings(rank=2, alpha=4, layers=1)})

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from encoders import build, inputs
-from fedtap.algorithms.averaging import mean_of
+from fedtap.aggregation.averaging import mean_of
 from fedtap.backbones.lora import AdaptedLayers, Adapters, queries_and_values
 from fedtap.backbones.transformer import FAMILIES, Transformer
 from fedtap.components import ComponentKey, ComponentState

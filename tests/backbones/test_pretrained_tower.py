@@ -12,8 +12,8 @@ from encoders import PICTURES, WIDE, build
 from fedtap.backbones import load_backbone, spec
 from fedtap.backbones.transformer import FAMILIES
 from fedtap.backbones.untrained import tiny_pieces
-from fedtap.config import BackboneSettings, LoraSettings
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import BackboneSettings, LoraSettings
 
 VISION = sorted(kind for kind in FAMILIES if FAMILIES[kind].pixels and not kind.startswith("flava"))
 MEAN, DEVIATION = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]

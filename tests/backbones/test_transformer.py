@@ -4,7 +4,7 @@ from transformers import ViltConfig, ViltModel
 
 from encoders import PICTURES, WIDE, build, inputs
 from fedtap.backbones.transformer import FAMILIES, FusedAttention, Transformer
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 
 @pytest.mark.parametrize("kind", sorted(FAMILIES))

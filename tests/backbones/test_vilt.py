@@ -10,8 +10,8 @@ from fedtap.backbones import load_backbone, spec, vilt
 from fedtap.backbones.layers import pre_norm_layer
 from fedtap.backbones.untrained import tiny_pieces
 from fedtap.backbones.vilt import PatchEmbeddings, WordEmbeddings
-from fedtap.config import BackboneSettings, LoraSettings
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import BackboneSettings, LoraSettings
 
 TINY = BackboneSettings(name="vilt", weights="untrained-tiny", image_size=64, text_tokens=16)
 

@@ -1,15 +1,14 @@
 """What tests of commands over many runs share: a tiny scenario, runs without processes of their own, and ways to call them."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from fedtap import experiment
+import fedtap as library
 from fedtap.cli import main
-from fedtap.experiment.batch import Job
+from fedtap.study.batch import Job
 from tiny_federation import write_scenario
 
 
@@ -68,11 +67,11 @@ def done_here(monkeypatch: pytest.MonkeyPatch) -> Done:
         done.clear()
         for job in jobs:
             if job.name not in failed and not job.finished():
-                experiment.run(job.scenario, seed=job.seed, out=job.out, resume=True, device="cpu")
+                library.run(job.scenario, seed=job.seed, out=job.out, resume=True, device="cpu")
                 done.append(job.name)
         return failed
 
-    monkeypatch.setattr("fedtap.reporting.report.render", lambda record: "")
-    for module in ("compare", "sweep"):  # the package has functions of these names
-        monkeypatch.setattr(sys.modules[f"fedtap.experiment.{module}"], "run_batch", run_batch)
+    monkeypatch.setattr("fedtap.reporting.run.report.render", lambda record: "")
+    for module in ("compare", "sweep"):
+        monkeypatch.setattr(f"fedtap.study.{module}.run_batch", run_batch)
     return done

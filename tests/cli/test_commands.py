@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedtap import __version__, experiment
+import fedtap as library
+from fedtap import __version__
 from fedtap.algorithms.registry import algorithms
 from fedtap.cli import doctor, main
 from fedtap.pairs import Pair, plan
@@ -127,7 +128,7 @@ def test_scenario_show_has_every_task_and_every_setting(fedtap: Command, scenari
     assert re.search(r"digits\s+digits\s+128/48/128\s*$", text, flags=re.MULTILINE)  # training/validation/test
     assert "late (unseen)" in text
     assert "local_steps: 7\n" in text
-    assert "finish_steps: 20\n" in text  # a default
+    assert "finetune_steps: 20\n" in text  # a default
     shown = json.loads(fedtap("scenario", "show", scenario, "--json"))
     assert shown["network"]["dim"] == 16
     assert [client["id"] for client in shown["clients"]] == ["a", "late"]
@@ -225,7 +226,7 @@ def answering(output: Any, asked: list[dict[str, Any]]) -> Any:
 def test_predict_shows_a_label_and_its_probabilities(fedtap: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[dict[str, Any]] = []
     answer = {"label": "good", "probabilities": {"bad": 0.25, "good": 0.75}}
-    monkeypatch.setattr(experiment, "predict", answering(answer, asked), raising=False)
+    monkeypatch.setattr(library, "predict", answering(answer, asked), raising=False)
     text = fedtap("predict", "runs/r", "--client", "c1", "--task", "sentiment", "--text", "a fine film")
     assert text.splitlines() == ["good", "   75.00%  good", "   25.00%  bad"]
     assert asked == [
@@ -243,7 +244,7 @@ def test_predict_shows_a_label_and_its_probabilities(fedtap: Command, monkeypatc
 
 
 def test_predict_shows_a_text(fedtap: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "predict", answering("a [red] circle", []), raising=False)
+    monkeypatch.setattr(library, "predict", answering("a [red] circle", []), raising=False)
     assert fedtap("predict", "r", "--client", "c", "--task", "vqa", "--text", "what?") == "a [red] circle\n"
 
 
@@ -251,7 +252,7 @@ def test_predict_saves_a_picture(
     fedtap: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawn = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
-    monkeypatch.setattr(experiment, "predict", answering(drawn, []), raising=False)
+    monkeypatch.setattr(library, "predict", answering(drawn, []), raising=False)
     target = tmp_path / "drawn.png"
     assert fedtap("predict", "r", "--client", "c", "--task", "redraw", "--to", target) == f"{target}\n"
     with Image.open(target) as saved:

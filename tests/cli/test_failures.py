@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from fedtap import experiment
+import fedtap as library
 from fedtap.cli import main
-from fedtap.errors import RunError
+from fedtap.runtime.errors import RunError
 
 SCENARIO = """
 rounds: 2
@@ -116,7 +116,7 @@ def test_a_failed_run_is_one_line_and_its_exit_code(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(experiment, "run", failing(error))
+    monkeypatch.setattr(library, "run", failing(error))
     assert call("run", scenario, "--out", "runs/mine") == code
     said = complaint(capsys)
     assert expected in said
@@ -125,7 +125,7 @@ def test_a_failed_run_is_one_line_and_its_exit_code(
 
 
 def test_a_mistake_of_ours_is_not_hidden(scenario: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "run", failing(ZeroDivisionError("a bug")))
+    monkeypatch.setattr(library, "run", failing(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError):
         main(["run", str(scenario)])
 

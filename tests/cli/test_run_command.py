@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from fedtap import experiment
+import fedtap as library
 from fedtap.cli import main
 from fedtap.cli.progress import LiveProgress, PlainProgress
-from fedtap.cli.tally import Tally
+from fedtap.cli.round_summary import RoundSummary
 
 SCENARIO = """
 rounds: 2
@@ -18,7 +18,7 @@ clients_per_round: 2
 local_steps: 2
 backbone: {vision: untrained-tiny, text: untrained-tiny, image_size: 32}
 network: {dim: 8, heads: 2, expert_dim: 8, domain_dim: 4}
-training: {finish_steps: 2, select_every: 1}
+training: {finetune_steps: 2, select_every: 1}
 data: {train: 16, validation: 8, test: 8}
 clients:
   - id: a
@@ -93,7 +93,7 @@ def test_an_interrupted_run_goes_on_to_the_same_results(
 ) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     assert call("run", scenario, "--out", whole) == 0
-    real = experiment.run
+    real = library.run
 
     def interrupted(*arguments, observers, **options):
         def stop(event):
@@ -102,11 +102,11 @@ def test_an_interrupted_run_goes_on_to_the_same_results(
 
         return real(*arguments, observers=[*observers, stop], **options)
 
-    monkeypatch.setattr(experiment, "run", interrupted)
+    monkeypatch.setattr(library, "run", interrupted)
     capsys.readouterr()
     assert call("run", scenario, "--out", halves) == 130
     assert f"--out {halves} --resume" in capsys.readouterr().err
-    monkeypatch.setattr(experiment, "run", real)
+    monkeypatch.setattr(library, "run", real)
     assert call("run", scenario, "--out", halves, "--resume") == 0
     assert (halves / "results.json").read_bytes() == (whole / "results.json").read_bytes()
 
@@ -118,7 +118,7 @@ def test_without_out_the_folder_is_named_after_what_was_run(scenario: Path, monk
         given.update(options, rounds=loaded.rounds)
         return {"rows": []}
 
-    monkeypatch.setattr(experiment, "run", run)
+    monkeypatch.setattr(library, "run", run)
     assert call("run", scenario, "-m", "fedavg", "--seed", "3", "--set", "rounds=9", "--device", "cpu") == 0
     assert given["out"] == Path("runs/tiny-fedavg-seed3")
     assert (given["rounds"], given["method"], given["seed"], given["device"], given["resume"]) == (
@@ -131,7 +131,7 @@ def test_without_out_the_folder_is_named_after_what_was_run(scenario: Path, monk
 
 
 def test_the_tally_adds_up_a_round() -> None:
-    tally = Tally()
+    tally = RoundSummary()
     for event in EVENTS[3:9]:
         tally.add(event)
     assert tally.line() == LINE
@@ -170,7 +170,7 @@ def test_the_quickstart_shortened_runs_on_its_real_data_and_weights(
 ) -> None:
     quickstart = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
     out = tmp_path / "out"
-    short = ("rounds=1", "local_steps=2", "training.finish_steps=2", "data.test=32", "evaluation.cross_examples=32")
+    short = ("rounds=1", "local_steps=2", "training.finetune_steps=2", "data.test=32", "evaluation.cross_examples=32")
     assert call("run", quickstart, "--out", out, *(part for each in short for part in ("--set", each))) == 0
     config = json.loads((out / "run.json").read_text())["config"]
     rows = json.loads((out / "results.json").read_text())["rows"]

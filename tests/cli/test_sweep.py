@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Command, Done
-from fedtap.config import load_scenario
+from fedtap.scenario.scenario import load_scenario
 
 
 def test_margins_beside_the_paired_gate(tiny: Path, tmp_path: Path, fedtap: Command, done_here: Done) -> None:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from fedtap.data.example import Example, ImageRef, distinct, text_key
-from fedtap.errors import UserError
-from fedtap.storage import digest
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import digest
 
 
 @pytest.mark.parametrize("same", ["what is ai", "  What is\tAI ?", "WHAT, IS. AI!", "what_is--ai…", "Ｗhat is AI"])

@@ -17,7 +17,7 @@ from fedtap.backbones.base import Tower
 from fedtap.backbones.untrained import TinyTextTower
 from fedtap.data import encode
 from fedtap.data.encode import FeatureCache, default_folder, inputs_of
-from fedtap.errors import RunError, UserError
+from fedtap.runtime.errors import RunError, UserError
 
 Items = list[tuple[str, Callable[[], int]]]
 
@@ -248,7 +248,7 @@ def test_two_processes_at_once_both_get_the_right_features(tmp_path: Path) -> No
 
 def test_released_features_can_still_be_read(tmp_path: Path) -> None:
     from fedtap.backbones import load_backbone
-    from fedtap.config import BackboneSettings
+    from fedtap.scenario.scenario import BackboneSettings
 
     tower = load_backbone(BackboneSettings(vision="untrained-tiny", text="untrained-tiny")).text
     cache = FeatureCache(tmp_path, tower)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fedtap.data.images import RECONSTRUCTION_SIZE, decode_image, denormalise, normalise, read_image, resize
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 COLOURS = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [90, 90, 90], [255, 255, 255]]], np.uint8)
 

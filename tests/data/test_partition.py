@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedtap.config import Scenario, build_scenario
 from fedtap.data.partition import Partition, partition
 from fedtap.data.splits import SPLITS
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import Scenario, build_scenario
 
 CLASSES = ["a", "b", "c", "d"]
 

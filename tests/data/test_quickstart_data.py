@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from fedtap.config import Scenario, load_scenario
 from fedtap.data.partition import partition
 from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS
 from fedtap.pairs import MODALITIES
+from fedtap.scenario.scenario import Scenario, load_scenario
 
 QUICKSTART = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
 

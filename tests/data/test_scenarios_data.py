@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from fedtap.algorithms.registry import make
-from fedtap.config import Scenario, load_scenario
 from fedtap.data.partition import Partition, partition
 from fedtap.data.splits import SPLITS
 from fedtap.experiment.planning import plan_report
+from fedtap.scenario.scenario import Scenario, load_scenario
 
 FOLDER = Path(__file__).parents[2] / "scenarios"
 FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example, text_key
 from fedtap.data.sources import source
 from fedtap.data.sources.concepts import concepts
+from fedtap.scenario.scenario import TaskSettings
 
 NOWHERE = Path("no/such/folder")
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedtap.config import TaskSettings
 from fedtap.data.sources import source
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import TaskSettings
 
 
 def picture(path: Path, shade: int) -> None:

@@ -3,10 +3,10 @@ from typing import Any
 
 import pytest
 
-from fedtap.config import TaskSettings
 from fedtap.data.sources import SOURCES, source
 from fedtap.data.sources.packages import package_file
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import TaskSettings
 
 BUILT_IN = [name for name, known in SOURCES.items() if not known.takes]
 

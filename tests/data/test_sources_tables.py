@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example
 from fedtap.data.sources import source
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import TaskSettings
 
 
 def task(file: str, **more: Any) -> TaskSettings:

@@ -18,8 +18,8 @@ from fedtap.algorithms.base import Params as BaseParams
 from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
 from fedtap.algorithms.registry import algorithms, make
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.errors import UserError
 from fedtap.federation.checkpoint import Checkpoint
+from fedtap.runtime.errors import UserError
 
 DOCS = Path(__file__).parents[2] / "docs"
 EXAMPLE = DOCS / "examples" / "fedavgm.py"

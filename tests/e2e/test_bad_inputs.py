@@ -19,9 +19,9 @@ import pytest
 import yaml
 from PIL import Image
 
+import fedtap as library
 from e2e.conftest import Command, events, same_end, snapshot
-from fedtap import experiment
-from fedtap.errors import RunError
+from fedtap.runtime.errors import RunError
 from tiny_federation import settings, write_scenario
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -53,7 +53,7 @@ def first_round(tmp_path_factory: pytest.TempPathFactory) -> Started:
             raise Cut
 
     with pytest.raises(Cut):
-        experiment.run(scenario, out=out, observers=[watch])
+        library.run(scenario, out=out, observers=[watch])
     return Started(scenario, out)
 
 
@@ -291,7 +291,7 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
         real(handle)
 
     with monkeypatch.context() as patch:
-        patch.setattr("fedtap.storage.os.fsync", full)
+        patch.setattr("fedtap.runtime.storage.os.fsync", full)
         done = fedtap("run", scenario, "--out", out)
     assert done.code == 1
     line = complaint(done.err)
@@ -317,11 +317,11 @@ def test_a_log_that_cannot_grow_ends_the_run_and_room_lets_it_go_on(
 
     try:
         with pytest.raises(RunError, match=r"no space left to write; free some space.*--resume"):
-            experiment.run(scenario, out=out, observers=[watch])
+            library.run(scenario, out=out, observers=[watch])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert events(out)[-1]["event"] == "round_started"  # whole lines only
-    experiment.run(scenario, out=out, resume=True)
+    library.run(scenario, out=out, resume=True)
     same_end(out, whole)
 
 

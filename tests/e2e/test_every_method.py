@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from safetensors import safe_open
 
+import fedtap as library
 import fedtap as package
 from e2e.conftest import Command, events, rows, same_end
-from fedtap import experiment
 from fedtap.algorithms.registry import algorithms
-from fedtap.config import load_scenario
 from fedtap.data.partition import partition
 from fedtap.experiment.planning import ARCHITECTURES
+from fedtap.scenario.scenario import load_scenario
 from tiny_federation import MOODS, TASKS, write_scenario
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -53,17 +53,17 @@ def cut_off(scenario: Path, method: str, out: Path, event: str, **where: Any) ->
             raise Cut
 
     with pytest.raises(Cut):
-        experiment.run(scenario, method=method, out=out, resume=True, observers=[watch])
+        library.run(scenario, method=method, out=out, resume=True, observers=[watch])
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_cut_off_after_a_round_and_resumed_it_ends_in_the_same_bytes(method: str, small: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "cut"
-    results = experiment.run(small, method=method, out=whole)
+    results = library.run(small, method=method, out=whole)
     assert events(whole, "failed", "rejected") == []
     cut_off(small, method, out, "update", round=2, client="reader")  # round 1 is on the disk, half of round 2 is not
     cut_off(small, method, out, "personalised", client="reader")
-    assert experiment.run(small, method=method, out=out, resume=True) == results
+    assert library.run(small, method=method, out=out, resume=True) == results
     same_end(out, whole)
     server = "checkpoint/server.safetensors"
     assert state_of(out / server) == state_of(whole / server)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+import fedtap as library
 from e2e.conftest import Command, events, rows, same_end
-from fedtap import experiment
 from fedtap.algorithms.base import Update
 from fedtap.algorithms.registry import algorithms
 from fedtap.components import ComponentKey, ComponentState
@@ -71,7 +71,7 @@ def test_a_run_with_a_failing_client_resumes_to_the_same_end(
 ) -> None:
     break_down(monkeypatch, "tap", BAD)
     whole, out = tmp_path / "whole", tmp_path / "run"
-    experiment.run(scenario, out=whole)
+    library.run(scenario, out=whole)
     for where in ({"event": "round_started", "round": 2}, {"event": "personalised", "client": "both"}):
 
         def stop(event: dict[str, Any], where: dict[str, Any] = where) -> None:
@@ -79,8 +79,8 @@ def test_a_run_with_a_failing_client_resumes_to_the_same_end(
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            experiment.run(scenario, out=out, resume=True, observers=[stop])
-    experiment.run(scenario, out=out, resume=True)
+            library.run(scenario, out=out, resume=True, observers=[stop])
+    library.run(scenario, out=out, resume=True)
     same_end(out, whole)
 
 
@@ -164,7 +164,7 @@ def test_a_bad_update_is_rejected_and_the_run_goes_on(
             yield Failure(BAD, answer.round, "silent") if answer.client == BAD else answer
 
     monkeypatch.setattr(InProcessTransport, "exchange", silent)
-    experiment.run(scenario, out=tmp_path / "silent")
+    library.run(scenario, out=tmp_path / "silent")
     ends = [Checkpoint.load(tmp_path / name / "checkpoint" / "server.safetensors") for name in ("run", "silent")]
     assert ends[0] is not None
     assert ends[1] is not None

@@ -10,9 +10,9 @@ import yaml
 
 pytest.importorskip("flwr", reason="Flower needs Python 3.11")
 
+import fedtap as library
 from e2e.conftest import events, rows
-from fedtap import experiment
-from fedtap.experiment import deployment
+from fedtap.deployment import apps
 from loopback import LoopbackGrid, app_node
 from tiny_federation import CLIENTS
 
@@ -29,7 +29,7 @@ def nodes_of(scenario: Path, folder: Path, config: Mapping[str, Any]) -> dict[in
         data = {task["name"]: {"path": str(scenario.parent / task["path"])} for task in client["tasks"]}
         (place / "node.yaml").write_text(yaml.safe_dump({"client": client["id"], "data": data}))
         settings = {"client-id": client["id"], "node": str(place)}
-        found[number] = app_node(deployment.client_app(scenario), settings, config)
+        found[number] = app_node(apps.client_app(scenario), settings, config)
     return found
 
 
@@ -62,10 +62,10 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_results_are_those_of_one_process(way: str, apart: Path, tmp_path: Path) -> None:
-    experiment.run(apart, out=tmp_path / "here", overrides=WAYS[way])
+    library.run(apart, out=tmp_path / "here", overrides=WAYS[way])
     config = {"out": str(tmp_path / "there"), "insecure": True, "patience": 1.0, "set": ";".join(WAYS[way])}
     grid = LoopbackGrid(nodes_of(apart, tmp_path / "nodes", config))
-    deployment.serve(apart, grid, config, lambda event: None)
+    apps.serve(apart, grid, config, lambda event: None)
     here, there = without_cross(rows(tmp_path / "here")), rows(tmp_path / "there")
     assert [{**row, "value": 0} for row in here] == [{**row, "value": 0} for row in there]
     for mine, theirs in zip(here, there, strict=True):
@@ -95,7 +95,7 @@ def test_a_server_that_is_cut_off_and_started_again_ends_as_if_nothing_had_happe
 
         def serve(tell: Any, name: str = name, config: Mapping[str, Any] = config) -> None:
             grid = LoopbackGrid(nodes_of(apart, tmp_path / f"nodes-{name}", config))
-            deployment.serve(apart, grid, config, tell)
+            apps.serve(apart, grid, config, tell)
 
         for kind, number in cuts:
 
@@ -126,7 +126,7 @@ def test_a_client_that_raises_keeps_its_state_and_costs_the_run_nothing_else(
     monkeypatch.setattr(Tap, "local_round", raising)
     config = {"out": str(tmp_path / "run"), "insecure": True, "patience": 1.0}
     nodes = tmp_path / "nodes"
-    deployment.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
+    apps.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
     failures = events(tmp_path / "run", "failed")
     assert [(event["client"], event["round"]) for event in failures] == [("asker", 3)]
     assert failures[0]["why"] == "ValueError: the scanner is out of order"
@@ -138,11 +138,11 @@ def test_a_client_that_raises_keeps_its_state_and_costs_the_run_nothing_else(
 def test_a_server_that_lost_rounds_is_told_so_and_no_state_is_lost(apart: Path, tmp_path: Path) -> None:
     config = {"out": str(tmp_path / "run"), "insecure": True, "patience": 1.0}
     nodes = tmp_path / "nodes"
-    deployment.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
+    apps.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
     before = {path: path.read_bytes() for path in nodes.glob("*/state/*/checkpoint/clients/*/*")}
     for name in ("results.json", "checkpoint/server.safetensors"):
         (tmp_path / "run" / name).unlink()
-    deployment.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
+    apps.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
     assert {event["why"] for event in events(tmp_path / "run", "failed")} == {"its node is not connected"}
     refused = events(tmp_path / "run", "refused")
     assert all(
@@ -157,10 +157,10 @@ def test_a_server_that_lost_rounds_is_told_so_and_no_state_is_lost(apart: Path, 
 def test_models_stay_at_the_nodes_and_answer_there(apart: Path, tmp_path: Path) -> None:
     config = {"out": str(tmp_path / "run"), "insecure": True, "patience": 1.0}
     nodes = tmp_path / "nodes"
-    deployment.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
+    apps.serve(apart, LoopbackGrid(nodes_of(apart, nodes, config)), config, lambda event: None)
     assert not (tmp_path / "run" / "clients").exists()
     (kept,) = (nodes / "reader" / "state").iterdir()
-    told = experiment.predict(kept, client="reader", task="mood", text="a fine film")
+    told = library.predict(kept, client="reader", task="mood", text="a fine film")
     assert told["output"]["label"] in ("sad", "glad")
     sent = (tmp_path / "run" / "checkpoint").rglob("*.safetensors")
     assert [path.name for path in sent] == ["server.safetensors"]

@@ -13,10 +13,10 @@ import pytest
 
 pytest.importorskip("flwr", reason="Flower needs Python 3.11")
 
+from fedtap.deployment.node import DataPlace, NodeSettings, write_node
 from fedtap.engines.flower.app_folder import write_app
 from fedtap.engines.flower.certificates import make_certificates, make_node_key
 from fedtap.engines.flower.processes import Processes
-from fedtap.experiment.node import DataPlace, NodeSettings, write_node
 from fedtap.federation.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.slow
@@ -86,7 +86,7 @@ class Federation:
         self.processes.start_supernode(hospital, {"client-id": hospital, "node": str(node)}, node / "node.key")
 
     def run(self) -> None:
-        settings = "round_timeout=90;min_replies=1;training.finish_steps=2"
+        settings = "round_timeout=90;min_replies=1;training.finetune_steps=2"
         config = {"method": str(self.folder / "hanging.py"), "set": settings, "out": str(self.out)}
         self.processes.run(self.folder / "app", {**config, "keys": str(self.folder / "keys"), "patience": 60})
 

@@ -11,7 +11,7 @@ from e2e.conftest import Command, same_end
 from e2e.test_interrupted import at, cut_off
 from fedtap.backbones import load_backbone
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.config import BackboneSettings, load_scenario
+from fedtap.scenario.scenario import BackboneSettings, load_scenario
 from tiny_federation import write_scenario
 
 pytestmark = pytest.mark.usefixtures("no_report")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+import fedtap as library
 from e2e.conftest import Command, same_end, snapshot
-from fedtap import experiment
 from tiny_federation import CLIENTS, ROUNDS
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -50,7 +50,7 @@ def cut_off(scenario: Path, out: Path, moment: Callable[[dict[str, Any]], bool],
             raise Cut
 
     with pytest.raises(Cut):
-        experiment.run(scenario, out=out, resume=resume, observers=[watch])
+        library.run(scenario, out=out, resume=resume, observers=[watch])
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -73,7 +73,7 @@ def test_cut_off_again_and_again(scenario: Path, whole: Path, tmp_path: Path) ->
         cut_off(scenario, out, at("personalised", client=client), resume=True)
     for done in range(len(CLIENTS)):
         cut_off(scenario, out, at("evaluating", done=done), resume=True)
-    experiment.run(scenario, out=out, resume=True)
+    library.run(scenario, out=out, resume=True)
     same_end(out, whole)
 
 
@@ -108,19 +108,19 @@ def test_cut_off_just_before_a_file_takes_its_name(
 
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
-        patch.setattr("fedtap.storage.os.replace", replace)
+        patch.setattr("fedtap.runtime.storage.os.replace", replace)
         with pytest.raises(Cut):
-            experiment.run(scenario, out=out)
+            library.run(scenario, out=out)
     if written[-1].endswith((".json", ".html")):
         assert WRITES[written[-1]] == number  # the table above is right
-    experiment.run(scenario, out=out, resume=True)
+    library.run(scenario, out=out, resume=True)
     same_end(out, whole)
     assert (out / "report.html").exists()
 
 
 @pytest.mark.parametrize("method", ["local", "fedavg_ft", "probe"])
 def test_other_methods_resume_too(method: str, scenario: Path, tmp_path: Path) -> None:
-    experiment.run(scenario, method=method, out=tmp_path / "whole")
+    library.run(scenario, method=method, out=tmp_path / "whole")
     cut = at("update", round=3)
 
     def watch(event: dict[str, Any]) -> None:
@@ -128,8 +128,8 @@ def test_other_methods_resume_too(method: str, scenario: Path, tmp_path: Path) -
             raise Cut
 
     with pytest.raises(Cut):
-        experiment.run(scenario, method=method, out=tmp_path / "run", observers=[watch])
-    experiment.run(scenario, method=method, out=tmp_path / "run", resume=True)
+        library.run(scenario, method=method, out=tmp_path / "run", observers=[watch])
+    library.run(scenario, method=method, out=tmp_path / "run", resume=True)
     same_end(tmp_path / "run", tmp_path / "whole")
 
 
@@ -153,7 +153,7 @@ def test_an_older_checkpoint_goes_on_only_with_the_states_that_belong_to_it(
         assert snapshot(out) == before
     shutil.rmtree(out / "checkpoint")
     shutil.copytree(older, out / "checkpoint")
-    experiment.run(scenario, out=out, resume=True)
+    library.run(scenario, out=out, resume=True)
     same_end(out, whole)
 
 
@@ -162,7 +162,7 @@ def test_a_removed_personal_model_is_made_anew(scenario: Path, whole: Path, tmp_
     out = tmp_path / "run"
     cut_off(scenario, out, at("evaluating", done=0))
     (out / "checkpoint" / "clients" / "painter" / "round-0004.safetensors").unlink()
-    experiment.run(scenario, out=out, resume=True)
+    library.run(scenario, out=out, resume=True)
     same_end(out, whole)
 
 
@@ -172,4 +172,4 @@ def test_a_scrap_of_the_first_write_is_no_obstacle(scenario: Path, tmp_path: Pat
         out = tmp_path / str(resume)
         out.mkdir()
         (out / ".run.json.k3j2h1").write_text("{")
-        assert experiment.run(scenario, method="probe", out=out, resume=resume)["rows"]
+        assert library.run(scenario, method="probe", out=out, resume=resume)["rows"]

@@ -10,7 +10,7 @@ import transformers
 
 from e2e.conftest import Command, events, rows
 from fedtap.backbones import weights
-from fedtap.config import load_scenario
+from fedtap.scenario.scenario import load_scenario
 from fedtap.tasks import TASK_TYPES
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"

@@ -8,7 +8,7 @@ from PIL import Image
 
 import fedtap as package
 from e2e.conftest import Command
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 from tiny_federation import MOODS
 
 

@@ -11,10 +11,10 @@ pytest.importorskip("Crypto")
 
 import torch
 
+import fedtap as library
 from e2e.conftest import events, rows
-from fedtap import experiment
-from fedtap.errors import UserError
 from fedtap.federation.checkpoint import Checkpoint
+from fedtap.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_report")
 SECURE = ("privacy.secure.holders=2", "clients_per_round=3")
@@ -26,7 +26,7 @@ def test_a_run_ends_as_it_ends_without_masks_and_always_with_the_same_bytes(
 ) -> None:
     settings = {"plain": SECURE[1:], "masked": SECURE, "again": SECURE}
     for name, overrides in settings.items():
-        experiment.run(scenario, method=method, out=tmp_path / name, overrides=overrides)
+        library.run(scenario, method=method, out=tmp_path / name, overrides=overrides)
     # The masks are new in each run; of the sums nothing is left of them.
     assert (tmp_path / "masked" / "results.json").read_bytes() == (tmp_path / "again" / "results.json").read_bytes()
     plain, masked = rows(tmp_path / "plain"), rows(tmp_path / "masked")
@@ -44,7 +44,7 @@ def test_after_one_round_the_federated_model_is_that_without_masks(scenario: Pat
     """Later rounds start from what differs in the seventh digit, and training makes more of it."""
     states = []
     for name, overrides in (("plain", SECURE[1:]), ("masked", SECURE)):
-        experiment.run(scenario, out=tmp_path / name, overrides=(*overrides, "rounds=1"))
+        library.run(scenario, out=tmp_path / name, overrides=(*overrides, "rounds=1"))
         checkpoint = Checkpoint.load(tmp_path / name / "checkpoint" / "server.safetensors")
         assert checkpoint is not None
         states.append(checkpoint.state.components)
@@ -56,5 +56,5 @@ def test_a_method_that_needs_single_updates_is_refused_before_anything_is_traine
     scenario: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="method 'pfedme' needs single updates"):
-        experiment.run(scenario, method="pfedme", out=tmp_path / "run", overrides=SECURE)
+        library.run(scenario, method="pfedme", out=tmp_path / "run", overrides=SECURE)
     assert not (tmp_path / "run" / "events.jsonl").exists()

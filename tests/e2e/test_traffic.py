@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+import fedtap as library
 from e2e.conftest import Command, events
-from fedtap import experiment
 from fedtap.algorithms.base import ClientState, Update
 from fedtap.components import ComponentState
-from fedtap.config import load_scenario
 from fedtap.engines.inprocess import InProcessTransport
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Failure, Reply
 from fedtap.federation.store import ClientStore
 from fedtap.pairs import plan
+from fedtap.scenario.scenario import load_scenario
 from tiny_federation import CLIENTS, FINISH_STEPS, LOCAL_STEPS, METHODS, ROUNDS, write_scenario
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -150,7 +150,7 @@ def test_personal_models_stay_where_they_are(
 
 def test_local_keeps_everything_at_home(tmp_path: Path, scenario: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire(monkeypatch)
-    experiment.run(scenario, method="local", out=tmp_path / "run")
+    library.run(scenario, method="local", out=tmp_path / "run")
     assert [len(update.components) for update in wire.sent] == [0] * (2 * ROUNDS)
     assert [len(state) for state in wire.checkpoints] == [0] * ROUNDS
     assert all(state.models["personal"] for _, _, state in wire.kept)
@@ -160,7 +160,7 @@ def test_a_client_gets_and_sends_its_plan_and_nothing_else(
     tmp_path: Path, scenario: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wire = Wire(monkeypatch)
-    experiment.run(scenario, method="tap", out=tmp_path / "run")
+    library.run(scenario, method="tap", out=tmp_path / "run")
     loaded = load_scenario(scenario)
     senders = [event["client"] for event in events(tmp_path / "run", "update")]
     for client, update in zip(senders, wire.sent, strict=True):

@@ -13,12 +13,12 @@ from fedtap.algorithms.registry import make
 from fedtap.data.loader import ClientData
 from fedtap.engines.faulty import SPOILS, Faults, FaultyTransport, spoiled
 from fedtap.engines.inprocess import InProcessTransport
-from fedtap.errors import UserError
 from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import ClientCard, Failure, Reply
 from fedtap.federation.rounds import run_round
 from fedtap.federation.server import Server
 from fedtap.federation.store import ClientStore
+from fedtap.runtime.errors import UserError
 from tiny import DIGITS, MOOD, build_network, client_data, scenario_of
 
 CARD = {card.id: card for card in CARDS}

@@ -12,12 +12,12 @@ from builders import CARDS, ToyArchitecture, ToyMethod, scenario_of, server
 from fedtap.components import ComponentKey
 from fedtap.data.loader import ClientData
 from fedtap.engines.inprocess import InProcessTransport
-from fedtap.errors import RunError, UserError
 from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import Failure, Reply, Request
 from fedtap.federation.server import Server
 from fedtap.federation.store import ClientStore
 from fedtap.network.network import Network
+from fedtap.runtime.errors import RunError, UserError
 
 
 class NoData:
@@ -27,7 +27,7 @@ class NoData:
         return ClientData({})
 
 
-class Bench:
+class Simulation:
     """A server, a transport and the store behind it."""
 
     def __init__(self, folder: Path, method: ToyMethod | None = None) -> None:
@@ -55,7 +55,7 @@ class Bench:
 
 
 def test_every_request_is_answered_in_the_order_of_the_clients(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = Simulation(tmp_path)
     answers = bench.exchange("cab", 1)
     assert [answer.client for answer in answers] == ["a", "b", "c"]
     assert all(isinstance(answer, Reply) and answer.round == 1 for answer in answers)
@@ -63,7 +63,7 @@ def test_every_request_is_answered_in_the_order_of_the_clients(tmp_path: Path) -
 
 
 def test_a_reply_is_the_methods_update_without_what_stays_at_home(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = Simulation(tmp_path)
     request = bench.server.request("a", 3)
     (answer,) = bench.transport.exchange([request])
     assert isinstance(answer, Reply)
@@ -74,7 +74,7 @@ def test_a_reply_is_the_methods_update_without_what_stays_at_home(tmp_path: Path
 
 
 def test_a_state_is_carried_from_round_to_round_and_not_from_an_aborted_one(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = Simulation(tmp_path)
     for number in (1, 3, 3, 4):  # round 3 is asked for again, as after a crash of the server
         bench.exchange("a", number)
     assert bench.seen("a") == [1, 3, 4]
@@ -82,7 +82,7 @@ def test_a_state_is_carried_from_round_to_round_and_not_from_an_aborted_one(tmp_
 
 
 def test_an_exception_at_a_client_is_its_failure_alone_and_its_state_stays(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = Simulation(tmp_path)
     bench.exchange("abc", 1)
     before = (tmp_path / "b" / "round-0001.safetensors").read_bytes()
     bench.method.fails = {"b"}
@@ -98,7 +98,7 @@ def test_an_exception_at_a_client_is_its_failure_alone_and_its_state_stays(tmp_p
 
 
 def test_a_full_disk_at_a_client_is_no_reply_and_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(tmp_path)
+    bench = Simulation(tmp_path)
     bench.exchange("a", 1)
 
     def full(*_: Any) -> None:
@@ -115,13 +115,13 @@ def test_a_full_disk_at_a_client_is_no_reply_and_loses_nothing(tmp_path: Path, m
     "error", [UserError("mend it"), RunError("disk"), MemoryError()], ids=lambda e: type(e).__name__
 )
 def test_what_would_hit_every_client_ends_the_run(tmp_path: Path, error: Exception) -> None:
-    bench = Bench(tmp_path, ToyMethod({"a"}, error))
+    bench = Simulation(tmp_path, ToyMethod({"a"}, error))
     with pytest.raises(type(error)):
         bench.exchange("ab", 1)
 
 
 def test_a_personal_model_stays_at_home(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = Simulation(tmp_path)
     bench.exchange("a", 4)
     request = Request("a", 5, "personalise", bench.server.slice_for("a"))
     (answer,) = bench.transport.exchange([request])
@@ -137,7 +137,7 @@ def test_a_personal_model_stays_at_home(tmp_path: Path) -> None:
 
 
 def test_rounds_in_process_reach_every_client(tmp_path: Path) -> None:
-    bench = Bench(tmp_path)
+    bench = Simulation(tmp_path)
     start = bench.server.components
     for number in (1, 2):
         answers = bench.exchange("abcd", number)

@@ -15,8 +15,8 @@ from transformers import AutoModel, AutoTokenizer, T5Config, T5Model
 
 from fedtap.backbones import minilm
 from fedtap.backbones.weights import loads
-from fedtap.errors import UserError
 from fedtap.evaluation.encoders import find_encoder
+from fedtap.runtime.errors import UserError
 from fedtap.tasks.metrics.bertscore import BertScore, f1
 from tiny_bert import LENGTH, write_bert
 

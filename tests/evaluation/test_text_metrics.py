@@ -10,16 +10,16 @@ from typing import Any
 import nltk
 import pytest
 
-from fedtap.config import Scenario
-from fedtap.errors import UserError
 from fedtap.evaluation.evaluate import score
-from fedtap.evaluation.families import Entrant, family_rows
-from fedtap.evaluation.statistics import Run
 from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.evaluation.trivial import trivial_rows
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
-from fedtap.reporting.tables import every_metric
+from fedtap.reporting.run.tables import every_metric
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import Scenario
+from fedtap.study.families import Entrant, family_rows
+from fedtap.study.statistics import Run
 from fedtap.tasks.base import ScoreSettings
 from fedtap.tasks.metrics import meteor
 from tiny import CPU, LAW, MOOD, VQA, build_network, client_data, examples, scenario_of, words

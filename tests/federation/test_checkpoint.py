@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from builders import components
 from fedtap.algorithms.base import ServerState
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.errors import UserError
 from fedtap.federation.checkpoint import Checkpoint
+from fedtap.runtime.errors import UserError
 
 KEYS = (ComponentKey("shared"), ComponentKey("expert", ("mote", "image+text", "shared")))
 

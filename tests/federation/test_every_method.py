@@ -46,7 +46,7 @@ class Spy(InProcessTransport):
                 yield Failure(request.client, request.round, "silence")
 
 
-class Room:
+class Datasets:
     """Where the clients' made-up data are."""
 
     def client_data(self, client: str) -> ClientData:
@@ -80,10 +80,10 @@ def house(method: str, folder: Path) -> House:
     # Away from the start, at which many tensors are zero: after a step of AdamW from there all numbers of a tensor are plus or
     # minus the rate, and two small tensors may be equal by chance.
     network.initial_state = lambda keys=None: moved(start_of(keys))
-    training = {"lr": 0.01, "warmup_rounds": 1, "finish_steps": 2, "finish_lr": 0.01, "select_every": 1}
+    training = {"lr": 0.01, "warmup_rounds": 1, "finetune_steps": 2, "finetune_lr": 0.01, "select_every": 1}
     scenario = scenario_of(CLIENTS, rounds=3, local_steps=2, training=training)
-    store, room = ClientStore(folder), Room()
-    site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=0, data=room, store=store)
+    store, dataset = ClientStore(folder), Datasets()
+    site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=0, data=dataset, store=store)
     cards = [
         ClientCard(client, pairs, {pair.task: SIZES[client] for pair in pairs}) for client, pairs in CLIENTS.items()
     ]

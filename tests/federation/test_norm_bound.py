@@ -12,7 +12,7 @@ from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.norm_bound import bounded, bounds_of
 from fedtap.federation.rounds import run_round
 from fedtap.federation.server import Server
-from fedtap.safety import DefenceSettings, NoiseSettings, PrivacySettings, Safety
+from fedtap.scenario.safety import DefenceSettings, NoiseSettings, PrivacySettings, Safety
 
 KEY, OTHER = ComponentKey("shared"), ComponentKey("head", ("x",))
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import CARDS, ScriptedTransport, server, sound_reply
-from fedtap.algorithms.base import Decision
 from fedtap.components import ComponentKey
 from fedtap.federation.messages import Failure, Reply, Request
 from fedtap.federation.rounds import MAX_WHY, report, run_round
 from fedtap.federation.server import Server
+from fedtap.personalization.decision import Decision
 from fedtap.reporting.events import EventLog, read_events
 
 CARD = {card.id: card for card in CARDS}

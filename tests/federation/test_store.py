@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from builders import components
-from fedtap.algorithms.base import ClientState, Decision
+from fedtap.algorithms.base import ClientState
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.errors import RunError, UserError
 from fedtap.federation.store import ClientStore
+from fedtap.personalization.decision import Decision
+from fedtap.runtime.errors import RunError, UserError
 
 KEYS = (ComponentKey("shared"), ComponentKey("encoder", ("image+text",)), ComponentKey("domain", ("common.sense",)))
 

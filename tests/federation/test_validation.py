@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import CARDS, DIGITS, MOOD, ScriptedTransport, server, sound_reply
-from fedtap.algorithms.base import Decision
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.messages import Reply
 from fedtap.federation.rounds import run_round
 from fedtap.pairs import path
+from fedtap.personalization.decision import Decision
 
 CARD = CARDS[0]  # client a: 30 digits, 10 moods
 SHARED, IMAGE, FOREIGN = (

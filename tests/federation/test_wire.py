@@ -17,13 +17,13 @@ from fedtap.data.loader import ClientData
 from fedtap.engines.inprocess import InProcessTransport
 from fedtap.experiment.planning import plan_report
 from fedtap.federation.client import ClientSite
+from fedtap.federation.error_feedback import RESIDUAL, compress_update
 from fedtap.federation.messages import ClientCard, Reply, Request
-from fedtap.federation.residual import RESIDUAL, departing
 from fedtap.federation.rounds import run_round
 from fedtap.federation.server import Server
 from fedtap.federation.store import ClientStore
 from fedtap.federation.wire import SCALE, pack, packed_bytes, unpack
-from fedtap.safety import Safety, WirePrecision, WireSettings
+from fedtap.scenario.safety import Safety, WirePrecision, WireSettings
 from tiny import DIGITS, MOOD, build_network, client_data, scenario_of
 
 KEY = ComponentKey("shared")
@@ -86,14 +86,14 @@ def test_with_feedback_the_sum_of_what_was_sent_is_that_of_all_changes(precision
     draw = torch.Generator().manual_seed(1)
     wire = WireSettings(precision=precision)
     start, owed = state(torch.zeros(3, 40)), ComponentState()
-    arrived, meant = torch.zeros(3, 40), torch.zeros(3, 40)
+    restore_values, meant = torch.zeros(3, 40), torch.zeros(3, 40)
     for _ in range(20):
         change = torch.randn(3, 40, generator=draw)
-        packed, owed = departing(state(change), start, owed, wire)
-        arrived += unpack(packed, precision)[KEY]["w"]
+        packed, owed = compress_update(state(change), start, owed, wire)
+        restore_values += unpack(packed, precision)[KEY]["w"]
         meant += change
-        torch.testing.assert_close(arrived + owed[KEY]["w"], meant, rtol=0, atol=1e-5)
-    none = departing(state(change), start, owed, WireSettings(precision=precision, feedback=False))[1]
+        torch.testing.assert_close(restore_values + owed[KEY]["w"], meant, rtol=0, atol=1e-5)
+    none = compress_update(state(change), start, owed, WireSettings(precision=precision, feedback=False))[1]
     assert len(none) == 0
 
 

@@ -31,9 +31,9 @@ from tiny import (
     blueprint,
     build_network,
     generator,
+    jittered,
     mixed_batch,
     modules,
-    perturbed,
 )
 
 Components = Mapping[ComponentKey, nn.Module]
@@ -292,7 +292,7 @@ def test_dropout_falls_on_the_adapters_in_training_only(adaptation: str) -> None
         torch.manual_seed(3)
         return [out.output for out in of(batch)]
 
-    start, moved = network.initial_state(), perturbed(network.initial_state())
+    start, moved = network.initial_state(), jittered(network.initial_state())
     same = zip(outputs(network, moved, training=False), outputs(plain, moved, training=True), strict=True)
     assert all(torch.equal(a, b) for a, b in same), "dropout outside training"
     dropped = zip(outputs(network, moved, training=True), outputs(plain, moved, training=True), strict=True)

@@ -8,7 +8,7 @@ from fedtap.network.blocks import InnerFactors, outer_factors
 from fedtap.network.network import Network
 from fedtap.pairs import ComponentKey
 from fedtap.training.loop import train
-from tiny import DIGITS, MOOD, blueprint, build_network, local_client, mixed_batch, perturbed
+from tiny import DIGITS, MOOD, blueprint, build_network, jittered, local_client, mixed_batch
 
 ADAPTERS = ("attention", "expert")
 PAIRS = (DIGITS, MOOD)
@@ -31,7 +31,7 @@ def test_the_untrained_adapter_is_nothing_beside_the_frozen_layers() -> None:
     expected = fused(lora, common)  # whose adapters are zero too, by B = 0
     for out, wanted in zip(fused(colora, start), expected, strict=True):
         torch.testing.assert_close(out, wanted, atol=1e-6, rtol=0)
-    moved = start.merge(perturbed(start.slice([key for key in start if key.kind in ADAPTERS])))
+    moved = start.merge(jittered(start.slice([key for key in start if key.kind in ADAPTERS])))
     assert all(not torch.allclose(a, b, atol=1e-3) for a, b in zip(fused(colora, moved), expected, strict=True))
 
 

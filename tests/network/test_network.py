@@ -24,9 +24,9 @@ from tiny import (
     build_network,
     client_data,
     examples,
+    jittered,
     loss_sum,
     mixed_batch,
-    perturbed,
 )
 
 MIXED = (DIGITS, MOOD, MEMES, REDRAW, REDRAW_DIGITS, VQA, LAW, MEDICINE, CONCEPTS)
@@ -34,7 +34,7 @@ MIXED = (DIGITS, MOOD, MEMES, REDRAW, REDRAW_DIGITS, VQA, LAW, MEDICINE, CONCEPT
 
 def away_from_start(pairs: tuple[Pair, ...], **settings: object) -> Network:
     network = build_network(pairs, **settings)
-    network.load(perturbed(network.initial_state()))
+    network.load(jittered(network.initial_state()))
     return network.eval()
 
 
@@ -175,7 +175,7 @@ def test_additive_paths_lay_the_two_modalities_side_by_side() -> None:
 @pytest.mark.parametrize("adaptation", ["full", "lora", "colora"])
 def test_a_state_comes_back_as_it_was_loaded(adaptation: str) -> None:
     network = build_network(MIXED, adaptation=adaptation)
-    state = perturbed(network.initial_state())
+    state = jittered(network.initial_state())
     network.load(state)
     assert network.state().equal(state)
     assert network.held == frozenset(state)
@@ -249,8 +249,8 @@ def test_experts_of_a_stack_start_alike_and_encoders_do_not() -> None:
 @pytest.mark.parametrize("adaptation", ["full", "lora", "colora"])
 def test_a_teacher_answers_as_if_it_were_swapped_in_and_leaves_no_trace(adaptation: str) -> None:
     network = build_network(MIXED, adaptation=adaptation)
-    mine = perturbed(network.initial_state(), seed=1)
-    teacher = perturbed(network.initial_state(), seed=2)
+    mine = jittered(network.initial_state(), seed=1)
+    teacher = jittered(network.initial_state(), seed=2)
     batch = mixed_batch(MIXED, 2)
     network.load(teacher)
     with torch.no_grad():

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedtap.config import load_scenario
 from fedtap.experiment.planning import plan_report
 from fedtap.network.experts import Experts
 from fedtap.network.network import Network
 from fedtap.network.plain import Plain
 from fedtap.pairs import STACKS, ComponentKey, Pair
+from fedtap.scenario.scenario import load_scenario
 from fedtap.tasks import TASK_TYPES
 from network.test_plans import CLIENTS, moved
 from tiny import (
@@ -28,9 +28,9 @@ from tiny import (
     VQA,
     blueprint,
     build_network,
+    jittered,
     mixed_batch,
     modules,
-    perturbed,
 )
 from tiny_federation import write_scenario
 
@@ -101,7 +101,7 @@ def trunk(network: Network, part_tokens: Tensor, mask: Tensor, layers: int) -> T
 @torch.no_grad()
 def test_it_is_encoders_a_stack_of_transformer_layers_and_a_head(pair: Pair, adaptation: str) -> None:
     network = build_network((pair,), name="plain", layers=2, adaptation=adaptation)
-    network.load(perturbed(network.initial_state(), scale=0.2))
+    network.load(jittered(network.initial_state(), scale=0.2))
     (part,) = batch = mixed_batch([pair], 4)
     (out,) = network(batch)
     streams = [(name, getattr(part, name)) for name in ("image", "text") if getattr(part, name) is not None]
@@ -119,7 +119,7 @@ def test_it_is_encoders_a_stack_of_transformer_layers_and_a_head(pair: Pair, ada
 @torch.no_grad()
 def test_with_additive_paths_each_modality_runs_through_the_same_trunk_alone() -> None:
     network = build_network((VQA,), name="plain", fusion="paths")
-    network.load(perturbed(network.initial_state(), scale=0.2))
+    network.load(jittered(network.initial_state(), scale=0.2))
     (part,) = batch = mixed_batch([VQA], 3)
     (out,) = network(batch)
     image = trunk(network, encoded(network, "image", part.image), torch.ones(3, 4, dtype=torch.bool), layers=1)
@@ -186,7 +186,7 @@ def test_the_domain_has_no_say() -> None:
 @pytest.mark.parametrize("pair", [MEMES, REDRAW, CONCEPTS], ids=lambda pair: pair.task)
 def test_company_changes_no_output(pair: Pair) -> None:
     network = build_network(EVERYTHING, name="plain")
-    network.load(perturbed(network.initial_state(), scale=0.2))
+    network.load(jittered(network.initial_state(), scale=0.2))
     whole = mixed_batch(tuple(dict.fromkeys((*EVERY_PAIR, pair))), 2)
     outputs = network(whole)
     (alone,) = (part for part in whole if part.pair == pair)

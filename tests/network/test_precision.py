@@ -5,7 +5,7 @@ import torch
 
 from fedtap.network.network import Network
 from fedtap.training.loop import batch_loss
-from tiny import CONCEPTS, DIGITS, LAW, MOOD, REDRAW_DIGITS, build_network, loss_sum, mixed_batch, perturbed
+from tiny import CONCEPTS, DIGITS, LAW, MOOD, REDRAW_DIGITS, build_network, jittered, loss_sum, mixed_batch
 
 PAIRS = (DIGITS, MOOD, LAW, REDRAW_DIGITS, CONCEPTS)
 
@@ -14,7 +14,7 @@ def networks(**settings: object) -> tuple[Network, Network]:
     """Return two networks that differ in precision alone, with the same model in both."""
     whole = build_network(PAIRS, **settings)
     half = Network(whole.architecture, whole.architecture.plan(PAIRS), seed=0, words=whole.words, precision="bf16")
-    state = perturbed(whole.initial_state(), scale=0.05)
+    state = jittered(whole.initial_state(), scale=0.05)
     for network in (whole, half):
         network.load(state)
     return whole, half

@@ -7,13 +7,13 @@ from fedtap.network.architecture import TaskOutput
 from fedtap.network.network import Network
 from fedtap.network.plain import Plain
 from fedtap.pairs import Pair, routes
-from tiny import CONCEPTS, DIGITS, LAW, MEMES, MOOD, VQA, blueprint, build_network, mixed_batch, perturbed, words
+from tiny import CONCEPTS, DIGITS, LAW, MEMES, MOOD, VQA, blueprint, build_network, jittered, mixed_batch, words
 
 PAIRS = (DIGITS, MOOD, MEMES, VQA, LAW, CONCEPTS)
 
 
 def outputs_of(network: Network, pairs: tuple[Pair, ...]) -> list[TaskOutput]:
-    network.load(perturbed(network.initial_state()))
+    network.load(jittered(network.initial_state()))
     with torch.no_grad():
         return list(network.eval()(mixed_batch(pairs)))
 

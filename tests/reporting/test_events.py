@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fedtap.errors import RunError, UserError
 from fedtap.reporting.events import EventLog, read_events
+from fedtap.runtime.errors import RunError, UserError
 
 
 class Clock:

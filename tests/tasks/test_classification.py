@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fedtap.network.start import start_module
+from fedtap.network.initialisation import initialise
 from fedtap.tasks.base import Fused, HeadSizes, Losses
 from fedtap.tasks.classification import Classification
 from tiny import CLASSES, generator, head_sizes
@@ -23,7 +23,7 @@ HEADS = {
 
 def head(sizes: HeadSizes = HEADS["pooled, of text"]) -> torch.nn.Module:
     built = KIND.build_head(sizes)
-    start_module(built, generator("head"))
+    initialise(built, generator("head"))
     return built
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from fedtap.network.start import start_module
+from fedtap.network.initialisation import initialise
 from fedtap.tasks.base import Fused
-from fedtap.tasks.places import at_places
 from fedtap.tasks.reconstruction import CANVAS_SCALE, SKETCH_SCALE, GridHead, PooledHead, Reconstruction
+from fedtap.tasks.token_grid import pool_grid
 from tiny import generator, head_sizes
 
 KIND = Reconstruction()
@@ -15,7 +15,7 @@ KIND = Reconstruction()
 def grid_head(tokens: int = 9) -> GridHead:
     head = KIND.build_head(head_sizes("image", vision_tokens=tokens))
     assert isinstance(head, GridHead)
-    start_module(head, generator("head"))
+    initialise(head, generator("head"))
     return head
 
 
@@ -63,8 +63,8 @@ def test_it_matters_where_a_token_lies() -> None:
 def test_a_fine_grid_is_averaged_down_in_its_places() -> None:
     coarse = torch.arange(16.0).reshape(1, 16, 1).expand(1, 16, 16)  # 4 x 4
     fine = coarse.reshape(1, 4, 4, 16).repeat_interleave(2, dim=1).repeat_interleave(2, dim=2).reshape(1, 64, 16)
-    assert torch.equal(at_places(fine, 4), coarse)
-    assert torch.equal(at_places(coarse, 4), coarse)
+    assert torch.equal(pool_grid(fine, 4), coarse)
+    assert torch.equal(pool_grid(coarse, 4), coarse)
 
 
 def test_tokens_that_make_no_grid_get_the_pooled_head() -> None:
@@ -84,7 +84,7 @@ def test_the_canvas_is_added_to_every_picture() -> None:
 
 def test_the_papers_head_is_at_hand() -> None:
     head = KIND.build_head(head_sizes("image", reconstruction={"head": "pooled"}))
-    start_module(head, generator("head"))
+    initialise(head, generator("head"))
     given = fused()
     pictures = KIND.run(head, given, torch.zeros(0), None)
     assert pictures.shape == (2, 3, 64, 64)

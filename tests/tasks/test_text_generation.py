@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from fedtap.network.start import start_module
+from fedtap.network.initialisation import initialise
 from fedtap.tasks.base import Fused, Words
 from fedtap.tasks.text_generation import TextGeneration, TextHead, generate
-from tiny import END, LAW, SPEC, START, VOCABULARY, build_network, examples, generator, head_sizes, perturbed, words
+from tiny import END, LAW, SPEC, START, VOCABULARY, build_network, examples, generator, head_sizes, jittered, words
 
 KIND, WORDS = TextGeneration(), words()
 TARGET = torch.tensor([[5, 6, 7, END], [9, END, 0, 0]])
@@ -18,7 +18,7 @@ TARGET = torch.tensor([[5, 6, 7, END], [9, END, 0, 0]])
 def head(layers: int = 2) -> TextHead:
     built = KIND.build_head(head_sizes("text", decoder_layers=layers))
     assert isinstance(built, TextHead)
-    start_module(built, generator("head"))
+    initialise(built, generator("head"))
     with torch.no_grad():
         for parameter in built.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator("more", parameter.shape)))
@@ -33,7 +33,7 @@ def fused(n: int = 2, name: str = "input") -> Fused:
 
 def test_two_prompts_give_two_answers_and_gradients_reach_encoder_and_fusion() -> None:
     network = build_network([LAW])
-    network.load(perturbed(network.initial_state()))
+    network.load(jittered(network.initial_state()))
     part = examples(LAW, 2).take([0, 0], [0, 1])
     assert part.text is not None
     prompts = part.text.clone()

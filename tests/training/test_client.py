@@ -9,12 +9,12 @@ from fedtap.network.network import Network
 from fedtap.pairs import ComponentKey
 from fedtap.training.client import LocalClient
 from fedtap.training.loop import Objective, batch_loss, plain_gradient, train
-from fedtap.training.schedule import finish_rates
+from fedtap.training.schedule import finetune_rates
 from fedtap.training.terms import Proximal, Teacher
-from tiny import CONCEPTS, CPU, DIGITS, LAW, MOOD, REDRAW, VQA, build_network, local_client, mixed_batch, perturbed
+from tiny import CONCEPTS, CPU, DIGITS, LAW, MOOD, REDRAW, VQA, build_network, jittered, local_client, mixed_batch
 
 PAIRS = (DIGITS, MOOD, LAW)
-FINISH = {"lr": 0.01, "warmup_rounds": 1, "finish_lr": 0.02, "select_every": 1}
+FINISH = {"lr": 0.01, "warmup_rounds": 1, "finetune_lr": 0.02, "select_every": 1}
 
 
 def relative_score(client: LocalClient, start: ComponentState, state: ComponentState) -> float:
@@ -25,7 +25,7 @@ def relative_score(client: LocalClient, start: ComponentState, state: ComponentS
 
 def test_training_is_the_loop_on_the_draw_of_its_purpose() -> None:
     client = local_client(PAIRS)
-    start = perturbed(client.initial_state(), scale=0.1)
+    start = jittered(client.initial_state(), scale=0.1)
     trained = client.train(start, 3, "federated")
     network = build_network(PAIRS)
     network.load(start)
@@ -38,7 +38,7 @@ def test_training_is_the_loop_on_the_draw_of_its_purpose() -> None:
 
 
 def test_batches_may_be_given_in_place_of_a_draw() -> None:
-    start = perturbed(local_client(PAIRS).initial_state(), scale=0.1)
+    start = jittered(local_client(PAIRS).initial_state(), scale=0.1)
     client, other = local_client(PAIRS), local_client(PAIRS)
     drawn = client.train(start, 3, "federated")
     assert other.train(start, 3, other.batches(3, "federated")).state.equal(drawn.state)
@@ -57,12 +57,12 @@ def test_a_gradient_rule_pays_a_step_for_every_gradient_that_it_asks_for() -> No
     start = client.initial_state()
     assert client.train(start, 3, "federated", gradient=two).kept_steps == 3
     assert client.steps_taken == 6
-    client.finish(start, 4, "finish", gradient=two)
+    client.finetune(start, 4, "finish", gradient=two)
     assert client.steps_taken == 14
 
 
 def test_the_same_call_gives_the_same_bits_and_another_purpose_round_or_seed_does_not() -> None:
-    start = perturbed(local_client(PAIRS).initial_state(), scale=0.1)
+    start = jittered(local_client(PAIRS).initial_state(), scale=0.1)
 
     def trained(purpose: str, **where: int) -> ComponentState:
         return local_client(PAIRS, **where).train(start, 2, purpose, rates=[0.01, 0.01]).state
@@ -79,7 +79,7 @@ def test_the_state_given_is_left_as_it_was() -> None:
     start = client.initial_state()
     kept = start.clone()
     client.train(start, 2, "federated")
-    client.finish(start, 4, "finish")
+    client.finetune(start, 4, "finish")
     assert start.equal(kept)
 
 
@@ -87,10 +87,10 @@ def test_the_state_given_is_left_as_it_was() -> None:
 @pytest.mark.parametrize("taught", [False, True])
 def test_the_finish_keeps_the_best_state_on_validation(select_every: int, taught: bool) -> None:
     client = local_client(PAIRS, training={**FINISH, "select_every": select_every})
-    start = perturbed(client.initial_state(), scale=0.2)
+    start = jittered(client.initial_state(), scale=0.2)
     teacher = Teacher(client.train(start, 10, "teacher").state, {"digits": 0.5, "law": 2.0}) if taught else None
     client.steps_taken = 0
-    done = client.finish(start, 8, "finish", terms=[teacher] if teacher else [])
+    done = client.finetune(start, 8, "finish", terms=[teacher] if teacher else [])
     seen = {0: start}
     network = build_network(PAIRS)
     network.load(start)
@@ -98,7 +98,7 @@ def test_the_finish_keeps_the_best_state_on_validation(select_every: int, taught
     train(
         network,
         batches,
-        finish_rates(client.scenario.training, 8),
+        finetune_rates(client.scenario.training, 8),
         client.scenario.training,
         terms=[teacher] if teacher else [],
         after_step=lambda step: seen.update({step: network.state()}),
@@ -114,30 +114,30 @@ def test_the_finish_keeps_the_best_state_on_validation(select_every: int, taught
 def test_a_finish_that_only_harms_keeps_its_start() -> None:
     client = local_client(PAIRS, training=FINISH)
     good = client.train(client.initial_state(), 60, "good", rates=[0.02] * 60).state
-    wild = local_client(PAIRS, training={**FINISH, "finish_lr": 5.0})
-    done = wild.finish(good, 3, "finish")
+    wild = local_client(PAIRS, training={**FINISH, "finetune_lr": 5.0})
+    done = wild.finetune(good, 3, "finish")
     assert done.kept_steps == 0
     assert done.state.equal(good)
 
 
 def test_a_finish_is_never_worse_than_its_start_on_validation() -> None:
     for lr in (0.001, 0.05, 0.3):
-        client = local_client(PAIRS, training={**FINISH, "finish_lr": lr, "select_every": 2})
-        start = perturbed(client.initial_state(), scale=0.2)
-        assert relative_score(client, start, client.finish(start, 5, "finish").state) <= 1.0
+        client = local_client(PAIRS, training={**FINISH, "finetune_lr": lr, "select_every": 2})
+        start = jittered(client.initial_state(), scale=0.2)
+        assert relative_score(client, start, client.finetune(start, 5, "finish").state) <= 1.0
 
 
 def test_a_finish_of_no_steps_changes_nothing() -> None:
     client = local_client(PAIRS)
     start = client.initial_state()
-    done = client.finish(start, 0, "finish")
+    done = client.finetune(start, 0, "finish")
     assert done.state.equal(start)
     assert (done.kept_steps, client.steps_taken, done.losses) == (0, 0, {})
 
 
 def test_validation_losses_are_those_of_each_example_alone() -> None:
     client = local_client(PAIRS)
-    state = perturbed(client.initial_state())
+    state = jittered(client.initial_state())
     losses = client.example_losses(state)
     for task in client.tasks:
         held = client.data.tasks[task]["validation"]
@@ -201,7 +201,7 @@ def test_tasks_that_an_architecture_does_not_serve_are_left_out() -> None:
 
 def test_a_gradient_is_that_of_autograd_where_the_state_given_stands() -> None:
     client = local_client(PAIRS)
-    state = perturbed(client.initial_state(), scale=0.1)
+    state = jittered(client.initial_state(), scale=0.1)
     batch = next(client.batches(1, "here"))
     found = client.gradient(state, batch)
     network = build_network(PAIRS)
@@ -218,7 +218,7 @@ def test_a_gradient_is_that_of_autograd_where_the_state_given_stands() -> None:
 
 def test_a_gradient_is_zero_where_the_batch_does_not_reach_and_old_ones_are_forgotten() -> None:
     client = local_client(PAIRS)
-    state = perturbed(client.initial_state(), scale=0.1)
+    state = jittered(client.initial_state(), scale=0.1)
     client.gradient(state, mixed_batch(PAIRS))
     found = client.gradient(state, mixed_batch([MOOD]))
     reached = client.path("mood")
@@ -230,7 +230,7 @@ def test_a_gradient_is_zero_where_the_batch_does_not_reach_and_old_ones_are_forg
 
 def test_the_gradient_of_a_term_is_part_of_the_gradient() -> None:
     client = local_client(PAIRS)
-    state, anchor = (perturbed(client.initial_state(), seed=seed, scale=0.1) for seed in (1, 2))
+    state, anchor = (jittered(client.initial_state(), seed=seed, scale=0.1) for seed in (1, 2))
     batch = mixed_batch(PAIRS)
     plain, pulled = client.gradient(state, batch), client.gradient(state, batch, [Proximal(anchor, 0.5)])
     expected = plain.zip(torch.add, state.zip(lambda w, w0: 0.5 * (w - w0), anchor))
@@ -240,7 +240,7 @@ def test_the_gradient_of_a_term_is_part_of_the_gradient() -> None:
 
 def test_a_gradient_leaves_the_state_given_and_training_after_it_as_they_were() -> None:
     client, fresh = local_client(PAIRS), local_client(PAIRS)
-    state = perturbed(client.initial_state(), scale=0.1)
+    state = jittered(client.initial_state(), scale=0.1)
     kept = state.clone()
     found = client.gradient(state, mixed_batch(PAIRS))
     copy = found.clone()
@@ -282,8 +282,8 @@ def test_batches_are_a_draw_of_their_purpose_that_sees_every_example_before_any_
 def test_training_hands_on_what_moves_what_is_added_and_what_is_stepped_along() -> None:
     settings = {"training": {**FINISH, "optimizer": "sgd", "clip": 1e9, "weight_decay": 0.0}}
     client = local_client(PAIRS, **settings)
-    start = perturbed(client.initial_state(), scale=0.1)
-    anchor = perturbed(start, seed=4, scale=0.1)
+    start = jittered(client.initial_state(), scale=0.1)
+    anchor = jittered(start, seed=4, scale=0.1)
     batch = next(client.batches(1, "one"))
     slope = client.gradient(start, batch, [Proximal(anchor, 0.3)])
 
@@ -311,8 +311,8 @@ def test_training_hands_on_what_moves_what_is_added_and_what_is_stepped_along() 
 
 def test_a_finish_may_leave_a_part_as_it_is() -> None:
     client = local_client(PAIRS, training=FINISH)
-    start = perturbed(client.initial_state(), scale=0.2)
-    done = client.finish(start, 6, "finish", only=lambda key, name: key.kind == "head")
+    start = jittered(client.initial_state(), scale=0.2)
+    done = client.finetune(start, 6, "finish", only=lambda key, name: key.kind == "head")
     assert done.kept_steps > 0
     for key, name, tensor in done.state.tensors():
         assert torch.equal(tensor, start[key][name]) == (key.kind != "head")

@@ -8,12 +8,12 @@ from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.training.loop import batch_loss
 from fedtap.training.terms import Disentangle, mean_squared_cosine
-from tiny import DIGITS, LAW, MEDICINE, MEMES, MOOD, REDRAW, build_network, client_data, perturbed
+from tiny import DIGITS, LAW, MEDICINE, MEMES, MOOD, REDRAW, build_network, client_data, jittered
 
 
 def network_and_batch(sizes: dict[Pair, int], **settings: object) -> tuple[Network, tuple]:
     network = build_network(tuple(sizes), **settings)
-    network.load(perturbed(network.initial_state()))
+    network.load(jittered(network.initial_state()))
     data = client_data(tuple(sizes), {pair.task: n for pair, n in sizes.items()})
     return network, data.collate([(pair.task, i) for pair, n in sizes.items() for i in range(n)])
 

@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 from fedtap.batch import batch_size, micro_batches
 from fedtap.components import ComponentState
-from fedtap.config import TrainingSettings
 from fedtap.network.network import Network
 from fedtap.network.probe import probe_features
 from fedtap.pairs import ComponentKey
+from fedtap.scenario.scenario import TrainingSettings
 from fedtap.training.loop import TaskMeans, batch_loss, plain_gradient, train
 from fedtap.training.terms import Teacher
-from tiny import DIGITS, LAW, MOOD, REDRAW, VQA, build_network, client_data, mixed_batch, perturbed
+from tiny import DIGITS, LAW, MOOD, REDRAW, VQA, build_network, client_data, jittered, mixed_batch
 
 PAIRS = (DIGITS, MOOD, REDRAW, VQA, LAW)
 SIZES = {"digits": 1, "mood": 5, "redraw": 2, "vqa": 3, "law": 4}
@@ -23,7 +23,7 @@ SIZES = {"digits": 1, "mood": 5, "redraw": 2, "vqa": 3, "law": 4}
 
 def network_and_batch() -> tuple[Network, tuple]:
     network = build_network(PAIRS)
-    network.load(perturbed(network.initial_state()))
+    network.load(jittered(network.initial_state()))
     data = client_data(PAIRS, SIZES)
     return network, data.collate([(task, i) for task, n in SIZES.items() for i in range(n)])
 
@@ -63,7 +63,7 @@ def test_running_means_weigh_by_examples_not_by_batches() -> None:
 def test_distillation_adds_its_weighted_distance_to_the_tasks_it_names() -> None:
     network, batch = network_and_batch()
     mine = network.state()
-    other = perturbed(mine, seed=9)
+    other = jittered(mine, seed=9)
     plain = batch_loss(network, batch)
     outputs = [out.output.detach() for out in network(batch)]
     network.load(other)
@@ -132,7 +132,7 @@ def test_steps_are_those_of_adamw(clip: float) -> None:
 
 def test_only_the_model_that_is_swapped_in_moves_and_frozen_layers_do_not() -> None:
     network = build_network((DIGITS, MOOD), adaptation="lora")
-    everything = perturbed(network.initial_state())
+    everything = jittered(network.initial_state())
     network.load(everything)
     plan = network.architecture.plan([MOOD])
     frozen = {name: buffer.clone() for name, buffer in network.named_buffers()}
@@ -180,7 +180,7 @@ def is_head(key: ComponentKey, name: str) -> bool:
 
 def two_tasks() -> tuple[Network, list]:
     network = build_network((DIGITS, MOOD))
-    network.load(perturbed(network.initial_state(), scale=0.1))
+    network.load(jittered(network.initial_state(), scale=0.1))
     return network, [mixed_batch((DIGITS, MOOD), seed=seed) for seed in range(3)]
 
 
@@ -278,7 +278,7 @@ def test_steps_of_sgd_by_hand() -> None:
     """``w <- w - rate (c (p - y) x / n + decay w)``, where c clips the plain gradient to the norm given."""
     network = build_network([DIGITS], probe=True)
     key = ComponentKey("probe", ("image", "digits"))
-    start = perturbed(network.initial_state())
+    start = jittered(network.initial_state())
     network.load(start)
     data = client_data([DIGITS], 16)
     batches = [data.collate([("digits", i) for i in range(first, first + 8)]) for first in (0, 8)]
@@ -313,7 +313,7 @@ def test_a_gradient_rule_may_look_elsewhere_and_puts_the_model_back() -> None:
         network.load(kept)
 
     network = build_network([DIGITS], probe=True)
-    start = perturbed(network.initial_state())
+    start = jittered(network.initial_state())
     network.load(start)
     (part,) = batch = client_data([DIGITS], 8).collate([("digits", i) for i in range(8)])
     means = train(

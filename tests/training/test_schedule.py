@@ -2,8 +2,8 @@
 
 import pytest
 
-from fedtap.config import TrainingSettings
-from fedtap.training.schedule import finish_rates, round_rate
+from fedtap.scenario.scenario import TrainingSettings
+from fedtap.training.schedule import finetune_rates, round_rate
 
 
 def test_warm_up_is_linear_and_the_rest_a_cosine() -> None:
@@ -33,4 +33,4 @@ def test_a_run_shorter_than_its_warm_up_never_leaves_it() -> None:
 
 @pytest.mark.parametrize(("steps", "rates"), [(0, []), (1, [2.0]), (2, [2.0, 0.2]), (4, [2.0, 1.4, 0.8, 0.2])])
 def test_the_finish_falls_linearly_to_a_tenth(steps: int, rates: list[float]) -> None:
-    assert finish_rates(TrainingSettings(finish_lr=2.0), steps) == pytest.approx(rates)
+    assert finetune_rates(TrainingSettings(finetune_lr=2.0), steps) == pytest.approx(rates)

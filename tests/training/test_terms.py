@@ -7,7 +7,7 @@ from fedtap.components import ComponentState
 from fedtap.pairs import ComponentKey
 from fedtap.training.loop import batch_loss
 from fedtap.training.terms import Proximal, Teacher
-from tiny import DIGITS, MOOD, build_network, mixed_batch, perturbed
+from tiny import DIGITS, MOOD, build_network, jittered, mixed_batch
 
 PAIRS = (DIGITS, MOOD)
 SHARED = ComponentKey("shared")
@@ -22,7 +22,7 @@ def squared_distance(left: ComponentState, right: ComponentState) -> float:
 @pytest.mark.parametrize("strength", [0.0, 0.1, 3.0])
 def test_a_pull_is_half_its_strength_times_the_squared_distance(strength: float) -> None:
     network = build_network(PAIRS)
-    state, anchor = (perturbed(network.initial_state(), seed=seed) for seed in (1, 2))
+    state, anchor = (jittered(network.initial_state(), seed=seed) for seed in (1, 2))
     network.load(state)
     batch = mixed_batch(PAIRS)
     added = batch_loss(network, batch, terms=[Proximal(anchor, strength)]) - batch_loss(network, batch)
@@ -31,8 +31,8 @@ def test_a_pull_is_half_its_strength_times_the_squared_distance(strength: float)
 
 def test_the_gradient_of_a_pull_is_strength_times_the_difference_where_the_anchor_reaches() -> None:
     network = build_network(PAIRS)
-    state = perturbed(network.initial_state(), seed=1)
-    whole = perturbed(network.initial_state(), seed=2)
+    state = jittered(network.initial_state(), seed=1)
+    whole = jittered(network.initial_state(), seed=2)
     part = whole.select(lambda key, name: key == SHARED or (key.kind == "encoder" and name == "norm.weight"))
     network.load(state)
     batch = mixed_batch(PAIRS)
@@ -52,9 +52,9 @@ def test_the_gradient_of_a_pull_is_strength_times_the_difference_where_the_ancho
 
 def test_an_anchor_may_hold_components_that_the_model_has_not() -> None:
     network = build_network(PAIRS)
-    everything = perturbed(network.initial_state(), seed=2)
+    everything = jittered(network.initial_state(), seed=2)
     plan = network.architecture.plan([MOOD])
-    state = perturbed(network.initial_state(plan), seed=1)
+    state = jittered(network.initial_state(plan), seed=1)
     network.load(state)
     batch = mixed_batch([MOOD])
     outputs = network(batch)
@@ -73,7 +73,7 @@ def test_no_pull_where_the_model_stands() -> None:
 
 def test_terms_add_up() -> None:
     network = build_network(PAIRS)
-    state, other = (perturbed(network.initial_state(), seed=seed) for seed in (1, 2))
+    state, other = (jittered(network.initial_state(), seed=seed) for seed in (1, 2))
     network.load(state)
     batch = mixed_batch(PAIRS)
     terms = [Proximal(other, 0.3), Teacher(other, {"digits": 1.0}), Proximal(network.initial_state(), 0.1)]
@@ -85,7 +85,7 @@ def test_terms_add_up() -> None:
 
 def test_a_teacher_is_not_taught() -> None:
     network = build_network(PAIRS)
-    state, teacher = (perturbed(network.initial_state(), seed=seed) for seed in (1, 2))
+    state, teacher = (jittered(network.initial_state(), seed=seed) for seed in (1, 2))
     kept = teacher.clone()
     network.load(state)
     batch = mixed_batch(PAIRS)

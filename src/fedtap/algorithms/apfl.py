@@ -17,7 +17,7 @@ and is noted before each, so that v and a then see w as it was: the paper's turn
 steps of w and v: it divides the factor a out of v's gradient again, so that v moves at full speed also where a is small
 (``sgd`` keeps the factor). a has a plain gradient step, as in the paper, with a rate of its own: Adam would move it by the
 same length whatever it had to gain. A client's first v is the slice that it receives then; the paper's all start at the
-common start. The mixture then takes the low-rate finish of every personalising method.
+common start. The mixture then takes the low-rate fine-tuning of every personalising method.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from fedtap.algorithms.compute import Compute, split
 from fedtap.batch import Batch
 from fedtap.components import ComponentKey, ComponentState, towards
 from fedtap.network.network import Network
-from fedtap.settings import Fraction, NonNegative
+from fedtap.scenario.settings import Fraction, NonNegative
 from fedtap.training.client import LocalClient
-from fedtap.training.displaced import displaced
 from fedtap.training.loop import GradientRule, Objective, plain_gradient
+from fedtap.training.perturbed import perturbed
 
 
 class ApflParams(Params):
@@ -77,8 +77,8 @@ class Apfl(Algorithm):
         """Mix v with the finished w, and finish the mixture."""
         mix = self._mix(received, state)
         private = state.models.get("private", received)
-        done = client.finish(towards(received, private, mix), client.scenario.training.finish_steps, "finish")
-        return ClientState({"personal": done.state}, {**state.facts, "finish_steps_kept": done.kept_steps})
+        done = client.finetune(towards(received, private, mix), client.scenario.training.finetune_steps, "finish")
+        return ClientState({"personal": done.state}, {**state.facts, "finetune_steps_kept": done.kept_steps})
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the slice and, once there is one, the personal model; v alone is trained for no use of its own."""
@@ -111,7 +111,7 @@ class _Mixed:
     def __call__(self, network: Network, batch: Batch, objective: Objective) -> None:
         """Leave a times the gradient at the mixture, then move each a; both gradients are taken at the mixture as it was."""
         common = next(self._trail)
-        with displaced(network, partial(self._mixture, common)):
+        with perturbed(network, partial(self._mixture, common)):
             plain_gradient(network, batch, objective)
         slopes = dict.fromkeys(self.mix, 0.0)
         for key, name, parameter in network.named():

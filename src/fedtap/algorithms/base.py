@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from fedtap.algorithms.averaging import Holders, LoraMean, mean_of
+from fedtap.aggregation.averaging import Holders, LoraMean, mean_of
 from fedtap.components import ComponentKey, ComponentMean, ComponentState, weighted
+from fedtap.personalization.decision import Decision
 from fedtap.training.client import LocalClient
 
 
@@ -26,18 +27,6 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lora_mean: LoraMean = "factors"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """A choice made at a client, for the event log. Losses are in nats, or MSE; None where there was none to compare."""
-
-    task: str
-    kind: Literal["replace", "distil"]
-    outcome: str
-    federated_loss: float | None
-    personal_loss: float | None
-    rule: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ client takes a sketch in its first ``sketch_rounds`` participations and not in a
 one of its local steps, and with a single step there is none (an unknown client is equally relevant to all). The server
 remembers every client's last model, so that those not sampled take part in the mean; where few hold a component the weights
 are over its holders. A client that comes late starts its local model from what it is sent, one without any model of its own
-from the mean over all. What is deployed is the mix as ONE model, after the low-rate finish of every personalising method.
+from the mean over all. What is deployed is the mix as ONE model, after the low-rate fine-tuning of every personalising method.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fedtap.aggregation.relevance import ground, relevance, sanitise, sketch
 from fedtap.algorithms.base import Algorithm, ClientState, Params, ServerState, Update
-from fedtap.algorithms.gated_mix import GatedMix, blend
-from fedtap.algorithms.relevance import ground, relevance, sanitise, sketch
 from fedtap.components import ComponentKey, ComponentState
+from fedtap.personalization.gated_mix import GatedMix, blend
 from fedtap.training.client import LocalClient
 
 _SKETCH = "relevance"
@@ -110,8 +110,8 @@ class CoLora(Algorithm):
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Finish the mix of the local model and the last that the server made."""
         mixed = blend(state.models.get("local", received), received, _gates(state.facts))
-        done = client.finish(mixed, client.scenario.training.finish_steps, "finish")
-        return ClientState({"personal": done.state}, {**state.facts, "finish_steps_kept": done.kept_steps})
+        done = client.finetune(mixed, client.scenario.training.finetune_steps, "finish")
+        return ClientState({"personal": done.state}, {**state.facts, "finetune_steps_kept": done.kept_steps})
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return what the server made and, once there is one, the personal model; the local half is none to use."""

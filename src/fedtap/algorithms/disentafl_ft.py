@@ -1,8 +1,8 @@
-r"""DisentAFL, then fine-tuning: :mod:`disentafl` with the personal finish of :mod:`fedavg_ft`.
+r"""DisentAFL, then fine-tuning: :mod:`disentafl` with the personal fine-tuning of :mod:`fedavg_ft`.
 
 .. math:: v_i = \mathrm{AdamW}^{T'}(f_i, w_{plan(i)})
 
-Differences from the paper: beside those of :mod:`disentafl`, the finish, which lets it be compared with methods that
+Differences from the paper: beside those of :mod:`disentafl`, the fine-tuning, which lets it be compared with methods that
 personalise. It has no term between latents: it is what every personalising method ends with.
 """
 
@@ -17,7 +17,7 @@ class DisentAflFineTuningParams(DisentAflParams, FedAvgFineTuningParams):
 
 
 class DisentAflFineTuning(DisentAfl, FedAvgFineTuning):
-    """DisentAFL with a personal finish."""
+    """DisentAFL with a personal fine-tuning."""
 
     name = "disentafl_ft"
     summary = "disentafl, then local fine-tuning"

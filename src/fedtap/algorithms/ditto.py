@@ -10,7 +10,7 @@ with w as it was received, not as it is now trained. :math:`w_i` is sent and ave
 
 Differences from the paper: at equal compute the E local steps are shared between both models (``compute: paper`` gives each all
 of them); the step along the gradient is the harness's AdamW. :math:`\lambda` is one number for all clients, where the paper lets
-each choose its own on validation. After the last round :math:`v_i` takes the low-rate finish of every personalising method, on
+each choose its own on validation. After the last round :math:`v_i` takes every personalising method's low-rate fine-tuning, on
 the same objective with w the finished model. A client that never took part (or whose share of the steps was none) finishes from
 w, where the pull is zero: its :math:`v_i` at the common start would be an untrained model pulled towards a trained one for T'
 steps.
@@ -71,9 +71,9 @@ class Ditto(Algorithm):
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Finish the personal model, pulled towards the finished slice; a newcomer's starts from that slice."""
         personal = state.models["personal"] if state.facts.get("trained") else received
-        steps = client.scenario.training.finish_steps
-        done = client.finish(personal, steps, "finish", terms=self._pull_towards(received))
-        return ClientState({"personal": done.state}, {"trained": True, "finish_steps_kept": done.kept_steps})
+        steps = client.scenario.training.finetune_steps
+        done = client.finetune(personal, steps, "finish", terms=self._pull_towards(received))
+        return ClientState({"personal": done.state}, {"trained": True, "finetune_steps_kept": done.kept_steps})
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the slice and the personal model."""

@@ -14,13 +14,13 @@ What is upper here: the heads and the second fusion stack, MoME (its attention a
 is nearest to the output; encoders, the shared projection, MoTE and the domain experts (which serve both stacks) are lower.
 ``upper: heads`` is the heads alone, ``all`` everything.
 
-Differences from the paper: learning W costs ``weight_steps`` of the E steps of every method each round, and of the finish at
+Differences from the paper: learning W costs ``weight_steps`` of the E steps of every method each round, and of the fine-tuning at
 the end, where the start is built once more; the paper learns W over many passes at first and over one in later rounds, at no
 account. There is nothing to learn at a client's first participation, when it has no model of its own. AdamW moves the
 scalars of the two models apart by thousandths, so that a plain step of rate 1, the paper's, would hardly move W; a step here
 goes along the same gradient, brought to root mean square ``weight_rate`` over all of W. A step of Adam, as the models take,
 would drive all elements alike, those with nothing to gain too. Batches stand for the paper's random share of the data. What
-is deployed is the start built from the finished slice, after the low-rate finish of every personalising method.
+is deployed is the start built from the finished slice, after the low-rate fine-tuning of every personalising method.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from torch import Tensor
 from fedtap.algorithms.base import Algorithm, ClientState, Params, Update
 from fedtap.batch import Batch
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.settings import Count, NonNegative
+from fedtap.scenario.settings import Count, NonNegative
 from fedtap.training.client import LocalClient
 
 
@@ -75,11 +75,11 @@ class FedAla(Algorithm):
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Build the start from the finished slice, and finish it."""
-        steps = client.scenario.training.finish_steps
+        steps = client.scenario.training.finetune_steps
         spent = self._spent(state, steps)
         start, _ = self._start(client, received, state, client.batches(spent, "weights"))
-        done = client.finish(start, steps - spent, "finish")
-        return ClientState({"personal": done.state}, {"finish_steps_kept": done.kept_steps})
+        done = client.finetune(start, steps - spent, "finish")
+        return ClientState({"personal": done.state}, {"finetune_steps_kept": done.kept_steps})
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the slice and, once there is one, the personal model."""

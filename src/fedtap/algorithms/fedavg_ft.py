@@ -13,19 +13,19 @@ from collections.abc import Mapping
 
 from fedtap.algorithms.base import ClientState, Params
 from fedtap.algorithms.fedavg import FedAvg
-from fedtap.algorithms.refit import refit_heads
 from fedtap.components import ComponentState
+from fedtap.personalization.refit import refit_heads
 from fedtap.training.client import LocalClient
 
 
 class FedAvgFineTuningParams(Params):
-    """Parameters of fine-tuning: ``refit`` ends it with :func:`fedtap.algorithms.refit.refit_heads`."""
+    """Parameters of fine-tuning: ``refit`` ends it with :func:`fedtap.personalization.refit.refit_heads`."""
 
     refit: bool = False
 
 
 class FedAvgFineTuning(FedAvg):
-    """FedAvg with a personal finish."""
+    """FedAvg with a personal fine-tuning."""
 
     name = "fedavg_ft"
     summary = "fedavg, then local fine-tuning"
@@ -36,9 +36,9 @@ class FedAvgFineTuning(FedAvg):
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Fine-tune the finished slice."""
-        tuned = client.finish(received, client.scenario.training.finish_steps, "finish")
+        tuned = client.finetune(received, client.scenario.training.finetune_steps, "finish")
         final, decisions = refit_heads(client, tuned.state) if self.params.refit else (tuned.state, [])
-        return ClientState({"finetuned": final}, {"finish_steps_kept": tuned.kept_steps}, decisions)
+        return ClientState({"finetuned": final}, {"finetune_steps_kept": tuned.kept_steps}, decisions)
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the slice and the fine-tuned model."""

@@ -10,7 +10,7 @@ Differences from the paper: **this is the LayerNorm analogue.** The paper's norm
 statistics describe a client's data; a transformer's LayerNorm keeps no statistics, and only its affine map stays at home. It
 normalises in encoders, fusion layers and heads (:mod:`fedtap.network.normalisation` says which tensors those are); where the
 fusion's layers are frozen and adapted (``network.adaptation: lora``), its normalisations are frozen too, the same everywhere, and
-those of encoders and heads stay. After the last round comes the low-rate finish of every personalising method; clients that
+those of encoders and heads stay. After the last round comes the low-rate fine-tuning of every personalising method; clients that
 never took part first train their normalisations (:mod:`partial`). Optimizer, steps and averaging per component are the harness's.
 """
 

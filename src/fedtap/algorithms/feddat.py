@@ -16,7 +16,7 @@ its outputs, not within every layer: logits (of classes and of tokens) and pictu
 are split between w and v (``compute: paper`` gives each all of them). They take turns by round, not by step: w learns from the
 teacher as the last round left it, then the teacher from w as it is now, on the same batches. A client's first v is the slice that
 it receives then. What is deployed is ONE model of the usual size, where the paper's dual adapters stay two: the finished slice
-takes the low-rate finish of every personalising method with the client's final teacher as its teacher. The local optimizer
+takes the low-rate fine-tuning of every personalising method with the client's final teacher as its teacher. The local optimizer
 and the averaging per component are the harness's.
 """
 
@@ -36,9 +36,9 @@ from fedtap.training.terms import Teacher
 class FedDatParams(Params):
     """Parameters of FedDAT.
 
-    ``teach`` (alpha) weighs what the shared model learns from the teacher, in the rounds and in the finish, ``learn`` (beta) what
-    the teacher learns from the shared model; both are factors of nats, or of MSE. ``temperature`` is tau. With ``compute: equal``
-    a single local step goes to the shared model; the local one needs a second.
+    ``teach`` (alpha) weighs what the shared model learns from the teacher, in the rounds and in fine-tuning, ``learn`` (beta)
+    what the teacher learns from the shared model; both are factors of nats, or of MSE. ``temperature`` is tau. With
+    ``compute: equal`` a single local step goes to the shared model; the local one needs a second.
     """
 
     compute: Compute = "equal"
@@ -67,7 +67,7 @@ class FedDat(Algorithm):
             received, shared_steps, "federated", terms=[self._dual_teacher(client, local, received, self.params.teach)]
         )
         back = Teacher(shared.state, dict.fromkeys(client.tasks, self.params.learn), self.params.temperature)
-        dual = client.train(local, local_steps, "federated", terms=[back], beside=[received])
+        dual = client.train(local, local_steps, "federated", terms=[back], ensemble_with=[received])
         update = Update(shared.state, client.counts(), shared.losses, dual.losses)
         return update, ClientState({"local": dual.state})
 
@@ -75,8 +75,8 @@ class FedDat(Algorithm):
         """Finish the slice under the teacher of the local model and the slice itself."""
         local = state.models.get("local", received)
         teacher = self._dual_teacher(client, local, received, self.params.teach)
-        done = client.finish(received, client.scenario.training.finish_steps, "finish", terms=[teacher])
-        return ClientState({"personal": done.state}, {"finish_steps_kept": done.kept_steps})
+        done = client.finetune(received, client.scenario.training.finetune_steps, "finish", terms=[teacher])
+        return ClientState({"personal": done.state}, {"finetune_steps_kept": done.kept_steps})
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the slice and, once there is one, the personal model; half a teacher is no model to use."""
@@ -87,4 +87,4 @@ class FedDat(Algorithm):
         self, client: LocalClient, local: ComponentState, received: ComponentState, weight: float
     ) -> Teacher:
         weights = dict.fromkeys(client.tasks, weight)
-        return Teacher(local, weights, self.params.temperature, beside=[received])
+        return Teacher(local, weights, self.params.temperature, ensemble_with=[received])

@@ -22,7 +22,7 @@ it in the round, since plans differ; "decoders" are heads. A head's layers atten
 clients move, and a client's next update is that of its next participation. Who trained a component or layer alone in a round
 learns from nobody, and keeps it as it is. The step of the hyper weights goes along the cosine, not the inner product, so
 that its rate does not depend on the model's size; they stay within 0 and 1. A client that never took part starts from the
-mean of the models of those who did. Low-rank factors are updates like all others. The last models take the low-rate finish
+mean of the models of those who did. Low-rank factors are updates like all others. The last models take the low-rate fine-tuning
 of every personalising method.
 """
 
@@ -34,9 +34,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from fedtap.aggregation.conflict_averse import conflict_averse_weights
+from fedtap.aggregation.cross_attention import cross_attention
 from fedtap.algorithms.base import ServerState, Update
-from fedtap.algorithms.conflict_averse import conflict_averse_weights
-from fedtap.algorithms.cross_attention import cross_attention
 from fedtap.algorithms.fedavg_ft import FedAvgFineTuning, FedAvgFineTuningParams
 from fedtap.components import ComponentKey, ComponentState
 

@@ -7,7 +7,7 @@ With body w and head :math:`h_i` (the paper's base and personalization layers), 
 
 Differences from the paper: the personalization layers are the task heads, none of the layers before them; a client has one head
 for each of its tasks. Each client trains in the rounds in which it is sampled, where in the paper all do. After the last round
-comes the low-rate finish of every personalising method; clients that never took part first train their heads (:mod:`partial`).
+comes every personalising method's low-rate fine-tuning; clients that never took part first train their heads (:mod:`partial`).
 Optimizer, steps and averaging per component are the harness's.
 """
 

@@ -11,7 +11,7 @@ steps with that head frozen; the body is averaged:
 Differences from the paper: the steps of both phases together are the E of other methods (``head_share`` splits them), where the
 paper takes many head epochs on top. Its body is averaged with equal weights, here weighted by examples and per component; its
 optimizer is SGD, with momentum, here the harness's. Head and body see different draws of the data. After the last round the WHOLE
-model takes the low-rate finish of every personalising method, where the paper trains the head once more; clients that never took
+model takes every personalising method's low-rate fine-tuning, where the paper trains the head once more; clients that never took
 part first train their heads on the finished body (:mod:`partial`), which is how the paper serves new clients.
 """
 

@@ -39,12 +39,12 @@ class Local(Algorithm):
         return Update(ComponentState(), {}, trained.losses), ClientState({"personal": trained.state}, {"trained": True})
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
-        """Take the low-rate finish that every personalising method takes."""
+        """Take the low-rate fine-tuning that every personalising method takes."""
         model = state.models["personal"]
         if not state.facts.get("trained"):
             model = client.train(model, len(client.alone_rates), "alone", rates=client.alone_rates).state
-        done = client.finish(model, client.scenario.training.finish_steps, "finish")
-        return ClientState({"personal": done.state}, {"trained": True, "finish_steps_kept": done.kept_steps})
+        done = client.finetune(model, client.scenario.training.finetune_steps, "finish")
+        return ClientState({"personal": done.state}, {"trained": True, "finetune_steps_kept": done.kept_steps})
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the personal model."""

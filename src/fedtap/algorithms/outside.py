@@ -22,9 +22,9 @@ from pathlib import Path
 from types import ModuleType
 
 from fedtap.algorithms.base import Algorithm
-from fedtap.errors import UserError, nearest
-from fedtap.settings import NAME
-from fedtap.storage import digest
+from fedtap.runtime.errors import UserError, nearest
+from fedtap.runtime.storage import digest
+from fedtap.scenario.settings import NAME
 
 GROUP = "fedtap.methods"
 VARIABLE = "FEDTAP_METHODS"

@@ -4,10 +4,10 @@ Client i's model is :math:`(w, h_i)`: :math:`w` travels and is averaged over its
 
 .. math:: (w_i, h_i) \leftarrow \mathrm{train}(f_i, (w, h_i)), \quad w_c \leftarrow \sum_i n_{i,c} w_{i,c} / \sum_i n_{i,c}
 
-and after the last one the whole of :math:`(w, h_i)` takes the low-rate finish of every personalising method.
+and after the last one the whole of :math:`(w, h_i)` takes the low-rate fine-tuning of every personalising method.
 
 A client that never took part receives a trained :math:`w`, but its :math:`h_i` stands at the common start; a head there has not
-learned to say anything, and a low-rate finish alone would not teach it. It first trains :math:`h_i` with :math:`w` frozen, for
+learned to say anything, and low-rate fine-tuning alone would not teach it. It first trains :math:`h_i` with :math:`w` frozen, for
 as many steps, at the same rates, as a participant takes on average (``client.alone_rates``, by which ``local`` serves newcomers
 too). That is at the most what a participant has trained, and it shows among the steps in the run's log; methods whose newcomers
 are sent everything need none of it.
@@ -61,8 +61,8 @@ class Partial(Algorithm):
         if not state.facts.get("trained"):
             rates = client.alone_rates
             model = client.train(model, len(rates), "alone", rates=rates, only=self.stays).state
-        done = client.finish(model, client.scenario.training.finish_steps, "finish")
-        return ClientState({"personal": done.state}, {"trained": True, "finish_steps_kept": done.kept_steps})
+        done = client.finetune(model, client.scenario.training.finetune_steps, "finish")
+        return ClientState({"personal": done.state}, {"trained": True, "finetune_steps_kept": done.kept_steps})
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the personal model; where it was never finished, what there is of it. What travels is no model by itself."""

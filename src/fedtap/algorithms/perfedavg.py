@@ -14,7 +14,7 @@ every method, so a client takes E / 2 of them; an odd step left over is a plain 
 look-ahead a plain gradient step: a look-ahead by a fresh AdamW would move every scalar by the same length whatever its
 gradient, which is no small step of descent. Its gradient is clipped as every gradient here is, so it moves the model by
 ``inner_rate`` times ``training.clip`` at the most. The paper personalises by one step of rate alpha; here it is the low-rate
-finish of every personalising method.
+fine-tuning of every personalising method.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from fedtap.algorithms.base import Algorithm, ClientState, Params, Update
 from fedtap.batch import Batch
 from fedtap.components import ComponentState
 from fedtap.network.network import Network
-from fedtap.settings import NonNegative
+from fedtap.scenario.settings import NonNegative
 from fedtap.training.client import LocalClient
-from fedtap.training.displaced import displaced
 from fedtap.training.loop import GradientRule, Objective, plain_gradient
+from fedtap.training.perturbed import perturbed
 
 
 class PerFedAvgParams(Params):
@@ -65,8 +65,8 @@ class PerFedAvg(Algorithm):
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Fine-tune the finished slice."""
-        tuned = client.finish(received, client.scenario.training.finish_steps, "finish")
-        return ClientState({"finetuned": tuned.state}, {"finish_steps_kept": tuned.kept_steps})
+        tuned = client.finetune(received, client.scenario.training.finetune_steps, "finish")
+        return ClientState({"finetuned": tuned.state}, {"finetune_steps_kept": tuned.kept_steps})
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the slice and the fine-tuned model."""
@@ -85,7 +85,7 @@ def _look_ahead(others: Iterator[Batch], rate: float, clip: float) -> GradientRu
         torch.nn.utils.clip_grad_norm_(network.trainable(), clip)
         slopes = {(key, name): parameter.grad for key, name, parameter in network.named()}
 
-        with displaced(network, lambda key, name, parameter: _step(parameter, slopes[key, name], rate)):
+        with perturbed(network, lambda key, name, parameter: _step(parameter, slopes[key, name], rate)):
             plain_gradient(network, batch, objective)
 
     return rule

@@ -19,7 +19,7 @@ steps reach about K rates from w at the most: that bound holds beside :math:`\la
 :math:`\lambda=15`, R = 20) goes four fifths of the way to the personal models in a round, in twenty small steps; at equal
 compute a round has but a few steps (two of E = 10), and the default goes all of the way, so that w does not fall behind the
 other methods'. The mean over clients is weighted by examples, per component. What is deployed is the inner problem solved at
-the finished slice, as the low-rate finish of every personalising method.
+the finished slice, as the low-rate fine-tuning of every personalising method.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pydantic import Field
 from fedtap.algorithms.base import Algorithm, ClientState, Params, ServerState, Update
 from fedtap.batch import Batch
 from fedtap.components import ComponentState, towards
-from fedtap.settings import Float, NonNegative, Positive, Rate
+from fedtap.scenario.settings import Float, NonNegative, Positive, Rate
 from fedtap.training.client import LocalClient, Trained
 from fedtap.training.terms import Proximal, Term
 
@@ -84,9 +84,9 @@ class PFedMe(Algorithm):
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Solve the inner problem at the finished slice, on all of the client's data."""
-        steps = client.scenario.training.finish_steps
-        done = client.finish(received, steps, "finish", terms=self._pull_towards(received))
-        return ClientState({"personal": done.state}, {"finish_steps_kept": done.kept_steps})
+        steps = client.scenario.training.finetune_steps
+        done = client.finetune(received, steps, "finish", terms=self._pull_towards(received))
+        return ClientState({"personal": done.state}, {"finetune_steps_kept": done.kept_steps})
 
     def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
         """Return the slice and the personal model."""

@@ -29,8 +29,8 @@ from fedtap.algorithms.pfedme import PFedMe
 from fedtap.algorithms.probe import LinearProbe
 from fedtap.algorithms.tap import Tap
 from fedtap.algorithms.tap_best import TapBest
-from fedtap.errors import UserError, nearest
-from fedtap.explain import explain
+from fedtap.runtime.errors import UserError, nearest
+from fedtap.scenario.explain import explain
 
 OneMethod = TypeVar("OneMethod", bound=Algorithm)
 

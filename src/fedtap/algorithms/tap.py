@@ -18,7 +18,7 @@ on the same validation examples; ``scope: path`` is the paper's, ``exclusive`` r
 uses. The final models are chosen on validation, as for every method. Cheaper and softer ways, off by default: ``personal:
 shared`` (X is not trained in the rounds: W gets all steps, and X adopts what is better on validation), ``replace: soft`` (a part
 of the way) and ``average`` (X is the mean over time of the client's own trained slices), ``personal_from`` (X follows W until a
-round), ``mix`` (X moves towards the teacher before its finish, or the teacher, which then gets all steps, towards X at the end),
+round), ``mix`` (X moves towards the teacher before its fine-tuning, or the teacher, with all steps, towards X at the end),
 ``disentangle`` (W's training in the rounds has the term of :mod:`disentafl`), ``refit`` (X ends with :mod:`refit`).
 """
 
@@ -30,14 +30,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from fedtap.algorithms.base import Algorithm, ClientState, Decision, Params, Update
+from fedtap.algorithms.base import Algorithm, ClientState, Params, Update
 from fedtap.algorithms.compute import Compute, split
-from fedtap.algorithms.guard import guard
-from fedtap.algorithms.refit import refit_heads
-from fedtap.algorithms.replacement import Scope, keep_personal, replace_hard, replace_soft
 from fedtap.components import ComponentState, towards
-from fedtap.errors import nearest
 from fedtap.pairs import FAMILIES
+from fedtap.personalization.decision import Decision
+from fedtap.personalization.guard import guard
+from fedtap.personalization.refit import refit_heads
+from fedtap.personalization.replacement import Scope, keep_personal, replace_hard, replace_soft
+from fedtap.runtime.errors import nearest
 from fedtap.training.client import LocalClient, Trained
 from fedtap.training.terms import Disentangle, Teacher
 
@@ -48,7 +49,7 @@ def switch(value: Any) -> Any:
 
 
 def mixing(value: Any) -> Any:
-    """Take on for mixing before the finish."""
+    """Take on for mixing before fine-tuning."""
     return ("start" if value else "off") if isinstance(value, bool) else value
 
 
@@ -136,7 +137,7 @@ class Tap(Algorithm):
         return update, ClientState({"personal": personal}, {"personal_losses": dict(losses), "took_part": True})
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
-        """Fine-tune the slice (the teacher), then finish X, with mixing, distillation, guard and refit where they are on."""
+        """Fine-tune the slice (the teacher), then X, with mixing, distillation, guard and refit where they are on."""
         done = self._finished(client, received, state)
         if not self.params.refit:
             return done
@@ -144,25 +145,25 @@ class Tap(Algorithm):
         return replace(done, models={**done.models, "personal": personal}, decisions=[*done.decisions, *decisions])
 
     def _finished(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
-        steps = client.scenario.training.finish_steps
+        steps = client.scenario.training.finetune_steps
         personal = state.models["personal"]
         if self.params.replace != "off" and not state.facts.get("took_part"):
             personal = received  # it never took part: its personal model has no history that the slice could be behind
         if self.params.mix == "end":
-            tuned = client.finish(received, steps, "finish").state
+            tuned = client.finetune(received, steps, "finish").state
             mixed, decisions = keep_personal(client, tuned, personal, scope=self._scope(client))
             return ClientState({"finetuned": tuned, "personal": mixed}, dict(state.facts), decisions)
         if not self.params.distil and self.params.mix == "off":
-            done = client.finish(personal, steps, "finish")
+            done = client.finetune(personal, steps, "finish")
             return ClientState({"personal": done.state}, dict(state.facts))
         teacher_steps, student_steps = split(steps, self.params.compute)
-        teacher = client.finish(received, teacher_steps, "finish").state
+        teacher = client.finetune(received, teacher_steps, "finish").state
         decisions = []
         if self.params.mix == "start":
             personal, decisions = replace_soft(client, teacher, personal, scope=self._scope(client))
         weights = self._refined(client, self.params.weight, self.params.weights)
         terms = [Teacher(teacher, weights, self.params.temperature)] if self.params.distil else []
-        student = client.finish(personal, student_steps, "distil", terms=terms).state
+        student = client.finetune(personal, student_steps, "distil", terms=terms).state
         if self.params.distil and self.params.guard:
             student, guarded = guard(client, before=personal, after=student)
             decisions += guarded

@@ -14,7 +14,7 @@ from fedtap.backbones.checkpoints import Checkpoint
 from fedtap.backbones.layers import pre_norm_layer
 from fedtap.backbones.lora import Adapters
 from fedtap.backbones.transformer_towers import Pixels, check_length, images_of, patches, texts_of
-from fedtap.config import BackboneSettings
+from fedtap.scenario.scenario import BackboneSettings
 
 
 def sizes(

@@ -22,8 +22,8 @@ from fedtap.backbones.batches import bucket_length, run_fixed_batches
 from fedtap.backbones.lora import AdaptedLayers, Adapters
 from fedtap.backbones.vocabulary import Vocabulary
 from fedtap.backbones.weights import load_once
-from fedtap.config import BackboneSettings
-from fedtap.errors import UserError, nearest
+from fedtap.runtime.errors import UserError, nearest
+from fedtap.scenario.scenario import BackboneSettings
 
 Item = TypeVar("Item")
 Image = NDArray[np.uint8]

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from fedtap.backbones.lora import Adapters
 from fedtap.backbones.vocabulary import Vocabulary
 from fedtap.backbones.weights import checksum, load_once, package_folder, quiet, tower_id
-from fedtap.config import BackboneSettings
-from fedtap.errors import UserError
-from fedtap.randomness import derive
-from fedtap.storage import digest
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.randomness import derive
+from fedtap.runtime.storage import digest
+from fedtap.scenario.scenario import BackboneSettings
 
 Model = TypeVar("Model", bound=nn.Module)
 _SMALL, _WEIGHTS = ("*.json", "vocab.txt"), ("*.safetensors",)

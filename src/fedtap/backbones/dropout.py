@@ -33,7 +33,7 @@ def dropped_product(x: Tensor, factor: Tensor, p: float, *, pre: Tensor | None =
         A, ``(inputs, rank)`` or ``(streams, inputs, rank)``.
     p
         The probability of an element to be dropped; the others are scaled to keep the expectation. Draws come from torch's
-        global generator, as those of torch's dropout do (see :func:`fedtap.randomness.drawing`).
+        global generator, as those of torch's dropout do (see :func:`fedtap.runtime.randomness.drawing`).
     pre
         What ``x`` is the GELU of, if it is: then this, which the GELU keeps anyway, is kept instead of ``x``.
     """

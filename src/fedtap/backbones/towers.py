@@ -12,8 +12,8 @@ import torch
 
 from fedtap.backbones import pretrained_tower
 from fedtap.backbones.base import Backbone, BackboneSpec, ImageTower, TextTower
-from fedtap.config import BackboneSettings
-from fedtap.errors import UserError, nearest
+from fedtap.runtime.errors import UserError, nearest
+from fedtap.scenario.scenario import BackboneSettings
 
 VISION: dict[str, str] = {
     "efficientnet-lite0": "fedtap.backbones.efficientnet",

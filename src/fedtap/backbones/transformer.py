@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 QUERY, VALUE = ("query", "q_proj"), ("value", "v_proj")
 """What the projections are called: FLAVA, ViLT and BERT say ``query``, the others ``q_proj``."""

@@ -19,9 +19,9 @@ from fedtap.backbones.base import Features, Image, ImageTower, TextTower
 from fedtap.backbones.checkpoints import Checkpoint
 from fedtap.backbones.lora import AdaptedLayers, Adapters, Encoder, queries_and_values
 from fedtap.backbones.vocabulary import Vocabulary
-from fedtap.config import BackboneSettings
 from fedtap.data.images import resize
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import BackboneSettings
 
 IMAGES, TEXTS = 8, 8
 """Rows of a forward pass that fills the cache."""

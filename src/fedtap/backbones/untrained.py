@@ -19,7 +19,7 @@ from fedtap.backbones.base import Features, Image, ImageTower, TextTower
 from fedtap.backbones.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 from fedtap.backbones.weights import load_once, tower_id
 from fedtap.data.images import normalise, resize
-from fedtap.randomness import torch_generator
+from fedtap.runtime.randomness import torch_generator
 
 NAME = "untrained-tiny"
 DIM, BATCH = 32, 16

@@ -19,8 +19,8 @@ from fedtap.backbones.checkpoints import Checkpoint
 from fedtap.backbones.lora import Adapters
 from fedtap.backbones.transformer_towers import Pixels
 from fedtap.backbones.untrained import tiny_pieces
-from fedtap.config import BackboneSettings
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import BackboneSettings
 
 if TYPE_CHECKING:
     from transformers import ViltModel

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fedtap.errors import UserError
-from fedtap.storage import digest
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import digest
 
 _modules: dict[tuple[str, str], nn.Module] = {}
 _loads = 0

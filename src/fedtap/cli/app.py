@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Annotated, NoReturn
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from fedtap import __version__
 from fedtap.cli import compare, doctor, flower, methods, node, predict, report, run, scenario, sweep
 from fedtap.cli.screen import examples, one_line
-from fedtap.errors import RunError, UserError
-from fedtap.memory import keep_freed_memory
-from fedtap.threads import share_cores
+from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.memory import keep_freed_memory
+from fedtap.runtime.threads import share_cores
+from fedtap.scenario.renamed import RenamedKeyWarning
 
 app = typer.Typer(
     name="fedtap",
@@ -67,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _call(arguments: Sequence[str] | None) -> int:
     try:
-        result = app(args=None if arguments is None else list(arguments), prog_name="fedtap", standalone_mode=False)
+        with _old_names_told():
+            result = app(args=None if arguments is None else list(arguments), prog_name="fedtap", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except UserError as error:
         return _fail(str(error), 2)
@@ -86,6 +90,24 @@ def _call(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}; check that the place exists and may be used", 1)
+
+
+@contextmanager
+def _old_names_told() -> Iterator[None]:
+    """Write each warning about a key's old name as one line, once."""
+    with warnings.catch_warnings():
+        show, told = warnings.showwarning, set[str]()
+
+        def one_line_each(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+            if not issubclass(category, RenamedKeyWarning):
+                show(message, category, *rest, **more)
+            elif str(message) not in told:
+                told.add(str(message))
+                print(f"fedtap: {one_line(str(message))}", file=sys.stderr)
+
+        warnings.simplefilter("always", RenamedKeyWarning)
+        warnings.showwarning = one_line_each
+        yield
 
 
 def _usage(error: Exception) -> str:

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from fedtap.cli.screen import screen
-from fedtap.reporting.words import human_seconds, plural
+from fedtap.reporting.html.formatting import human_seconds, plural
 
 STAGES = {"rounds": (0.0, 0.8), "personalising": (0.8, 0.1), "evaluating": (0.9, 0.1)}
 """Where in a run a stage begins, and how much of it it is; rough, for the time left."""

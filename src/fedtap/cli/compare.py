@@ -44,12 +44,12 @@ def compare(
     any time (Ctrl-C): the same command goes on, and does not run again what is finished. `local` is added where it is missing:
     gains are relative to it.
     """
-    from fedtap import experiment
+    import fedtap
     from fedtap.cli.batch_progress import BatchProgress
 
     with BatchProgress() as watch:
         try:
-            result = experiment.compare(
+            result = fedtap.compare(
                 scenario,
                 methods,
                 seeds=seeds_of(seeds),
@@ -79,9 +79,9 @@ def show_gains(result: dict[str, Any]) -> None:
     from rich.text import Text
 
     from fedtap.cli.screen import show_table
-    from fedtap.reporting.comparison_story import comparison_sentences
-    from fedtap.reporting.comparison_tables import SPLIT_NAMES, gains_grid
-    from fedtap.reporting.grid import Best
+    from fedtap.reporting.comparison.summary import comparison_sentences
+    from fedtap.reporting.comparison.tables import SPLIT_NAMES, gains_grid
+    from fedtap.reporting.html.grid import Best
 
     grid = gains_grid(result["splits"]["test"], SPLIT_NAMES["test"], result["base"])
     rows = [[Text(cell, style="bold green") if isinstance(cell, Best) else cell for cell in row] for row in grid.rows]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedtap import __version__
 from fedtap.cli.screen import examples, say
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 EXAMPLES = examples("fedtap doctor")
 
@@ -99,14 +99,14 @@ def _torch() -> str:
 def _memory() -> str:
     import psutil
 
-    from fedtap.reporting.words import human_bytes
+    from fedtap.reporting.html.formatting import human_bytes
 
     memory = psutil.virtual_memory()
     return f"{human_bytes(memory.available)} free of {human_bytes(memory.total)}"
 
 
 def _disk() -> str:
-    from fedtap.reporting.words import human_bytes
+    from fedtap.reporting.html.formatting import human_bytes
 
     return f"{human_bytes(shutil.disk_usage(Path.cwd()).free)} free in this folder"
 
@@ -138,7 +138,7 @@ def _wordnet() -> str:
 
 def _cache() -> str:
     from fedtap.data.encode import default_folder
-    from fedtap.reporting.words import human_bytes
+    from fedtap.reporting.html.formatting import human_bytes
 
     folder = default_folder()
     if not folder.exists():

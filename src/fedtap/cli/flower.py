@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fedtap.cli.screen import examples, say
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 app = typer.Typer(help="Make what a federation across machines needs: the app that Flower runs, and certificates.")
 EXAMPLES = examples(
@@ -32,9 +32,9 @@ def init(
     ] = False,
 ) -> None:
     """Write a Flower app around a scenario; `flwr run DIR NAME` then starts the federation at the SuperLink of that name."""
-    from fedtap.config import load_scenario
     from fedtap.experiment.planning import check
-    from fedtap.plain_yaml import parse
+    from fedtap.scenario.plain_yaml import parse
+    from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario)
     check(loaded)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from fedtap.cli.screen import examples, say
-from fedtap.errors import UserError, nearest
+from fedtap.runtime.errors import UserError, nearest
 
 EXAMPLES = examples("fedtap methods", "fedtap methods tap")
 

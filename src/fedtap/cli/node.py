@@ -9,7 +9,7 @@ import typer
 
 from fedtap.cli.options import Settings
 from fedtap.cli.screen import examples, say, show_table
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 app = typer.Typer(help="Make a client's own machine ready for a federation across machines. Nothing is sent.")
 EXAMPLES = examples(
@@ -42,8 +42,8 @@ def init(
     ] = True,
 ) -> None:
     """Write node.yaml and a key pair into a folder, and check that the client's data are all there."""
-    from fedtap.config import load_scenario
-    from fedtap.experiment.node import DataPlace, NodeSettings, check_node, write_node
+    from fedtap.deployment.node import DataPlace, NodeSettings, check_node, write_node
+    from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario, folder=folder)
     loaded.client(client)  # refuses one that is not there before anything is written
@@ -74,23 +74,23 @@ def init(
 def check(folder: Folder, scenario: ScenarioOption, settings: Settings = None) -> None:
     """Read node.yaml and all of the client's data as a run would, and show how many examples each task has.
 
-    Says too whether the scenario meets the node's conditions, and what its data have spent of its budget of privacy.
+    Says too whether the scenario meets the node's policy, and what its data have spent of its budget of privacy.
     """
-    from fedtap.config import load_scenario
-    from fedtap.experiment.conditions import Ledger
-    from fedtap.experiment.node import FILE, check_node, read_node
+    from fedtap.deployment.node import FILE, check_node, read_node
+    from fedtap.deployment.policy import Ledger
+    from fedtap.scenario.scenario import load_scenario
 
     node = read_node(folder)
     loaded = load_scenario(scenario, settings or [], node.folder)
     _show(check_node(node, loaded))
-    complaint = node.conditions.complaint(loaded.privacy)
+    complaint = node.policy.complaint(loaded.privacy)
     if complaint is not None:
         raise UserError(f"{node.folder / FILE}: the node would not take part: it {complaint}")
-    ledger, conditions = Ledger(node.states), node.conditions
+    ledger, policy = Ledger(node.states), node.policy
     if ledger.entries():
-        allowed = "" if conditions.epsilon is None else f" of {conditions.epsilon:g}"
-        spent = ledger.epsilon(conditions.delta)
-        say(f"spent so far, over all runs: epsilon {spent:.2f}{allowed} at delta {conditions.delta:g} ({ledger.path})")
+        allowed = "" if policy.epsilon is None else f" of {policy.epsilon:g}"
+        spent = ledger.epsilon(policy.delta)
+        say(f"spent so far, over all runs: epsilon {spent:.2f}{allowed} at delta {policy.delta:g} ({ledger.path})")
 
 
 def _place(given: str) -> tuple[str, str]:

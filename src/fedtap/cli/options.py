@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 ScenarioFile = Annotated[
     Path, typer.Argument(metavar="SCENARIO", help="A YAML file, such as scenarios/quickstart.yaml.")

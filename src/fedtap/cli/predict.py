@@ -9,7 +9,7 @@ import typer
 
 from fedtap.cli.options import AsJson, RunFolder
 from fedtap.cli.screen import examples, say, say_json
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 EXAMPLES = examples(
     "fedtap predict runs/quickstart --client c1 --task sentiment --text 'a warm and funny film'",
@@ -37,13 +37,13 @@ def predict(
     A classifier answers with its classes and their probabilities, a generator with a text, and a task that draws writes its
     picture to the file that --to names.
     """
-    from fedtap import experiment
+    import fedtap
 
     if image is not None and not image.is_file():
         raise UserError(f"--image {image}: no such file")
     if to is not None and to.suffix.lower() != ".png":
         raise UserError(f"--to {to}: pictures are written as PNG; give a name that ends in .png")
-    answer = experiment.predict(run, client=client, task=task, image=image, text=text, model=model)
+    answer = fedtap.predict(run, client=client, task=task, image=image, text=text, model=model)
     _show(answer, to=to, as_json=as_json)
 
 

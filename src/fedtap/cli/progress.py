@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from fedtap.cli.round_summary import RoundSummary
 from fedtap.cli.screen import screen
-from fedtap.cli.tally import Tally
-from fedtap.reporting.words import human_seconds
+from fedtap.reporting.html.formatting import human_seconds
 
 STAGES = {"personalising": "personalising clients", "evaluating": "evaluating clients"}
 LOST = ("failed", "rejected", "refused", "unchanged")
@@ -54,7 +54,7 @@ class LiveProgress:
 
     def __init__(self, rounds: int, console: Console) -> None:
         self._rounds = rounds
-        self._tally = Tally()
+        self._summary = RoundSummary()
         self._bars: dict[str, TaskID] = {}
         self._note = ""
         self._progress = Progress(
@@ -82,13 +82,13 @@ class LiveProgress:
         elif kind in STAGES:
             self._move(STAGES[kind], event["done"], event["total"])
         elif kind == "round_started":
-            self._tally = Tally()
+            self._summary = RoundSummary()
             self._move("rounds", event["round"] - 1, self._rounds)
         elif kind == "round_finished":
-            self._note = f"round {event['round']}: {self._tally.line()}"
+            self._note = f"round {event['round']}: {self._summary.line()}"
             self._move("rounds", event["round"], self._rounds)
         else:
-            self._tally.add(event)
+            self._summary.add(event)
             if kind in LOST:
                 self._live.console.print(lost(event), markup=False, soft_wrap=True)
 
@@ -108,7 +108,7 @@ class PlainProgress:
         self._rounds = rounds
         self._console = console
         self._clock = clock
-        self._tally = Tally()
+        self._summary = RoundSummary()
         self._began = 0.0
         self._finished: list[float] = []
 
@@ -128,19 +128,19 @@ class PlainProgress:
         elif kind in STAGES and event["done"] == event["total"]:
             self._write(f"{STAGES[kind]}: {event['total']} done")
         elif kind == "round_started":
-            self._tally, self._began = Tally(), self._clock()
+            self._summary, self._began = RoundSummary(), self._clock()
         elif kind == "round_finished":
             self._finished.append(self._clock() - self._began)
             self._write(self._round(event))
         else:
-            self._tally.add(event)
+            self._summary.add(event)
             if kind in LOST:
                 self._write(lost(event))
 
     def _round(self, event: Mapping[str, Any]) -> str:
         left = self._rounds - event["round"]
         remaining = left * sum(self._finished) / len(self._finished)
-        parts = [f"round {event['round']}/{self._rounds}", self._tally.line(), human_seconds(self._finished[-1])]
+        parts = [f"round {event['round']}/{self._rounds}", self._summary.line(), human_seconds(self._finished[-1])]
         if left:
             parts.append(f"about {human_seconds(remaining)} of rounds left")
         return "  ".join(part for part in parts if part)

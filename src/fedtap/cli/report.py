@@ -13,6 +13,6 @@ def report(run: RunFolder) -> None:
 
     The report is one file that needs no network. A run that is still going on, or was interrupted, gets one too, which says so.
     """
-    from fedtap.reporting.report import write_report
+    from fedtap.reporting.run.report import write_report
 
     say(str(write_report(run)))

@@ -42,18 +42,18 @@ def run(
     with the same seed gives the same results.json. Interrupt it at any time (Ctrl-C): --resume goes on from the last complete
     round, and the results are those of an uninterrupted run.
     """
-    from fedtap import experiment
+    import fedtap
     from fedtap.algorithms.registry import make
     from fedtap.cli.progress import watcher
-    from fedtap.config import load_scenario
     from fedtap.experiment.folder import default_path
+    from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario, settings or [])
     name = make(loaded.method, method, place=f"{scenario}: method").name
     folder = out or default_path(loaded.name, name, seed)
     try:
         with watcher(loaded.rounds) as watch:
-            results = experiment.run(
+            results = fedtap.run(
                 loaded,
                 method=method,
                 seed=seed,
@@ -79,8 +79,8 @@ def show_families(rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) 
     """Show the mean of each family's primary metric on the clients' own test data, by model, beside the trivial baselines."""
     from rich.text import Text
 
-    from fedtap.reporting.standings import family_standings, model_order, standings
-    from fedtap.reporting.words import family_name, metric_name, number
+    from fedtap.reporting.html.formatting import family_name, metric_name, number
+    from fedtap.reporting.run.standings import family_standings, model_order, standings
     from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
 
     families = family_standings(standings(rows, config))

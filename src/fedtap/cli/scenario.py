@@ -10,7 +10,7 @@ import yaml
 
 from fedtap.cli.options import AsJson, Method, ScenarioFile, Settings
 from fedtap.cli.screen import examples, say, say_json, show_table
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 app = typer.Typer(
     help="List, show, check and size up federations.", pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -30,7 +30,7 @@ def list_scenarios(
     as_json: AsJson = False,
 ) -> None:
     """List the scenarios of a folder; one that is not valid is listed with its fault."""
-    from fedtap.config import load_scenario
+    from fedtap.scenario.scenario import load_scenario
 
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; run this where the folder 'scenarios' is, or name another")
@@ -73,7 +73,7 @@ def list_scenarios(
 @app.command("show", epilog=examples("fedtap scenario show scenarios/quickstart.yaml"))
 def show(path: ScenarioFile, settings: Settings = None, as_json: AsJson = False) -> None:
     """Show a federation: who takes part with which tasks and data, and every setting, defaults included."""
-    from fedtap.config import load_scenario
+    from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(path, settings or [])
     if as_json:
@@ -112,8 +112,8 @@ def show(path: ScenarioFile, settings: Settings = None, as_json: AsJson = False)
 def validate(path: ScenarioFile, settings: Settings = None, method: Method = None) -> None:
     """Check a scenario without loading data or weights: its keys, its sources, its method. Exit code 2 and one line if wrong."""
     from fedtap.algorithms.registry import make
-    from fedtap.config import load_scenario
     from fedtap.experiment.planning import architecture_of, check
+    from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(path, settings or [])
     algorithm = make(loaded.method, method, place=f"{path}: method")
@@ -133,9 +133,9 @@ def plan(path: ScenarioFile, settings: Settings = None, method: Method = None, a
     Neither data nor weights are needed. Frozen weights are in no component, so they are never sent and are not counted here; the
     bytes are those that travel once down, and once up, in a round.
     """
-    from fedtap.config import load_scenario
     from fedtap.experiment.planning import plan_report
-    from fedtap.reporting.words import human_bytes
+    from fedtap.reporting.html.formatting import human_bytes
+    from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(path, settings or [])
     sizes = plan_report(loaded, method)

@@ -55,13 +55,13 @@ def sweep(
     Runs are processes of their own, as with `fedtap compare`; the same command goes on where it was interrupted, and more values
     may be added to it. Without --base gains are relative to the first value of the first setting.
     """
-    from fedtap import experiment
+    import fedtap
     from fedtap.cli.batch_progress import BatchProgress
-    from fedtap.reporting.sweep_page import sweep_sentences
+    from fedtap.reporting.sweep.page import sweep_sentences
 
     with BatchProgress() as watch:
         try:
-            result = experiment.sweep(
+            result = fedtap.sweep(
                 scenario,
                 settings,
                 method=method,

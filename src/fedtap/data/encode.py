@@ -18,9 +18,9 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtap.backbones.base import Tower
-from fedtap.errors import RunError, UserError
-from fedtap.storage import digest, write_bytes
+from fedtap.data.feature_extractor import FeatureExtractor
+from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.storage import digest, write_bytes
 
 Item = TypeVar("Item")
 Half = NDArray[np.float16]
@@ -42,7 +42,7 @@ class RawInputs(Generic[Item]):
     It is used as a :class:`FeatureCache` is.
     """
 
-    def __init__(self, tower: Tower[Item]) -> None:
+    def __init__(self, tower: FeatureExtractor[Item]) -> None:
         self._tower = tower
 
     def get(
@@ -58,7 +58,7 @@ class RawInputs(Generic[Item]):
 class _Prepared(Sequence[NDArray[Any]]):
     """Prepared items, none of which is kept."""
 
-    def __init__(self, tower: Tower[Any], loads: Sequence[Callable[[], Any]]) -> None:
+    def __init__(self, tower: FeatureExtractor[Any], loads: Sequence[Callable[[], Any]]) -> None:
         self._tower, self._loads = tower, loads
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class _Prepared(Sequence[NDArray[Any]]):
         return self._tower.prepare(self._loads[index]())
 
 
-def inputs_of(folder: Path, tower: Tower[Item]) -> FeatureCache[Item] | RawInputs[Item]:
+def inputs_of(folder: Path, tower: FeatureExtractor[Item]) -> FeatureCache[Item] | RawInputs[Item]:
     """Return what gives a tower's features, from the cache in ``folder``, or its items as they are where nothing is cached."""
     return RawInputs(tower) if tower.raw else FeatureCache(folder, tower)
 
@@ -86,7 +86,7 @@ class FeatureCache(Generic[Item]):
         The frozen encoder; its ``id`` names the sub-folder.
     """
 
-    def __init__(self, folder: Path, tower: Tower[Item]) -> None:
+    def __init__(self, folder: Path, tower: FeatureExtractor[Item]) -> None:
         self.folder = folder / tower.id
         self._tower = tower
         self._features: dict[str, Half] = {}

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from fedtap.errors import UserError
-from fedtap.storage import digest
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import digest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 RECONSTRUCTION_SIZE = 64
 

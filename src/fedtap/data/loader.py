@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fedtap.batch import Batch, TaskBatch
-from fedtap.data.ahead import on_device
+from fedtap.data.prefetch import on_device
 from fedtap.pairs import Pair
 
 Split = Literal["train", "validation", "test"]

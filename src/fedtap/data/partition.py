@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from fedtap.config import DataSettings, Scenario, TaskSettings
 from fedtap.data.allocation import Ints, fit, mix, proportions, share_out
 from fedtap.data.example import Example, Published
-from fedtap.data.holding import Holding
+from fedtap.data.site_data import SiteData
 from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS, Split, assign, check_disjoint, published_splits
-from fedtap.errors import UserError
-from fedtap.randomness import numpy_generator
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.randomness import numpy_generator
+from fedtap.scenario.scenario import DataSettings, Scenario, TaskSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +67,11 @@ class _Pool:
         return np.array([len(rows) for rows in self.rows[split]], dtype=np.int64)
 
 
-def partition(scenario: Scenario, seed: int, holding: Holding | None = None) -> Partition:
+def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None) -> Partition:
     """Share a scenario's data out among its clients, the unseen ones included.
 
     The result depends on the scenario's content and the seed, not on the order in which clients or tasks are listed. With a
-    ``holding`` only the data of that client are looked at, and shared out just as they would be among all: its own data go to
+    ``site_data`` only the data of that client are looked at, and shared out just as they would be among all: its own data go to
     itself; of a public source it takes the share that the whole scenario gives it.
 
     Parameters
@@ -80,13 +80,13 @@ def partition(scenario: Scenario, seed: int, holding: Holding | None = None) -> 
         The federation.
     seed
         The run's seed.
-    holding
+    site_data
         The one client whose data are on this machine; None: all are.
 
     Returns
     -------
     Partition
-        Client id -> task name -> its three splits, in the scenario's order; with a holding, of its client only.
+        Client id -> task name -> its three splits, in the scenario's order; with a site_data, of its client only.
 
     Raises
     ------
@@ -94,11 +94,11 @@ def partition(scenario: Scenario, seed: int, holding: Holding | None = None) -> 
         If a task does not suit its source, data are missing or wrong, or a client would be left with an empty split.
     """
     asked = _requests(scenario)
-    if holding is None:
+    if site_data is None:
         found = {kind: _examples(requests[0].task, scenario.folder) for kind, requests in asked.items()}
     else:
-        asked = _held(asked, holding)
-        found = {kind: _read(requests, holding) for kind, requests in asked.items()}
+        asked = _held(asked, site_data)
+        found = {kind: _read(requests, site_data) for kind, requests in asked.items()}
     published = published_splits(chain.from_iterable(found.values()))
     given: dict[tuple[str, str], TaskSplits] = {}
     for kind, requests in asked.items():
@@ -109,7 +109,7 @@ def partition(scenario: Scenario, seed: int, holding: Holding | None = None) -> 
         for (client, task), splits in given.items()
         for split in SPLITS
     )
-    clients = scenario.clients if holding is None else (scenario.client(holding.client),)
+    clients = scenario.clients if site_data is None else (scenario.client(site_data.client),)
     return {client.id: {task.name: given[client.id, task.name] for task in client.tasks} for client in clients}
 
 
@@ -118,29 +118,31 @@ def most_examples(scenario: Scenario, seed: int) -> dict[str, dict[str, int]]:
     requests = [_Request(client.id, task) for client in scenario.clients for task in client.tasks]
     found: dict[str, dict[str, int]] = {client.id: {} for client in scenario.clients}
     for request, size in zip(requests, _sizes(requests, "train", scenario.data, seed).tolist(), strict=True):
-        found[request.client][request.task.name] = scenario.privacy.told(size)
+        found[request.client][request.task.name] = scenario.privacy.reported(size)
     return found
 
 
-def _held(asked: Mapping[tuple[Any, ...], list[_Request]], holding: Holding) -> dict[tuple[Any, ...], list[_Request]]:
+def _held(
+    asked: Mapping[tuple[Any, ...], list[_Request]], site_data: SiteData
+) -> dict[tuple[Any, ...], list[_Request]]:
     """Return what a client's own tasks draw from: its own data for itself alone, public sources with all that draw from them."""
     found: dict[tuple[Any, ...], list[_Request]] = {}
     for kind, requests in asked.items():
-        own = [request for request in requests if request.client == holding.client]
+        own = [request for request in requests if request.client == site_data.client]
         if own:
-            found[kind] = own if holding.is_own(own[0].task) else requests
+            found[kind] = own if site_data.is_own(own[0].task) else requests
     return found
 
 
-def _read(requests: Sequence[_Request], holding: Holding) -> Sequence[Example]:
-    own = [holding.here(request.task) for request in requests if request.client == holding.client]
+def _read(requests: Sequence[_Request], site_data: SiteData) -> Sequence[Example]:
+    own = [site_data.here(request.task) for request in requests if request.client == site_data.client]
     for task in own[1:]:
         if (task.path, task.columns) != (own[0].path, own[0].columns):
             raise UserError(
-                f"client '{holding.client}': tasks '{own[0].name}' and '{task.name}' draw from one source in the scenario; give "
-                "both the same path and columns"
+                f"client '{site_data.client}': tasks '{own[0].name}' and '{task.name}' draw from one source in the scenario; "
+                "give both the same path and columns"
             )
-    return _examples(own[0], holding.folder)
+    return _examples(own[0], site_data.folder)
 
 
 def _requests(scenario: Scenario) -> dict[tuple[Any, ...], list[_Request]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 from fedtap.data.example import Example, Published
-from fedtap.storage import digest
+from fedtap.runtime.storage import digest
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)

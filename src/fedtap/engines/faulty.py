@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.errors import UserError
 from fedtap.federation.messages import ClientCard, Failure, Reply, Request
 from fedtap.federation.transport import Transport
-from fedtap.randomness import numpy_generator
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.randomness import numpy_generator
 
 
 @dataclass(frozen=True, slots=True)

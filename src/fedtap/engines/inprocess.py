@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fedtap.errors import RunError, UserError
 from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import ClientCard, Failure, Reply, Request
+from fedtap.runtime.errors import RunError, UserError
 
 
 class InProcessTransport:

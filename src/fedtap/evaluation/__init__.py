@@ -1,1 +1,1 @@
-"""Evaluation: what trained models, trivial baselines and the difference between methods are worth."""
+"""Evaluation: what trained models and trivial baselines are worth. Not here: differences between methods (study)."""

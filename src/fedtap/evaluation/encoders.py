@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from fedtap.backbones import minilm
 from fedtap.backbones.batches import bucket_length, run_fixed_batches
 from fedtap.backbones.weights import load_once, quiet
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 from fedtap.tasks.metrics.bertscore import Embeddings, TokenEncoder
 
 KEY = "evaluation.bertscore_encoder"

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from fedtap.components import ComponentState
+from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.loader import TaskExamples
-from fedtap.data.room import DataRoom
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.tasks import TASK_TYPES
@@ -50,7 +50,7 @@ def evaluate_client(
     pairs: Iterable[Pair],
     models: Mapping[str, ComponentState],
     network: Network,
-    room: DataRoom,
+    dataset: FederatedDataset,
     cross_examples: int | None,
     unseen: bool,
     text_metrics: Sequence[TextMetric] = (),
@@ -65,7 +65,7 @@ def evaluate_client(
         Its models by name.
     network
         Models are swapped into it.
-    room
+    dataset
         Where test examples come from.
     cross_examples
         The most examples of a cross-client test; None: no such test, since the data of others are out of reach.
@@ -75,8 +75,10 @@ def evaluate_client(
         What generated texts are scored by beside the usual metrics.
     """
     served = network.architecture.served(pairs)
-    own = {pair.task: [room.client_data(client).tasks[pair.task]["test"]] for pair in served}
-    cross = {pair.task: [] if cross_examples is None else room.cross(client, pair, cross_examples) for pair in served}
+    own = {pair.task: [dataset.client_data(client).tasks[pair.task]["test"]] for pair in served}
+    cross = {
+        pair.task: [] if cross_examples is None else dataset.cross(client, pair, cross_examples) for pair in served
+    }
     rows: list[Row] = []
     for model, state in models.items():
         network.load(state)

@@ -1,4 +1,4 @@
-"""The metrics of generated text that a scenario asks for beside the usual ones. A new one is a line here and a name in config."""
+"""The metrics of generated text that a scenario asks for beside the usual ones. A new one is a line here and a name there."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from fedtap.config import Scenario
 from fedtap.evaluation.encoders import find_encoder
+from fedtap.scenario.scenario import Scenario
 from fedtap.tasks.metrics import TextMetric
 from fedtap.tasks.metrics.bertscore import BertScore
 from fedtap.tasks.metrics.meteor import Meteor, wordnet

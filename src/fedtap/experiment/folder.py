@@ -14,13 +14,14 @@ from fedtap import __version__
 from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
-from fedtap.config import ClientSettings, Scenario
 from fedtap.data.sources import source
-from fedtap.errors import UserError
 from fedtap.experiment.planning import architecture_name, network_of
 from fedtap.federation.store import ClientStore
 from fedtap.reporting.cards import CardTask, model_card
-from fedtap.storage import read_json, write_bytes, write_json
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import read_json, write_bytes, write_json
+from fedtap.scenario.renamed import with_current_keys
+from fedtap.scenario.scenario import ClientSettings, Scenario
 
 SCHEMA = 1
 
@@ -51,7 +52,7 @@ class RunFolder:
         if folder.record.exists():
             if not resume:
                 raise UserError(f"{path}: already holds a run; add --resume to go on with it, or give another --out")
-            _same_run(read_json(folder.record), folder._describe(device), folder.record)
+            _same_run(folder._recorded(), folder._describe(device), folder.record)
         elif path.exists() and any(not each.name.startswith(".run.json.") for each in path.iterdir()):
             raise UserError(f"{path}: is not empty and holds no run; give another --out")
         else:
@@ -60,6 +61,13 @@ class RunFolder:
             except OSError as error:
                 raise UserError(f"{path}: cannot be made ({error.strerror}); give another --out") from error
         return folder
+
+    def _recorded(self) -> dict[str, Any]:
+        """Return what run.json says, with the names that keys have now."""
+        old: dict[str, Any] = read_json(self.record)
+        if isinstance(old, dict) and isinstance(old.get("config"), dict):
+            old["config"] = with_current_keys(old["config"], str(self.record))
+        return old
 
     def begin(self, device: str) -> None:
         """Write run.json if it is not there: whatever was given has proved right, and from here on there is a run to resume."""
@@ -151,7 +159,7 @@ class RunFolder:
 
     def write_report(self) -> None:
         """Write report.html."""
-        from fedtap.reporting.report import write_report
+        from fedtap.reporting.run.report import write_report
 
         write_report(self.path)
 

@@ -8,15 +8,15 @@ from typing import Any
 from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.registry import make
 from fedtap.backbones.base import Backbone, BackboneSpec, spec
-from fedtap.config import NetworkSettings, Scenario
 from fedtap.data.sources import source
-from fedtap.errors import UserError
 from fedtap.federation.wire import packed_bytes
 from fedtap.network.architecture import Architecture, Blueprint, HeadInfo
 from fedtap.network.experts import Experts
 from fedtap.network.plain import Plain
 from fedtap.network.probe import Probe
 from fedtap.pairs import ComponentKey
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import NetworkSettings, Scenario
 
 ARCHITECTURES: dict[str, type[Architecture]] = {kind.name: kind for kind in (Experts, Plain, Probe)}
 

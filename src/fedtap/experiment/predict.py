@@ -10,18 +10,18 @@ from pydantic import ValidationError
 
 from fedtap.backbones.base import load_backbone, spec
 from fedtap.components import ComponentState
-from fedtap.config import BackboneSettings, ClientSettings, NetworkSettings, explain
 from fedtap.data.encode import default_folder, inputs_of
 from fedtap.data.images import denormalise, read_image
 from fedtap.data.loader import TaskExamples
 from fedtap.data.sources import source
-from fedtap.errors import UserError, nearest
 from fedtap.experiment.planning import ARCHITECTURES
 from fedtap.experiment.site import words_of
 from fedtap.network.architecture import Blueprint, HeadInfo
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
-from fedtap.storage import digest, read_json
+from fedtap.runtime.errors import UserError, nearest
+from fedtap.runtime.storage import digest, read_json
+from fedtap.scenario.scenario import BackboneSettings, ClientSettings, NetworkSettings, explain
 from fedtap.tasks import TASK_TYPES
 
 

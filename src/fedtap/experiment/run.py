@@ -7,106 +7,57 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedtap.algorithms.registry import make
-from fedtap.config import ClientSettings, Scenario, load_scenario
-from fedtap.errors import UserError
 from fedtap.experiment.cost import Cost
-from fedtap.experiment.folder import RunFolder, default_path
-from fedtap.experiment.guarantee import guarantee
-from fedtap.experiment.setup import Clients, LocalClients, ServerHalf, set_up
+from fedtap.experiment.folder import RunFolder
+from fedtap.experiment.setup import Clients, LocalClients, ServerContext, set_up
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Failure, Request
+from fedtap.federation.result_validation import result_complaint
 from fedtap.federation.rounds import ask, one_short_line, run_round
-from fedtap.federation.rows import rows_complaint
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
+from fedtap.privacy.guarantee import guarantee
 from fedtap.reporting.events import EventLog, read_events
+from fedtap.scenario.scenario import ClientSettings, Scenario
 
 Observer = Callable[[dict[str, Any]], None]
-ENGINES = ("inprocess", "flower")
 
 
-def run(
-    scenario: str | Path | Scenario,
+def run_in_process(
+    scenario: Scenario,
     *,
     method: str | None = None,
     seed: int = 0,
-    out: str | Path | None = None,
-    overrides: Sequence[str] = (),
+    out: Path | None = None,
     resume: bool = False,
-    engine: str = "inprocess",
     device: str = "auto",
-    observers: Sequence[Observer] = (),
+    tell: Observer = lambda event: None,
 ) -> dict[str, Any]:
-    """Run a method on a scenario and return what results.json holds.
+    """Run a method on a scenario in this process; parameters and errors are those of :func:`fedtap.run`.
 
-    Parameters
-    ----------
-    scenario
-        A YAML file, or a scenario already loaded (then ``overrides`` must be empty).
-    method
-        Instead of the scenario's own.
-    seed
-        Of the run: starts, partition, sampling and the order of data all follow from it.
-    out
-        The run's folder; by default ``runs/<scenario>-<method>-seed<seed>``.
-    overrides
-        ``section.key=value`` settings.
-    resume
-        Go on from the last complete round in ``out``; the result is that of an uninterrupted run.
-    engine
-        ``inprocess``, or ``flower``: a SuperLink and SuperNodes on this machine, with the same results but for the cross-client
-        test, which a server without the clients' data cannot make.
-    device
-        ``auto``, ``cpu``, ``cuda`` or any torch device.
-    observers
-        Called with every event, and with passing ones on progress that are not written down.
-
-    Raises
-    ------
-    UserError
-        If anything given is wrong.
-    RunError
-        If the machine cannot go on (a full disk).
+    ``tell`` is called with every event.
     """
     began = time.perf_counter()
-    if engine not in ENGINES:
-        raise UserError(f"--engine {engine}: not available; use inprocess or flower")
-    if not isinstance(scenario, Scenario):
-        scenario = load_scenario(scenario, overrides)
-    elif overrides:
-        raise UserError("overrides go with a scenario file, not with a scenario that is already loaded")
-
-    def tell(event: dict[str, Any]) -> None:
-        for observer in observers:
-            observer(event)
-
-    if engine == "flower":
-        from fedtap.experiment.rehearsal import rehearse
-
-        name = make(scenario.method, method, f"scenario '{scenario.name}', method").name
-        place = Path(out) if out is not None else default_path(scenario.name, name, seed)
-        return rehearse(scenario, method=method, seed=seed, out=place, resume=resume, device=device, tell=tell)
     folder = RunFolder.open(scenario, method=method, seed=seed, out=out, resume=resume, device=device)
     done = folder.results()
     if done is not None:
         if not folder.report.exists():
             folder.write_report()
         return done
-    bench = set_up(scenario, folder.algorithm, seed=seed, device=device, store=folder.store, tell=tell)
+    simulation = set_up(scenario, folder.algorithm, seed=seed, device=device, store=folder.store, tell=tell)
     folder.begin(device)
-    return Work(bench.server, LocalClients(bench, folder.save_models), folder, tell, began).complete()
+    return FederatedRun(simulation.server, LocalClients(simulation, folder.save_models), folder, tell, began).complete()
 
 
-class Work:
+class FederatedRun:
     """A run in progress: the same rounds, checkpoints, log and results, wherever the clients are.
 
     Parameters
     ----------
-    half
-        The server's half.
+    context
+        The server's context.
     clients
-        The clients' half, or the way to it.
+        The clients' context, or the way to it.
     folder
         Where everything is written.
     tell
@@ -115,28 +66,30 @@ class Work:
         When the run began, on the clock of :func:`time.perf_counter`.
     """
 
-    def __init__(self, half: ServerHalf, clients: Clients, folder: RunFolder, tell: Observer, began: float) -> None:
-        self._half = half
+    def __init__(
+        self, context: ServerContext, clients: Clients, folder: RunFolder, tell: Observer, began: float
+    ) -> None:
+        self._context = context
         self._clients = clients
         self._folder = folder
         self._tell = tell
         self._cost = Cost(began)
         checkpoint = Checkpoint.load(folder.checkpoint)
         if checkpoint is None:
-            checkpoint = Checkpoint(0, half.start, 0, 0.0)
+            checkpoint = Checkpoint(0, context.start, 0, 0.0)
         self._cost.carried = checkpoint.seconds
         self._round = checkpoint.round
         self._server = Server(
-            algorithm=half.algorithm,
-            architecture=half.architecture,
+            algorithm=context.algorithm,
+            architecture=context.architecture,
             state=checkpoint.state,
-            cards=half.cards,
-            safety=half.scenario.safety,
-            seed=half.seed,
+            cards=context.cards,
+            safety=context.scenario.safety,
+            seed=context.seed,
         )
-        names = [client.id for client in half.scenario.clients]
+        names = [client.id for client in context.scenario.clients]
         folder.check_age(checkpoint.round, names)
-        last = checkpoint.round == half.scenario.rounds
+        last = checkpoint.round == context.scenario.rounds
         self._answered = folder.answered(names, checkpoint.round + 1, remote=clients.remote) if last else {}
         self._log = EventLog(folder.events)
         try:
@@ -152,12 +105,12 @@ class Work:
 
     def complete(self) -> dict[str, Any]:
         """Do what is left to do."""
-        scenario = self._half.scenario
+        scenario = self._context.scenario
         plan = schedule(
             [client.id for client in scenario.participants],
             per_round=scenario.clients_per_round,
             rounds=scenario.rounds,
-            seed=self._half.seed,
+            seed=self._context.seed,
         )
         try:
             with self._cost.phase("rounds"):
@@ -205,7 +158,7 @@ class Work:
 
     def _personalise(self) -> None:
         """Ask every client, those held out too, for its personal model; who answered before a crash is not asked again."""
-        scenario = self._half.scenario
+        scenario = self._context.scenario
         number = scenario.rounds + 1
         clients = [client.id for client in scenario.clients]
         left = [client for client in clients if client not in self._answered]
@@ -234,7 +187,7 @@ class Work:
 
     def _evaluate(self) -> list[dict[str, Any]]:
         """Return the rows of all clients, in the scenario's order; rows that are not sound are refused, whoever made them."""
-        scenario = self._half.scenario
+        scenario = self._context.scenario
         clients = {client.id: client for client in scenario.clients}
         found: dict[str, list[dict[str, Any]]] = {}
         requests = (  # made one by one: all slices together may be more than memory holds
@@ -248,7 +201,7 @@ class Work:
                 why = answer.why if isinstance(answer, Failure) else "rows that nobody asked for"
                 self.observe({"event": "failed", **about, "why": one_short_line(why)})
             elif self._clients.remote and (
-                wrong := rows_complaint(answer.rows, client.id, client.pairs, own_split(client))
+                wrong := result_complaint(answer.rows, client.id, client.pairs, own_split(client))
             ):
                 self.observe({"event": "rejected", **about, "why": one_short_line(wrong)})
             else:

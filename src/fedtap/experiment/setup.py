@@ -1,4 +1,4 @@
-"""What a run works with, built once: the server's half, the clients' half where it is in this process, the way between."""
+"""What a run works with, built once: the server's context, the clients' context where it is in this process, the way between."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any, Protocol
 from fedtap.algorithms.base import Algorithm, ServerState
 from fedtap.backbones.base import load_backbone
 from fedtap.components import ComponentState
-from fedtap.config import ClientSettings, Scenario
+from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.partition import partition
-from fedtap.data.room import DataRoom
 from fedtap.engines.inprocess import InProcessTransport
-from fedtap.experiment.guarantee import check_privacy
 from fedtap.experiment.planning import architecture_of, check
-from fedtap.experiment.site import SiteHalf, resolve_device, set_up_site
+from fedtap.experiment.requirements import check_privacy
+from fedtap.experiment.site import SiteContext, resolve_device, set_up_site
 from fedtap.federation.client import ClientSite
-from fedtap.federation.messages import ClientCard, Failure, Request, Tested
+from fedtap.federation.messages import ClientCard, EvaluateReply, Failure, Request
 from fedtap.federation.store import ClientStore
 from fedtap.federation.transport import Transport
 from fedtap.network.architecture import Architecture
 from fedtap.network.network import Network
+from fedtap.scenario.scenario import ClientSettings, Scenario
 from fedtap.tasks.metrics import TextMetric
 
 SaveModels = Callable[[ClientSettings, Mapping[str, ComponentState], list[dict[str, Any]]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class ServerHalf:
+class ServerContext:
     """What a server works with: it has no data of any client."""
 
     scenario: Scenario
@@ -54,19 +54,19 @@ class Clients(Protocol):
     def ready(self, clients: Sequence[str]) -> None:
         """Wait, as long as it makes sense, until these clients can be asked."""
 
-    def evaluate(self, requests: Iterable[Request], timeout: float | None) -> Iterator[Tested | Failure]:
+    def evaluate(self, requests: Iterable[Request], timeout: float | None) -> Iterator[EvaluateReply | Failure]:
         """Have clients test their models, and iterate over what they found, in any order."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class Simulation:
     """Both halves in one process."""
 
     scenario: Scenario
     algorithm: Algorithm
     seed: int
     network: Network
-    room: DataRoom
+    dataset: FederatedDataset
     site: ClientSite
     transport: InProcessTransport
     cards: Sequence[ClientCard]
@@ -74,15 +74,15 @@ class Bench:
     text_metrics: tuple[TextMetric, ...]
 
     @property
-    def server(self) -> ServerHalf:
-        """The server's half."""
+    def server(self) -> ServerContext:
+        """The server's context."""
         architecture = self.network.architecture
-        return ServerHalf(self.scenario, self.algorithm, self.seed, architecture, self.start, self.cards)
+        return ServerContext(self.scenario, self.algorithm, self.seed, architecture, self.start, self.cards)
 
     @property
-    def half(self) -> SiteHalf:
-        """The clients' half."""
-        return SiteHalf(self.scenario, self.network, self.room, self.site, self.text_metrics)
+    def context(self) -> SiteContext:
+        """The clients' context."""
+        return SiteContext(self.scenario, self.network, self.dataset, self.site, self.text_metrics)
 
 
 class LocalClients:
@@ -90,21 +90,21 @@ class LocalClients:
 
     remote = False
 
-    def __init__(self, bench: Bench, save: SaveModels) -> None:
-        self.transport = bench.transport
-        self._half = bench.half
+    def __init__(self, simulation: Simulation, save: SaveModels) -> None:
+        self.transport = simulation.transport
+        self._context = simulation.context
         self._save = save
 
     def ready(self, clients: Sequence[str]) -> None:
         """Return: they always are."""
 
-    def evaluate(self, requests: Iterable[Request], timeout: float | None) -> Iterator[Tested | Failure]:
+    def evaluate(self, requests: Iterable[Request], timeout: float | None) -> Iterator[EvaluateReply | Failure]:
         """Test the models of each client on its own data and on that of others."""
         for request in requests:
-            client = self._half.scenario.client(request.client)
-            models, rows = self._half.test(client, request.components, cross=True)
+            client = self._context.scenario.client(request.client)
+            models, rows = self._context.test(client, request.components, cross=True)
             self._save(client, models, rows)
-            yield Tested(client.id, request.round, rows)
+            yield EvaluateReply(client.id, request.round, rows)
 
 
 def set_up(
@@ -115,12 +115,12 @@ def set_up(
     device: str,
     store: ClientStore,
     tell: Callable[[dict[str, Any]], None],
-) -> Bench:
+) -> Simulation:
     """Build both halves in this process; examples that were never encoded on this machine are encoded here."""
     check(scenario)
     check_privacy(scenario, algorithm)
     architecture_of(scenario, algorithm)  # refuses what does not fit together before anything is loaded
-    half = set_up_site(
+    context = set_up_site(
         scenario,
         algorithm,
         seed=seed,
@@ -129,29 +129,29 @@ def set_up(
         shares=lambda: partition(scenario, seed),
         tell=tell,
     )
-    cards = [ClientCard(client.id, client.pairs, half.room.examples(client.id)) for client in scenario.clients]
-    return Bench(
+    cards = [ClientCard(client.id, client.pairs, context.dataset.examples(client.id)) for client in scenario.clients]
+    return Simulation(
         scenario=scenario,
         algorithm=algorithm,
         seed=seed,
-        network=half.network,
-        room=half.room,
-        site=half.site,
-        transport=InProcessTransport(half.site, cards),
+        network=context.network,
+        dataset=context.dataset,
+        site=context.site,
+        transport=InProcessTransport(context.site, cards),
         cards=cards,
-        start=ServerState(half.network.initial_state().select(algorithm.travels)),
-        text_metrics=half.text_metrics,
+        start=ServerState(context.network.initial_state().select(algorithm.travels)),
+        text_metrics=context.text_metrics,
     )
 
 
 def set_up_server(
     scenario: Scenario, algorithm: Algorithm, *, seed: int, device: str, most: Mapping[str, Mapping[str, int]]
-) -> ServerHalf:
-    """Build the server's half alone. ``most`` bounds each client's training examples until it registers with its own number."""
+) -> ServerContext:
+    """Build the server's context alone. ``most`` bounds each client's training examples until it registers with its own."""
     check(scenario)
     check_privacy(scenario, algorithm)
     architecture = architecture_of(scenario, algorithm, load_backbone(scenario.backbone, resolve_device(device)))
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))
     start = Network(architecture, keys, seed=seed).initial_state().select(algorithm.travels)
     cards = [ClientCard(client.id, client.pairs, most[client.id]) for client in scenario.clients]
-    return ServerHalf(scenario, algorithm, seed, architecture, ServerState(start), cards)
+    return ServerContext(scenario, algorithm, seed, architecture, ServerState(start), cards)

@@ -1,4 +1,4 @@
-"""The clients' half of a run: data, network, private states, and the test of their models. The server's half: setup."""
+"""The clients' context of a run: data, network, private states, and the test of their models. The server's context: setup."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ import torch
 from fedtap.algorithms.base import Algorithm
 from fedtap.backbones.base import Backbone, load_backbone
 from fedtap.components import ComponentState
-from fedtap.config import ClientSettings, Scenario
 from fedtap.data.encode import default_folder
+from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.partition import Partition
-from fedtap.data.room import DataRoom
-from fedtap.errors import UserError
 from fedtap.evaluation.evaluate import Row, evaluate_client
 from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.evaluation.trivial import trivial_rows
@@ -23,6 +21,8 @@ from fedtap.experiment.planning import architecture_of
 from fedtap.federation.client import ClientSite
 from fedtap.federation.store import ClientStore
 from fedtap.network.network import Network
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import ClientSettings, Scenario
 from fedtap.tasks.base import Words
 from fedtap.tasks.metrics import TextMetric
 
@@ -31,12 +31,12 @@ Tell = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
-class SiteHalf:
+class SiteContext:
     """The clients of this process: all of a scenario, or the one whose data this machine holds."""
 
     scenario: Scenario
     network: Network
-    room: DataRoom
+    dataset: FederatedDataset
     site: ClientSite
     text_metrics: tuple[TextMetric, ...]
 
@@ -48,7 +48,7 @@ class SiteHalf:
             pairs=client.pairs,
             models=models,
             network=self.network,
-            room=self.room,
+            dataset=self.dataset,
             cross_examples=self.scenario.evaluation.cross_examples if cross else None,
             unseen=client.unseen,
             text_metrics=self.text_metrics,
@@ -56,7 +56,7 @@ class SiteHalf:
         rows += trivial_rows(
             client=client.id,
             pairs=client.pairs,
-            data=self.room.client_data(client.id),
+            data=self.dataset.client_data(client.id),
             words=self.network.words,
             unseen=client.unseen,
             text_metrics=self.text_metrics,
@@ -73,7 +73,7 @@ def set_up_site(
     store: ClientStore,
     shares: Callable[[], Partition],
     tell: Tell,
-) -> SiteHalf:
+) -> SiteContext:
     """Build what the clients of this process work with: those that ``shares`` gives data.
 
     Examples that were never encoded on this machine are encoded here.
@@ -84,7 +84,7 @@ def set_up_site(
     architecture = architecture_of(scenario, algorithm, backbone)
     partition = shares()
     clients = [client for client in scenario.clients if client.id in partition]
-    room = DataRoom(
+    dataset = FederatedDataset(
         scenario=scenario,
         partition=partition,
         seed=seed,
@@ -92,15 +92,15 @@ def set_up_site(
         folder=default_folder(),
         progress=lambda tower, done, total: tell({"event": "encoding", "tower": tower, "done": done, "total": total}),
     )
-    room.prepare([client.id for client in clients])
+    dataset.prepare([client.id for client in clients])
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in clients))
     words = words_of(backbone, place) if generates_text(clients) else None
     training = scenario.training
     network = Network(
         architecture, keys, seed=seed, words=words, precision=training.precision, recompute=training.recompute
     ).to(place)
-    site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=seed, data=room, store=store)
-    return SiteHalf(scenario, network, room, site, asked)
+    site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=seed, data=dataset, store=store)
+    return SiteContext(scenario, network, dataset, site, asked)
 
 
 def resolve_device(name: str) -> torch.device:

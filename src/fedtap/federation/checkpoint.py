@@ -13,8 +13,8 @@ from torch import Tensor
 
 from fedtap.algorithms.base import ServerState
 from fedtap.components import ComponentState
-from fedtap.errors import UserError
-from fedtap.storage import write_bytes
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import write_bytes
 
 _OF = "::"  # after the part of the state, and after the client, that a tensor belongs to
 _PARTS = ("tailored", "kept")

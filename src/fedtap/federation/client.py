@@ -11,21 +11,21 @@ import torch
 
 from fedtap.algorithms.base import Algorithm, ClientState, Update
 from fedtap.components import ComponentState
-from fedtap.config import Scenario
 from fedtap.data.loader import ClientData
-from fedtap.federation.intake import SPENT
+from fedtap.federation.error_feedback import compress_update, split_residual, with_residual
+from fedtap.federation.filters import SPENT
 from fedtap.federation.messages import SECRETS, Reply, Request
-from fedtap.federation.residual import departing, split_residual, with_residual
-from fedtap.federation.secure_site import SecureSite
+from fedtap.federation.secure.client import SecureClient
 from fedtap.federation.store import ClientStore
 from fedtap.federation.wire import unpack
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
-from fedtap.safety import PrivacySettings
+from fedtap.scenario.safety import PrivacySettings
+from fedtap.scenario.scenario import Scenario
 from fedtap.training.client import LocalClient
 
 
-def discreet(update: Update, client: LocalClient, privacy: PrivacySettings) -> Update:
+def redacted(update: Update, client: LocalClient, privacy: PrivacySettings) -> Update:
     """Return an update without what says something of the data beside the model, where there is noise on the model.
 
     Losses, decisions and a method's vectors are exact; in their place it tells how many steps were private, at which sampling.
@@ -36,7 +36,7 @@ def discreet(update: Update, client: LocalClient, privacy: PrivacySettings) -> U
     return replace(update, losses={}, personal_losses={}, decisions=(), vectors=spent)
 
 
-class DataRoom(Protocol):
+class ClientDatasets(Protocol):
     """Where clients' encoded data come from."""
 
     def client_data(self, client: str) -> ClientData:
@@ -53,7 +53,7 @@ class ClientSite:
         network: Network,
         scenario: Scenario,
         seed: int,
-        data: DataRoom,
+        data: ClientDatasets,
         store: ClientStore,
     ) -> None:
         self.algorithm = algorithm
@@ -64,12 +64,12 @@ class ClientSite:
         self._store = store
 
     @property
-    def secure(self) -> SecureSite:
+    def secure(self) -> SecureClient:
         """The clients' part of secure aggregation."""
         settings = self.scenario.privacy.secure
         if settings is None:
             raise ValueError("asked for secure aggregation, and the scenario has none")
-        return SecureSite(self._store, settings)
+        return SecureClient(self._store, settings)
 
     def local(self, client: str, round_number: int, pairs: tuple[Pair, ...] | None = None) -> LocalClient:
         """Return a client at work in a round."""
@@ -95,9 +95,9 @@ class ClientSite:
         if request.kind == "train":
             update, state = self.algorithm.local_round(client, received, state)
             sent = update.components.select(self.algorithm.travels)
-            sent, lost = departing(sent, received, lost, self.scenario.wire)
+            sent, lost = compress_update(sent, received, lost, self.scenario.wire)
             update = replace(update, components=sent, counts={k: n for k, n in update.counts.items() if k in sent})
-            update = discreet(update, client, self.scenario.privacy)
+            update = redacted(update, client, self.scenario.privacy)
             if self.scenario.privacy.secure is not None:
                 update = self.secure.mask(request, update, received)
         else:

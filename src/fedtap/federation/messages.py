@@ -13,7 +13,7 @@ from fedtap.pairs import Pair
 Kind = Literal["train", "personalise", "evaluate", "keys", "shares", "unmask"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 SECRETS: tuple[Kind, ...] = ("keys", "shares", "unmask")
-"""What is asked for secure aggregation alone; see :mod:`fedtap.federation.secure`."""
+"""What is asked for secure aggregation alone; see :mod:`fedtap.federation.secure.server`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Tested:
+class EvaluateReply:
     """A client's answer to ``evaluate``: rows for results.json, from its own test data."""
 
     client: str

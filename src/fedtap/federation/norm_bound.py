@@ -7,12 +7,11 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from torch import Tensor
-
+from fedtap.aggregation.norms import change_norms, scale_change
+from fedtap.aggregation.robust_means import FEWEST
 from fedtap.algorithms.base import Update
-from fedtap.algorithms.robust_means import FEWEST
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.safety import DefenceSettings
+from fedtap.scenario.safety import DefenceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def bounded(
     settings
         ``norm_bound``, ``norm_ratio`` and ``excess``.
     """
-    norms = {client: norms_of(update.components, sent[client]) for client, update in updates.items()}
+    norms = {client: change_norms(update.components, sent[client]) for client, update in updates.items()}
     bounds = bounds_of(norms, settings)
     kept: dict[str, Update] = {}
     found: list[Excess] = []
@@ -54,7 +53,8 @@ def bounded(
             continue
         if settings.excess == "clip":
             scaled = {
-                key: scale(update.components[key], sent[client][key], bounds[key] / norm) for key, norm in over.items()
+                key: scale_change(update.components[key], sent[client][key], bounds[key] / norm)
+                for key, norm in over.items()
             }
             kept[client] = replace(update, components=update.components.merge(ComponentState(scaled)))
         else:
@@ -62,18 +62,6 @@ def bounded(
         worst = max(sorted(over), key=lambda key: over[key] / bounds[key] if bounds[key] else math.inf)
         found.append(Excess(client, len(over), worst, over[worst], bounds[worst]))
     return kept, found
-
-
-def norms_of(state: ComponentState, sent: ComponentState) -> dict[ComponentKey, float]:
-    """Return per component the L2 norm of the change, over all its tensors together."""
-    return {
-        key: math.sqrt(
-            math.fsum(
-                float((tensor.double() - sent[key][name].double()).square().sum()) for name, tensor in named.items()
-            )
-        )
-        for key, named in state.items()
-    }
 
 
 def bounds_of(
@@ -91,14 +79,6 @@ def bounds_of(
             bound = min(bound, settings.norm_ratio * statistics.median(theirs))
         bounds[key] = bound
     return bounds
-
-
-def scale(named: Mapping[str, Tensor], sent: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
-    """Return a component with its change from what was sent scaled by a share."""
-    return {
-        name: (sent[name].double() + (tensor.double() - sent[name].double()) * share).to(tensor.dtype)
-        for name, tensor in named.items()
-    }
 
 
 def without(update: Update, keys: frozenset[ComponentKey]) -> Update:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fedtap.federation.messages import SECRETS, Failure, Reply, Request
-from fedtap.federation.secure import Judge, train_masked
+from fedtap.federation.secure.server import Judge, train_masked
 from fedtap.federation.server import Server
 from fedtap.federation.transport import Transport
 

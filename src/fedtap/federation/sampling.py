@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedtap.randomness import numpy_generator
+from fedtap.runtime.randomness import numpy_generator
 
 
 def schedule(clients: Sequence[str], *, per_round: int, rounds: int, seed: int) -> list[list[str]]:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from fedtap.aggregation.robust_means import mean_rule
 from fedtap.algorithms.base import Algorithm, ServerState, Update
-from fedtap.algorithms.robust_means import mean_rule
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.federation.central_noise import noised
-from fedtap.federation.intake import Note, arrived, defended, spent
+from fedtap.federation.filters import Note, add_central_noise, apply_defence, restore_values, take_private_steps
 from fedtap.federation.messages import ClientCard, Reply, Request
-from fedtap.federation.secure_site import holds_whole
+from fedtap.federation.secure.client import holds_whole
 from fedtap.federation.validation import complaint
 from fedtap.federation.wire import pack
 from fedtap.network.architecture import Architecture
-from fedtap.randomness import secret_generator, torch_generator
-from fedtap.safety import Safety, SecureSettings
+from fedtap.runtime.randomness import secret_generator, torch_generator
+from fedtap.scenario.safety import Safety, SecureSettings
 
 NO_SAFETY = Safety()
 
@@ -109,11 +108,11 @@ class Server:
         """Take up accepted replies, in sorted client order however they came; return what was done to them, as events."""
         updates = {reply.client: reply.update for reply in sorted(replies, key=lambda reply: reply.client)}
         sent = {client: self._exact_slice(client) for client in updates}
-        updates = {client: arrived(update, sent[client], self._precision) for client, update in updates.items()}
+        updates = {client: restore_values(update, sent[client], self._precision) for client, update in updates.items()}
         notes: list[Note] = []
         if self._safety.privacy.local is not None:  # first, since what is refused below was read all the same
-            updates, notes = spent(updates, {reply.client: reply.steps for reply in replies})
-        updates, done = defended(updates, sent, self._safety.defence)
+            updates, notes = take_private_steps(updates, {reply.client: reply.steps for reply in replies})
+        updates, done = apply_defence(updates, sent, self._safety.defence)
         notes += done
         if self._safety.privacy.central is not None and updates:
             updates = self._noised(updates, sent, replies[0].round)
@@ -129,7 +128,7 @@ class Server:
         plans = (self._travelling(self._architecture.plan(card.pairs)) for card in self._cards.values())
         seeded = privacy.noise_source == "seeded"
         generator = torch_generator(self._seed, round_number, "central noise") if seeded else secret_generator()
-        return noised(
+        return add_central_noise(
             updates,
             sent,
             self.state.components,

@@ -14,8 +14,8 @@ from safetensors.torch import save
 
 from fedtap.algorithms.base import ClientState
 from fedtap.components import ComponentState
-from fedtap.errors import UserError
-from fedtap.storage import write_bytes
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import write_bytes
 
 _MODEL = "::"
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from fedtap.algorithms.base import Decision, Update
+from fedtap.algorithms.base import Update
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.messages import ClientCard, Reply, Request
 from fedtap.federation.wire import form_complaint, unpack
-from fedtap.safety import WirePrecision
+from fedtap.personalization.decision import Decision
+from fedtap.scenario.safety import WirePrecision
 
 MAX_DECISIONS = 1_000
 HUGE = 10**15  # no count of anything here comes near it

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.safety import WirePrecision
+from fedtap.scenario.safety import WirePrecision
 
 ROW = 32
 """A row is short enough for its scale to be near its scalars, and long enough for the scale's four bytes to be few."""

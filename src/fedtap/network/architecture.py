@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from fedtap.backbones.base import Backbone, BackboneSpec
 from fedtap.batch import Batch
-from fedtap.config import NetworkSettings
 from fedtap.pairs import ComponentKey, Modality, Pair
+from fedtap.scenario.scenario import NetworkSettings
 from fedtap.tasks.base import Fused, Words
 
 

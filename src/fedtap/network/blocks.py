@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fedtap.config import NetworkSettings
-from fedtap.network.start import orthogonal, xavier
+from fedtap.network.initialisation import orthogonal, xavier
+from fedtap.scenario.scenario import NetworkSettings
 
 LayerWeights = Mapping[str, Tensor]
 """A pre-norm transformer layer in canonical names: ``ln1_w ln1_b q_w q_b k_w k_b v_w v_b o_w o_b ln2_w ln2_b up_w up_b down_w

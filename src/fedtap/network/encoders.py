@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedtap.network.start import orthogonal
+from fedtap.network.initialisation import orthogonal
 
 
 class Encoder(nn.Module):

@@ -28,9 +28,9 @@ from fedtap.network.blocks import (
 )
 from fedtap.network.encoders import Encoder, SharedProjection
 from fedtap.network.fusion import Fusion
-from fedtap.network.start import start_module
+from fedtap.network.initialisation import initialise
 from fedtap.pairs import STACKS, ComponentKey, Modality, Pair, Route
-from fedtap.randomness import torch_generator
+from fedtap.runtime.randomness import torch_generator
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.base import Fused, HeadSizes, Words
 
@@ -93,7 +93,7 @@ class Experts(Architecture):
         if isinstance(module, FullWeights):
             module.copy_start(self._stack_start(key.names[0], seed))
         else:
-            start_module(module, torch_generator(seed, "start", str(key)))
+            initialise(module, torch_generator(seed, "start", str(key)))
 
     def frozen_modules(self, seed: int, components: Mapping[ComponentKey, nn.Module]) -> nn.ModuleDict:
         """Return the towers' adapted layers, and the frozen layers of both stacks where they are adapted."""

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedtap.backbones.dropout import dropped_product
-from fedtap.config import NetworkSettings
 from fedtap.network.blocks import DomainExpert, FrozenLayers
 from fedtap.pairs import STACKS, ComponentKey, Route
+from fedtap.scenario.scenario import NetworkSettings
 
 DomainRows = Sequence[tuple[DomainExpert | None, Tensor]]
 """Which examples ``(k,)`` of the group belong to which domain expert; None where the model has no expert for the domain."""

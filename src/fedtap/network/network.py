@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from fedtap.backbones.lora import AdaptedLayers
 from fedtap.batch import Batch
 from fedtap.components import ComponentState
-from fedtap.config import Precision
 from fedtap.network.architecture import Architecture, TaskOutput
 from fedtap.pairs import ComponentKey
+from fedtap.scenario.scenario import Precision
 from fedtap.tasks.base import Words
 
 

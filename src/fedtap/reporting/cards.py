@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedtap.reporting.standings import BASELINES
-from fedtap.reporting.words import metric_name, number
+from fedtap.reporting.html.formatting import metric_name, number
+from fedtap.reporting.run.standings import BASELINES
 
 MODELS = {
     "federated": "the client's slice of the server's model after the last round",
@@ -124,7 +124,7 @@ def _usage(client: str, model: str, tasks: Sequence[CardTask]) -> str:
     text = "'some text'" if "text" in parts else "None"
     return (
         f"```console\nfedtap predict RUN --client {client} --task {task.name} --model {model}{given}\n```\n\n"
-        "```python\nfrom pathlib import Path\n\nfrom fedtap.experiment import predict\n\n"
+        "```python\nfrom pathlib import Path\n\nfrom fedtap import predict\n\n"
         f'predict(Path("RUN"), client="{client}", task="{task.name}", image={image}, text={text}, model="{model}")\n```'
     )
 

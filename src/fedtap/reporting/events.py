@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from fedtap.errors import UserError
-from fedtap.storage import raise_full
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import raise_full
 
 TRANSIENT = frozenset({"encoding", "evaluating", "personalising"})
 """Events that tell of progress only: they come by the thousand and are of no use afterwards, so the log leaves them out."""

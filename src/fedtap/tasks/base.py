@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from fedtap.config import NetworkSettings
 from fedtap.pairs import Modality
+from fedtap.scenario.scenario import NetworkSettings
 from fedtap.tasks.metrics import TextMetric
 
 

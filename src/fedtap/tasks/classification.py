@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.metrics import ClassificationScores
-from fedtap.tasks.places import at_places, grid_side
+from fedtap.tasks.token_grid import grid_side, pool_grid
 
 PLACES = 3  # a side, at the most
 
@@ -58,7 +58,7 @@ class GridHead(PooledHead):
 
     def forward(self, fused: Fused) -> Tensor:
         """Return logits ``(n, classes)``; the tokens after the leading ones are those of the grid, row by row."""
-        places = self.place_norm(at_places(fused.tokens[:, self.lead :], self.kept))
+        places = self.place_norm(pool_grid(fused.tokens[:, self.lead :], self.kept))
         # scaled so that many places do not learn faster, together, than their mean would
         logits: Tensor = super().forward(fused) + self.places(places.flatten(1) / self.kept)
         return logits

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from fedtap.tasks.base import ClosedForm, Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.metrics import ReconstructionScores
-from fedtap.tasks.places import at_places, grid_side
 from fedtap.tasks.sketch_fit import SIZE, SKETCH, SketchFit
+from fedtap.tasks.token_grid import grid_side, pool_grid
 
 PLACES = 4  # a side, at the most
 SKETCH_SCALE, CANVAS_SCALE = 2.0, 10.0
@@ -59,7 +59,7 @@ class GridHead(nn.Module):
 
     def features(self, fused: Fused) -> Tensor:
         """Return what the sketch is linear in, ``(n, dim)``."""
-        gathered: Tensor = self.gather(self.norm(at_places(fused.tokens[:, self.lead :], self.kept)).flatten(1))
+        gathered: Tensor = self.gather(self.norm(pool_grid(fused.tokens[:, self.lead :], self.kept)).flatten(1))
         return gathered + F.gelu(gathered)
 
 

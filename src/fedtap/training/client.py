@@ -11,18 +11,18 @@ from torch import Tensor
 
 from fedtap.batch import Batch
 from fedtap.components import ComponentKey, ComponentState, TensorChoice
-from fedtap.config import Scenario
 from fedtap.data.loader import ClientData, Split
-from fedtap.errors import UserError
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
-from fedtap.randomness import derive, drawing, secret_generator, torch_generator
+from fedtap.privacy.dp_sgd import DPSGD
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.randomness import derive, drawing, secret_generator, torch_generator
+from fedtap.scenario.scenario import Scenario
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.base import ClosedForm
-from fedtap.training.best import Best
 from fedtap.training.loop import GradientRule, Objective, batch_loss, plain_gradient, train
-from fedtap.training.private import Privately
-from fedtap.training.schedule import finish_rates, round_rate
+from fedtap.training.model_selection import Best
+from fedtap.training.schedule import finetune_rates, round_rate
 from fedtap.training.terms import Term
 
 
@@ -100,9 +100,9 @@ class LocalClient:
         """Return, per component, the number of training examples whose path uses it, as the client tells it."""
         counts = dict.fromkeys(sorted(self.plan), 0)
         for task in self.tasks:
-            told = self.scenario.privacy.told(self.data.size(task))
+            reported = self.scenario.privacy.reported(self.data.size(task))
             for key in self.path(task):
-                counts[key] += told
+                counts[key] += reported
         return counts
 
     def generator(self, purpose: str) -> torch.Generator:
@@ -146,7 +146,7 @@ class LocalClient:
         *,
         rates: Sequence[float] | None = None,
         terms: Sequence[Term] = (),
-        beside: Sequence[ComponentState] = (),
+        ensemble_with: Sequence[ComponentState] = (),
         only: TensorChoice | None = None,
         gradient: GradientRule = plain_gradient,
         stays: bool = False,
@@ -158,24 +158,24 @@ class LocalClient:
 
         Instead of the name of a draw the batches themselves may be given, one a step. A gradient rule that asks for the objective
         more than once in a step takes so many of the client's steps.
-        ``terms``, ``beside``, ``only`` and ``gradient`` are those of :func:`fedtap.training.loop.train`.
+        ``terms``, ``ensemble_with``, ``only`` and ``gradient`` are those of :func:`fedtap.training.loop.train`.
         """
         used = [self.rate] * steps if rates is None else rates
         exact = stays or not self._guarded or not self.pairs or not used
-        privately = None if exact else self._privately(len(used), purpose, gradient)
+        dp_sgd = None if exact else self._dp_sgd(len(used), purpose, gradient)
         return self._train(
             state,
             used,
             purpose,
             terms=terms,
-            beside=beside,
+            ensemble_with=ensemble_with,
             only=only,
             gradient=gradient,
             select=False,
-            privately=privately,
+            dp_sgd=dp_sgd,
         )
 
-    def finish(
+    def finetune(
         self,
         state: ComponentState,
         steps: int,
@@ -185,11 +185,11 @@ class LocalClient:
         only: TensorChoice | None = None,
         gradient: GradientRule = plain_gradient,
     ) -> Trained:
-        """Take the low-rate finish and keep the state, of those every ``select_every`` steps, that is best on validation.
+        """Take the low-rate fine-tuning and keep the state, of those every ``select_every`` steps, that is best on validation.
 
-        Every method's final model is chosen by this one rule; the start counts too, so that a finish never does harm there.
+        Every method's final model is chosen by this one rule; the start counts too, so that fine-tuning never does harm there.
         """
-        rates = finish_rates(self.scenario.training, steps)
+        rates = finetune_rates(self.scenario.training, steps)
         return self._train(state, rates, purpose, terms=terms, only=only, gradient=gradient, select=True)
 
     def _train(
@@ -202,8 +202,8 @@ class LocalClient:
         only: TensorChoice | None,
         gradient: GradientRule,
         select: bool,
-        beside: Sequence[ComponentState] = (),
-        privately: Privately | None = None,
+        ensemble_with: Sequence[ComponentState] = (),
+        dp_sgd: DPSGD | None = None,
     ) -> Trained:
         if not self.pairs or not rates:
             return Trained(state, {}, 0)
@@ -213,15 +213,15 @@ class LocalClient:
         with drawing(self.seed, self.round, self.id, "dropout", self.steps_taken):
             losses = train(
                 self.network,
-                self._batches(len(rates), purpose, privately),
+                self._batches(len(rates), purpose, dp_sgd),
                 rates,
                 self.scenario.training,
                 terms=terms,
-                beside=beside,
+                ensemble_with=ensemble_with,
                 only=only,
                 gradient=self._counted(gradient),
                 after_step=None if best is None else lambda step: best.look(step, last=step == len(rates)),
-                privately=privately,
+                dp_sgd=dp_sgd,
             )
         if best is not None:
             return Trained(best.state, losses, best.steps)
@@ -234,18 +234,18 @@ class LocalClient:
 
     @property
     def sampling_rate(self) -> float:
-        """The probability with which an example is in a batch of DP-SGD; it follows from what the server is told anyway."""
-        told = sum(self.scenario.privacy.told(self.data.size(task)) for task in self.tasks)
-        return min(1.0, self.scenario.batch_size / told)
+        """The probability with which an example is in a batch of DP-SGD; it follows from what the server is reported anyway."""
+        reported = sum(self.scenario.privacy.reported(self.data.size(task)) for task in self.tasks)
+        return min(1.0, self.scenario.batch_size / reported)
 
-    def _privately(self, steps: int, purpose: str | Iterable[Batch], gradient: GradientRule) -> Privately:
+    def _dp_sgd(self, steps: int, purpose: str | Iterable[Batch], gradient: GradientRule) -> DPSGD:
         if not isinstance(purpose, str) or gradient is not plain_gradient:
             raise self._uncovered("trains on batches or along gradients of its own")
         assert self.scenario.privacy.local is not None
         self.steps_taken += steps
         self.private_steps += steps
         generator = self._hidden("noise", self.network.device)
-        return Privately(self.scenario.privacy.local, self.scenario.batch_size, generator)
+        return DPSGD(self.scenario.privacy.local, self.scenario.batch_size, generator)
 
     def _hidden(self, purpose: str, device: torch.device) -> torch.Generator:
         """Return a generator that nobody else can follow; with ``privacy.noise_source: seeded`` one as all others are."""
@@ -254,10 +254,10 @@ class LocalClient:
         seed = derive(self.seed, self.round, self.id, "private", purpose, self.private_steps)
         return torch.Generator(device).manual_seed(seed)
 
-    def _batches(self, steps: int, purpose: str | Iterable[Batch], privately: Privately | None) -> Iterable[Batch]:
+    def _batches(self, steps: int, purpose: str | Iterable[Batch], dp_sgd: DPSGD | None) -> Iterable[Batch]:
         if not isinstance(purpose, str):
             return purpose
-        if privately is None:
+        if dp_sgd is None:
             return self.batches(steps, purpose)
         return self.data.draw_independently(
             self.tasks,

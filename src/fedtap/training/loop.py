@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from fedtap.batch import Batch, batch_size, micro_batches
 from fedtap.components import ComponentState, TensorChoice
-from fedtap.config import TrainingSettings
 from fedtap.network.network import Network
+from fedtap.privacy.dp_sgd import DPSGD, dp_sgd_step
+from fedtap.scenario.scenario import TrainingSettings
 from fedtap.tasks import TASK_TYPES
-from fedtap.training.private import Privately, private_step
+from fedtap.training.ensemble import ensemble_outputs
 from fedtap.training.terms import Term
-from fedtap.training.together import together
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +68,13 @@ def batch_loss(
     batch: Batch,
     means: TaskMeans | None = None,
     terms: Sequence[Term] = (),
-    beside: Sequence[ComponentState] = (),
+    ensemble_with: Sequence[ComponentState] = (),
 ) -> Tensor:
     """Return the loss of a batch under the model swapped into the network, its terms added, a scalar.
 
-    With models ``beside`` it, the loss and the terms are those of their common answer (see :func:`together`).
+    With models ``ensemble_with`` it, the loss and the terms are those of their common answer (see :func:`ensemble_outputs`).
     """
-    outputs = together(network, network(batch), beside, batch)
+    outputs = ensemble_outputs(network, network(batch), ensemble_with, batch)
     total = torch.zeros((), device=network.device)
     size = batch_size(batch)
     for part, output in zip(batch, outputs, strict=True):
@@ -116,11 +116,11 @@ def train(
     settings: TrainingSettings,
     *,
     terms: Sequence[Term] = (),
-    beside: Sequence[ComponentState] = (),
+    ensemble_with: Sequence[ComponentState] = (),
     only: TensorChoice | None = None,
     gradient: GradientRule = plain_gradient,
     after_step: Callable[[int], None] | None = None,
-    privately: Privately | None = None,
+    dp_sgd: DPSGD | None = None,
 ) -> dict[str, float]:
     """Train the model swapped into the network, in place, one optimizer step a batch.
 
@@ -136,7 +136,7 @@ def train(
         Optimizer, weight decay, gradient clipping, and how many examples go through the network at once.
     terms
         What is added to the loss.
-    beside
+    ensemble_with
         Models with the same components that do not move: the loss is that of the mean of all their outputs with this one's.
     only
         Tells by key and parameter name which parameters move; the others stay bit for bit. Default: all. Where it chooses none,
@@ -145,8 +145,8 @@ def train(
         What the optimizer steps along.
     after_step
         Called with the number of steps done.
-    privately
-        How each step clips the gradients of single examples and adds noise (:mod:`fedtap.training.private`), in place of a
+    dp_sgd
+        How each step clips the gradients of single examples and adds noise (:mod:`fedtap.privacy.dp_sgd`), in place of a
         gradient rule and of clipping the whole gradient; batches may then be empty.
 
     Returns
@@ -162,19 +162,19 @@ def train(
     chosen = [(parameter, only is None or only(key, name)) for key, name, parameter in network.named()]
     moving = [parameter for parameter, moves in chosen if moves]
     optimizer = make_optimizer(moving, settings) if moving else None
-    noisy = None if privately is None or optimizer is None else privately.wrap(optimizer)
+    noisy = None if dp_sgd is None or optimizer is None else dp_sgd.wrap(optimizer)
     means = TaskMeans()
     network.train()
     try:
         for parameter, moves in chosen:
             parameter.requires_grad_(moves)
         for step, (batch, rate) in enumerate(zip(batches, rates, strict=True), start=1):
-            loss = _checked(network, means, terms, beside, step)
+            loss = _checked(network, means, terms, ensemble_with, step)
             if optimizer is not None:
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             if noisy is not None:
-                private_step(network, moving, noisy, batch, loss)
+                dp_sgd_step(network, moving, noisy, batch, loss)
             else:
                 gradient(network, batch, Objective(loss, settings.micro_batch))
                 if optimizer is not None:
@@ -189,12 +189,12 @@ def train(
 
 
 def _checked(
-    network: Network, means: TaskMeans, terms: Sequence[Term], beside: Sequence[ComponentState], step: int
+    network: Network, means: TaskMeans, terms: Sequence[Term], ensemble_with: Sequence[ComponentState], step: int
 ) -> Callable[[Batch], Tensor]:
     """Return the loss of a step, which refuses one that is not finite."""
 
     def objective(batch: Batch) -> Tensor:
-        loss = batch_loss(network, batch, means, terms, beside)
+        loss = batch_loss(network, batch, means, terms, ensemble_with)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the training loss is {float(loss.detach())} at step {step}; lower training.lr")
         return loss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fedtap.config import TrainingSettings
+from fedtap.scenario.scenario import TrainingSettings
 
 
 def round_rate(settings: TrainingSettings, round_number: int, rounds: int) -> float:
@@ -22,6 +22,6 @@ def round_rate(settings: TrainingSettings, round_number: int, rounds: int) -> fl
     return settings.lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def finish_rates(settings: TrainingSettings, steps: int) -> list[float]:
-    """Return the rates of the low-rate finish, falling linearly from ``finish_lr`` to a tenth of it."""
-    return [settings.finish_lr * (1 - 0.9 * step / max(1, steps - 1)) for step in range(steps)]
+def finetune_rates(settings: TrainingSettings, steps: int) -> list[float]:
+    """Return the rates of the low-rate fine-tuning, falling linearly from ``finetune_lr`` to a tenth of it."""
+    return [settings.finetune_lr * (1 - 0.9 * step / max(1, steps - 1)) for step in range(steps)]

@@ -19,7 +19,7 @@ from fedtap.components import ComponentState
 from fedtap.network.architecture import TaskOutput
 from fedtap.network.network import Network
 from fedtap.tasks import TASK_TYPES
-from fedtap.training.together import together
+from fedtap.training.ensemble import ensemble_outputs
 
 
 class Term(Protocol):
@@ -34,19 +34,19 @@ class Teacher:
     r"""Distillation: :math:`\sum_o (n_o / B) \lambda_o D_o`, with D the distance to another model's outputs.
 
     A task that ``weights`` does not name gets no distillation. ``temperature`` is tau of algorithm.md, section 3. With models
-    ``beside`` the first the teacher is an ensemble, whose output is the mean of theirs (see :func:`together`).
+    ``ensemble_with`` the first the teacher is an ensemble, whose output is the mean of theirs (see :func:`ensemble_outputs`).
     """
 
     state: ComponentState
     weights: Mapping[str, float]
     temperature: float = 1.0
-    beside: Sequence[ComponentState] = ()
+    ensemble_with: Sequence[ComponentState] = ()
 
     def __call__(self, network: Network, batch: Batch, outputs: Sequence[TaskOutput]) -> Tensor:
         """Return the weighted distance of the outputs to the teacher's."""
         total = torch.zeros((), device=network.device)
         size = batch_size(batch)
-        taught = together(network, network.run_as(self.state, batch), self.beside, batch)
+        taught = ensemble_outputs(network, network.run_as(self.state, batch), self.ensemble_with, batch)
         for part, mine, theirs in zip(batch, outputs, taught, strict=True):
             weight = self.weights.get(part.pair.task, 0.0)
             if weight > 0:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fedtap.data.sources.idx import read_idx
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 from hub_folders import read
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import pytest
 
-from fedtap.errors import RunError, UserError
+from fedtap.runtime.errors import RunError, UserError
 from hub_folders import data_set, picture, png, read, write
 
 NEWS = {"label": 1, "title": "a", "description": "b"}

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedtap.data.sources import hub_rows
-from fedtap.data.sources.hub_rows import Label, Picture, Text, rows
-from fedtap.errors import UserError
+from fedtap.data.sources.hub import rows as hub_rows
+from fedtap.data.sources.hub.rows import Label, Picture, Text, rows
+from fedtap.runtime.errors import UserError
 from hub_folders import data_set, picture, png
 
 SHADES = [png(picture(shade)) for shade in range(12)]

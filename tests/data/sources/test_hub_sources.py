@@ -10,11 +10,11 @@ from datasets import Dataset, NamedSplit
 
 from fedtap.data.example import Example, text_key
 from fedtap.data.sources import source
-from fedtap.data.sources.hub import HubSource
-from fedtap.data.sources.hub_rows import Picture
-from fedtap.data.sources.hub_rows import rows as rows_of
-from fedtap.errors import UserError
-from fedtap.storage import digest
+from fedtap.data.sources.hub.rows import Picture
+from fedtap.data.sources.hub.rows import rows as rows_of
+from fedtap.data.sources.hub.source import HubSource
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import digest
 from hub_folders import data_set, features, picture, png, read, task, write
 
 NAMES = (

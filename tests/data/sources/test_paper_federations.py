@@ -13,12 +13,12 @@ import datasets
 import pytest
 
 from fedtap.algorithms.registry import make
-from fedtap.config import ClientSettings, Scenario, load_scenario
 from fedtap.data.partition import Partition, partition
 from fedtap.data.sources import source
-from fedtap.data.sources.hub import HubSource
+from fedtap.data.sources.hub.source import HubSource
 from fedtap.data.splits import SPLITS
 from fedtap.experiment.planning import check, plan_report
+from fedtap.scenario.scenario import ClientSettings, Scenario, load_scenario
 from hub_folders import data_set, picture, png
 
 FOLDER = Path(__file__).parents[3] / "scenarios"

@@ -13,12 +13,12 @@ from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, Store
 from flwr.common.config import get_fused_config_from_dir, get_project_config
 
-from fedtap.config import load_scenario
+from fedtap.deployment.run_config import RunConfig
 from fedtap.engines.flower.app_folder import PACKAGE, write_app
 from fedtap.engines.flower.certificates import make_certificates, make_node_key
 from fedtap.engines.flower.nodes import read_keys
-from fedtap.errors import UserError
-from fedtap.experiment.run_config import RunConfig
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import load_scenario
 from tiny_federation import called, write_scenario
 
 

@@ -14,11 +14,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from safetensors.torch import save
 
 from builders import CARDS, server, sound_reply
-from fedtap.algorithms.base import Decision
 from fedtap.engines.flower import codec
 from fedtap.engines.flower.arrays import DTYPES, ONLY, STYPE, record_of, tensors_of
 from fedtap.engines.flower.malformed import MalformedError
 from fedtap.federation.messages import Reply
+from fedtap.personalization.decision import Decision
 
 ENVELOPE = codec.Envelope("0.1.0", "a" * 32, 12.5)
 CARD = {card.id: card for card in CARDS}

@@ -30,7 +30,7 @@ FEDERATION = "f" * 32
 ENVELOPE = codec.Envelope(__version__, FEDERATION)
 CARD = {card.id: card for card in CARDS}
 NODE = {"a": 11, "b": 12, "c": 13, "d": 14}
-Work = Callable[[Message, str], Any]
+FederatedRun = Callable[[Message, str], Any]
 
 
 def train(message: Message, client: str) -> RecordDict:
@@ -40,7 +40,7 @@ def train(message: Message, client: str) -> RecordDict:
     return codec.encode_reply(reply, request.kind, ENVELOPE)
 
 
-def node(client: str, work: Work = train, *, key: bytes = b"", says: str | None = None) -> Node:
+def node(client: str, work: FederatedRun = train, *, key: bytes = b"", says: str | None = None) -> Node:
     """Return a node that greets as a client, and works as told."""
 
     def answer(message: Message) -> Any:
@@ -52,7 +52,7 @@ def node(client: str, work: Work = train, *, key: bytes = b"", says: str | None 
     return Node(answer, key)
 
 
-class Bench:
+class Simulation:
     """A server, a transport over a grid without a network, and a clock that moves when somebody sleeps."""
 
     def __init__(
@@ -90,7 +90,7 @@ class Bench:
         return [event for event in self.events if event["event"] == kind]
 
 
-def all_nodes(**works: Work) -> dict[int, Node]:
+def all_nodes(**works: FederatedRun) -> dict[int, Node]:
     return {number: node(client, works.get(client, train)) for client, number in NODE.items()}
 
 
@@ -100,13 +100,13 @@ def finished(events: list[dict[str, Any]]) -> list[str]:
 
 def after(clients: str) -> ComponentState:
     """Return the server's components after a round with these clients alone."""
-    bench = Bench(all_nodes())
+    bench = Simulation(all_nodes())
     bench.round(clients)
     return bench.server.components
 
 
 def test_clients_are_those_whose_nodes_said_who_they_are() -> None:
-    bench = Bench({11: node("a"), 12: node("b")})
+    bench = Simulation({11: node("a"), 12: node("b")})
     assert [card.id for card in bench.transport.clients()] == ["a", "b"]
     assert bench.transport.clients()[0] == CARD["a"]
     assert [message.metadata.message_type for message in bench.grid.sent] == [HELLO, HELLO]  # each once
@@ -114,21 +114,21 @@ def test_clients_are_those_whose_nodes_said_who_they_are() -> None:
 
 
 def test_a_round_over_flower_is_a_round() -> None:
-    bench = Bench(all_nodes())
+    bench = Simulation(all_nodes())
     assert finished(bench.round("abc")) == ["a", "b", "c"]
     assert bench.told("failed") == bench.told("rejected") == []
     assert {m.metadata.dst_node_id for m in bench.grid.sent if m.metadata.message_type != HELLO} == {11, 12, 13}
 
 
 def test_a_client_whose_node_is_away_has_failed_at_once() -> None:
-    bench = Bench({11: node("a")})
+    bench = Simulation({11: node("a")})
     assert finished(bench.round("ab")) == ["a"]
     assert bench.told("failed") == [{"event": "failed", "round": 1, "client": "b", "why": "its node is not connected"}]
     assert bench.now == 0
 
 
 def test_who_joins_late_takes_part_from_then_on_and_who_leaves_does_not() -> None:
-    bench = Bench({11: node("a")})
+    bench = Simulation({11: node("a")})
     bench.round("ab", 1)
     bench.grid.nodes[12] = node("b")
     assert finished(bench.round("ab", 2)) == ["a", "b"]
@@ -139,7 +139,7 @@ def test_who_joins_late_takes_part_from_then_on_and_who_leaves_does_not() -> Non
 
 
 def test_a_silent_client_fails_when_its_time_is_up_and_the_others_count() -> None:
-    bench = Bench(all_nodes(b=lambda message, client: None))
+    bench = Simulation(all_nodes(b=lambda message, client: None))
     events = bench.round("ab", timeout=30)
     assert finished(events) == ["a"]
     assert bench.told("failed") == [{"event": "failed", "round": 1, "client": "b", "why": "no answer within 30 s"}]
@@ -148,7 +148,7 @@ def test_a_silent_client_fails_when_its_time_is_up_and_the_others_count() -> Non
 
 def test_an_answer_that_comes_late_is_refused_in_the_next_round() -> None:
     kept: list[Message] = []
-    bench = Bench(all_nodes(b=lambda message, client: kept.append(message)))
+    bench = Simulation(all_nodes(b=lambda message, client: kept.append(message)))
     bench.round("ab", 1, timeout=5)
     bench.grid.nodes[12] = node("b")
     bench.grid.say(kept[0].metadata.message_id, train(kept[0], "b"), node=12)
@@ -162,14 +162,14 @@ def test_of_an_answer_that_comes_twice_the_first_counts() -> None:
         bench.grid.say(message.metadata.message_id, train(message, client), node=11)
         return train(message, client)
 
-    bench = Bench(all_nodes(a=twice))
+    bench = Simulation(all_nodes(a=twice))
     assert finished(bench.round("ab")) == ["a", "b"]
     assert [event["why"] for event in bench.told("rejected")] == ["a second reply to one request"]
     assert bench.server.components.equal(after("ab"))
 
 
 def test_an_error_of_the_superlink_is_that_of_the_client_it_was_to_reach() -> None:
-    bench = Bench(all_nodes(b=lambda message, client: Error(code=3, reason="Message\nUnavailable")))
+    bench = Simulation(all_nodes(b=lambda message, client: Error(code=3, reason="Message\nUnavailable")))
     assert finished(bench.round("abc")) == ["a", "c"]
     assert [(event["client"], event["why"]) for event in bench.told("failed")] == [
         ("b", "error 3: Message Unavailable")
@@ -180,13 +180,13 @@ def test_another_nodes_answer_does_not_count() -> None:
     def elsewhere(message: Message, client: str) -> None:
         bench.grid.say(message.metadata.message_id, train(message, client), node=14)
 
-    bench = Bench(all_nodes(a=elsewhere))
+    bench = Simulation(all_nodes(a=elsewhere))
     assert finished(bench.round("ab")) == ["b"]
     assert [event["why"] for event in bench.told("failed")] == ["another node than the one that was asked has answered"]
 
 
 def test_an_answer_to_nothing_is_its_senders_and_costs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Bench(all_nodes())
+    bench = Simulation(all_nodes())
     pull = bench.grid.pull_messages
 
     def more(names: list[str]) -> list[Message]:
@@ -203,7 +203,7 @@ def test_an_answer_to_nothing_is_its_senders_and_costs_nobody(monkeypatch: pytes
     }
 
 
-def changed(change: Callable[[Reply], Reply], envelope: codec.Envelope = ENVELOPE) -> Work:
+def changed(change: Callable[[Reply], Reply], envelope: codec.Envelope = ENVELOPE) -> FederatedRun:
     def work(message: Message, client: str) -> RecordDict:
         request, _ = codec.decode_request(message.content)
         return codec.encode_reply(change(sound_reply(request, CARD[request.client])), request.kind, envelope)
@@ -226,9 +226,9 @@ def changed(change: Callable[[Reply], Reply], envelope: codec.Envelope = ENVELOP
     ],
     ids=["another round", "another client", "another federation", "a failure", "nothing"],
 )
-def test_what_a_node_says_of_itself_must_fit(work: Work, event: str, why: str) -> None:
+def test_what_a_node_says_of_itself_must_fit(work: FederatedRun, event: str, why: str) -> None:
 
-    bench = Bench(all_nodes(a=work))
+    bench = Simulation(all_nodes(a=work))
     events = bench.round("ac")
     assert finished(events) == ["c"]
     assert [bool(re.search(why, each["why"])) for each in bench.told(event)] == [True]
@@ -249,14 +249,14 @@ def test_no_more_clients_work_at_a_time_than_may() -> None:
 
         bench.asleep.append(end)
 
-    bench = Bench(all_nodes(a=slow, b=slow, c=slow, d=slow), at_once=2)
+    bench = Simulation(all_nodes(a=slow, b=slow, c=slow, d=slow), at_once=2)
     assert finished(bench.round("abcd")) == ["a", "b", "c", "d"]
     assert most == 2
 
 
 @pytest.mark.parametrize(("failing", "changes"), [("", True), ("b", True), ("bc", False), ("abc", False)])
 def test_too_few_replies_change_nothing_and_it_is_said(failing: str, changes: bool) -> None:
-    bench = Bench(all_nodes(**dict.fromkeys(failing, lambda message, client: Error(code=2, reason="no"))))
+    bench = Simulation(all_nodes(**dict.fromkeys(failing, lambda message, client: Error(code=2, reason="no"))))
     before = bench.server.components
     bench.round("abc", min_replies=2)
     assert bench.server.components.equal(before) != changes
@@ -266,7 +266,7 @@ def test_too_few_replies_change_nothing_and_it_is_said(failing: str, changes: bo
 
 def test_with_keys_only_the_node_with_the_clients_key_is_believed() -> None:
     keys = {"a": b"key of a", "b": b"key of b"}
-    bench = Bench({11: node("a", key=b"key of a"), 12: node("b", key=b"key of a"), 13: node("c", key=b"?")}, keys)
+    bench = Simulation({11: node("a", key=b"key of a"), 12: node("b", key=b"key of a"), 13: node("c", key=b"?")}, keys)
     assert [card.id for card in bench.transport.clients()] == ["a"]
     assert [(event["node"], event["why"]) for event in bench.told("refused")] == [
         ("12", "says that it is 'b', and does not have that client's key"),
@@ -275,7 +275,7 @@ def test_with_keys_only_the_node_with_the_clients_key_is_believed() -> None:
 
 
 def test_without_keys_the_first_is_believed_as_long_as_it_is_there() -> None:
-    bench = Bench({11: node("a"), 12: node("b", says="a")})
+    bench = Simulation({11: node("a"), 12: node("b", says="a")})
     bench.transport.clients()
     assert [(e["node"], e["why"]) for e in bench.told("refused")] == [
         ("12", "says that it is 'a', which another node that is connected does too")
@@ -300,13 +300,13 @@ def greeting(content: RecordDict) -> Node:
     ],
 )
 def test_a_greeting_that_makes_no_sense_is_refused(content: RecordDict, why: str) -> None:
-    bench = Bench({12: greeting(content)})
+    bench = Simulation({12: greeting(content)})
     assert bench.transport.clients() == ()
     assert [why in event["why"] for event in bench.told("refused")] == [True]
 
 
 def test_a_node_that_was_refused_is_greeted_again_in_the_next_round() -> None:
-    bench = Bench({11: node("a"), 12: greeting(codec.encode_failure("data not mounted", ENVELOPE))})
+    bench = Simulation({11: node("a"), 12: greeting(codec.encode_failure("data not mounted", ENVELOPE))})
     bench.round("ab", 1)
     bench.grid.nodes[12].answer = node("b").answer
     refused = len(bench.told("refused"))
@@ -315,7 +315,7 @@ def test_a_node_that_was_refused_is_greeted_again_in_the_next_round() -> None:
 
 
 def test_waiting_ends_when_enough_are_there_or_patience_does() -> None:
-    bench = Bench({11: node("a")})
+    bench = Simulation({11: node("a")})
     assert bench.transport.wait_for("a", at_least=1, patience=100) == ["a"]
     assert bench.now == 0
     assert bench.transport.wait_for("ab", at_least=2, patience=100) == ["a"]
@@ -390,8 +390,8 @@ def mangled(draw: random.Random, message: Message) -> RecordDict:
 
 def test_a_hundred_mangled_updates_leave_no_trace() -> None:
     draw = random.Random(7)
-    bench = Bench(all_nodes(a=lambda message, client: mangled(draw, message)))
-    honest = Bench(all_nodes(a=lambda message, client: Error(code=2, reason="silent")))
+    bench = Simulation(all_nodes(a=lambda message, client: mangled(draw, message)))
+    honest = Simulation(all_nodes(a=lambda message, client: Error(code=2, reason="silent")))
     for number in range(1, 101):
         assert finished(bench.round("ab", number)) == ["b"]
         honest.round("ab", number)
@@ -402,7 +402,7 @@ def test_a_hundred_mangled_updates_leave_no_trace() -> None:
 
 
 def test_a_failure_is_told_as_the_clients_own() -> None:
-    bench = Bench(all_nodes())
+    bench = Simulation(all_nodes())
     bench.transport.clients()
     bench.grid.nodes[11].answer = lambda message: codec.encode_failure("ValueError: no", ENVELOPE)
     answers = list(bench.transport.exchange([bench.server.request("a", 1)]))

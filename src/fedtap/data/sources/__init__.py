@@ -20,7 +20,7 @@ from fedtap.data.sources.sentiment import LONG_SENTIMENT, SENTIMENT
 from fedtap.data.sources.tables import CSV, JSONLines
 from fedtap.data.sources.tiny_imagenet import TINY_IMAGENET
 from fedtap.data.sources.vqa_v2 import VQAv2
-from fedtap.errors import UserError, nearest
+from fedtap.runtime.errors import UserError, nearest
 
 __all__ = ["SOURCES", "Source", "source"]
 

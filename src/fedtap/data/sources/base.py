@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example
-from fedtap.errors import UserError
 from fedtap.pairs import Modality, TaskName
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import TaskSettings
 
 Supports = frozenset[tuple[TaskName, Modality]]
 

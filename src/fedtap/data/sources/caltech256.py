@@ -7,7 +7,7 @@ names are the hub's column ``text``.
 
 from __future__ import annotations
 
-from fedtap.data.sources.hub_pictures import HubPictures
+from fedtap.data.sources.hub.pictures import HubPictures
 
 CALTECH256 = HubPictures(
     "caltech256",

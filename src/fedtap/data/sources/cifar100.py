@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedtap.data.sources.hub_pictures import HubPictures
+from fedtap.data.sources.hub.pictures import HubPictures
 
 _CLASSES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle caterpillar

@@ -10,11 +10,11 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example, distinct, text_key
 from fedtap.data.sources.base import Source, Supports
 from fedtap.data.sources.reviews import ROTTEN_TOMATOES, reviews
 from fedtap.data.sources.sentiment import SENTIMENT
+from fedtap.scenario.scenario import TaskSettings
 
 PROMPT = "make a sentence: {concepts}"
 _WORDS = range(4, 15)

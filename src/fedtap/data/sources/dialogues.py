@@ -12,10 +12,10 @@ from pathlib import Path
 
 import yaml
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example, text_key
 from fedtap.data.sources.base import Source, Supports
 from fedtap.data.sources.packages import package_file
+from fedtap.scenario.scenario import TaskSettings
 
 _IN_TURNS = frozenset({"conversations"})  # each line answers the one before; elsewhere all lines answer the first
 

@@ -6,11 +6,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example, ImageRef
 from fedtap.data.sources.base import Source, Supports
-from fedtap.errors import UserError
-from fedtap.storage import digest
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import digest
+from fedtap.scenario.scenario import TaskSettings
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,10 +6,10 @@ import json
 from functools import cache
 from pathlib import Path
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example, ImageRef, Published, distinct
 from fedtap.data.sources.base import Source, Supports
 from fedtap.data.sources.packages import package_file
+from fedtap.scenario.scenario import TaskSettings
 
 # fmt: off
 _ANSWERS = (

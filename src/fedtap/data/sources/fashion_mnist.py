@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example, ImageRef, Published, distinct
-from fedtap.data.sources.hub_pictures import HubPictures
-from fedtap.errors import UserError
-from fedtap.storage import digest
+from fedtap.data.sources.hub.pictures import HubPictures
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import digest
+from fedtap.scenario.scenario import TaskSettings
 
 if TYPE_CHECKING:
     import numpy as np

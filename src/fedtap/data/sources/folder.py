@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example, ImageRef, distinct
 from fedtap.data.sources.base import Source, Supports, class_names
-from fedtap.errors import UserError, nearest
+from fedtap.runtime.errors import UserError, nearest
+from fedtap.scenario.scenario import TaskSettings
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 

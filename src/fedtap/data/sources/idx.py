@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 _UNSIGNED_BYTE = 8
 

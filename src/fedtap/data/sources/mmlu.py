@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example, Published, text_key
 from fedtap.data.sources.base import Supports
-from fedtap.data.sources.hub import HubSource
-from fedtap.data.sources.hub_rows import Column, Label, Row, Text, Texts
-from fedtap.errors import UserError
+from fedtap.data.sources.hub.rows import Column, Label, Row, Text, Texts
+from fedtap.data.sources.hub.source import HubSource
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import TaskSettings
 
 PROMPT = "{question} choices: {choices} answer:"
 _LETTERS = "ABCD"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 
 def package_file(package: str, *parts: str) -> Path:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example, distinct, text_key
 from fedtap.data.sources.base import Source, Supports
 from fedtap.data.sources.reviews import IMDB, ROTTEN_TOMATOES, reviews
+from fedtap.scenario.scenario import TaskSettings
 
 
 class Sentiment(Source):

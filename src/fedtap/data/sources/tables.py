@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example, ImageRef, by_answer, distinct, text_key
 from fedtap.data.sources.base import Source, Supports, class_names
-from fedtap.errors import UserError, nearest
 from fedtap.pairs import MODALITIES
+from fedtap.runtime.errors import UserError, nearest
+from fedtap.scenario.scenario import TaskSettings
 
 FIELDS = ("image", "text", "label", "target")
 

@@ -5,7 +5,7 @@ The published test pictures have no labels; those of the hub's split ``valid`` a
 
 from __future__ import annotations
 
-from fedtap.data.sources.hub_pictures import HubPictures
+from fedtap.data.sources.hub.pictures import HubPictures
 
 _CLASSES = """
 n01443537 n01629819 n01641577 n01644900 n01698640 n01742172 n01768244 n01770393 n01774384 n01774750 n01784675 n01855672 n01882714

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fedtap.config import TaskSettings
 from fedtap.data.example import Example, Published, by_answer
 from fedtap.data.sources.base import Supports
-from fedtap.data.sources.hub import HubSource
-from fedtap.data.sources.hub_rows import Column, Picture, Row, Text
+from fedtap.data.sources.hub.rows import Column, Picture, Row, Text
+from fedtap.data.sources.hub.source import HubSource
+from fedtap.scenario.scenario import TaskSettings
 
 PROMPT = "{question}"
 

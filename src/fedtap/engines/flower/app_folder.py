@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from fedtap import __version__
-from fedtap.errors import UserError
-from fedtap.storage import write_bytes
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import write_bytes
 
 PACKAGE = "fedtap_app"
 MOST_BYTES = 5_000_000  # of a scenario: Flower takes apps of ten megabytes at the most
@@ -58,7 +58,7 @@ SERVER = '''\
 
 from pathlib import Path
 
-from fedtap.experiment.deployment import server_app
+from fedtap.deployment.apps import server_app
 
 app = server_app(Path(__file__).with_name("scenario.yaml"))
 '''
@@ -67,7 +67,7 @@ CLIENT = '''\
 
 from pathlib import Path
 
-from fedtap.experiment.deployment import client_app
+from fedtap.deployment.apps import client_app
 
 app = client_app(Path(__file__).with_name("scenario.yaml"))
 '''

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 
 DAYS = 365
 LOOPBACK = ("localhost", "127.0.0.1")

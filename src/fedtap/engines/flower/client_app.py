@@ -19,8 +19,8 @@ from fedtap import __version__
 from fedtap.engines.flower import codec
 from fedtap.engines.flower.codec import Envelope
 from fedtap.engines.flower.malformed import MalformedError
-from fedtap.errors import UserError
 from fedtap.federation.messages import SECRETS, Reply, Request
+from fedtap.runtime.errors import UserError
 
 __all__ = ["ClientApp", "Site", "giving_up_after", "make_client_app"]
 

@@ -14,11 +14,12 @@ from typing import Any, cast
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
 
-from fedtap.algorithms.base import Decision, Update
+from fedtap.algorithms.base import Update
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.engines.flower.arrays import record_of, tensors_of
 from fedtap.engines.flower.malformed import MalformedError
 from fedtap.federation.messages import KINDS, Reply, Request
+from fedtap.personalization.decision import Decision
 
 ABOUT = "fedtap"
 COMPONENT = "component:"

@@ -14,10 +14,10 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_public_key
 
-from fedtap.errors import UserError
 from fedtap.federation.messages import ClientCard
 from fedtap.federation.rounds import one_short_line
 from fedtap.pairs import Pair
+from fedtap.runtime.errors import UserError
 
 Keys = Mapping[str, bytes]
 """Client id -> public key, in the form in which Flower gives a node's."""

@@ -19,8 +19,8 @@ from pathlib import Path
 from types import TracebackType
 
 from fedtap.engines.flower.certificates import Certificates
-from fedtap.errors import RunError, UserError
-from fedtap.threads import share_cores
+from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.threads import share_cores
 
 NAME = "federation"  # of the SuperLink in Flower's configuration
 HOST = "127.0.0.1"

@@ -20,7 +20,7 @@ from fedtap.components import ComponentState
 from fedtap.engines.flower import codec
 from fedtap.engines.flower.malformed import MalformedError
 from fedtap.engines.flower.nodes import Nodes
-from fedtap.federation.messages import SECRETS, ClientCard, Failure, Reply, Request, Tested
+from fedtap.federation.messages import SECRETS, ClientCard, EvaluateReply, Failure, Reply, Request
 
 HELLO = "query.hello"
 MESSAGE_TYPES = {
@@ -34,7 +34,7 @@ HELLO_TTL = 600.0
 MANNERS = 60.0  # seconds in which a node that works answers a greeting
 POLL = 1.0  # seconds between two looks for answers
 
-Answer = TypeVar("Answer", Reply, Tested)
+Answer = TypeVar("Answer", Reply, EvaluateReply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,9 @@ class FlowerTransport:
         ordered = sorted(requests, key=lambda request: request.client)
         yield from self._converse(ordered, timeout, self._reply)
 
-    def evaluate(self, requests: Iterable[Request], *, timeout: float | None = None) -> Iterator[Tested | Failure]:
+    def evaluate(
+        self, requests: Iterable[Request], *, timeout: float | None = None
+    ) -> Iterator[EvaluateReply | Failure]:
         """Have clients test their models on their own data; what they answer is not looked into here.
 
         Requests are taken as they are sent, so that not all of them need to be in memory at once.
@@ -219,12 +221,12 @@ class FlowerTransport:
             raise MalformedError(f"an answer for client '{reply.client[:64]}'")
         return reply
 
-    def _tested(self, content: RecordDict, request: Request) -> Tested:
+    def _tested(self, content: RecordDict, request: Request) -> EvaluateReply:
         rows, client, number, envelope = codec.decode_rows(content)
         self._check(envelope)
         if (client, number) != (request.client, request.round):
             raise MalformedError(f"rows of client '{client[:64]}' after round {number}, which were not asked for")
-        return Tested(client, number, rows)
+        return EvaluateReply(client, number, rows)
 
     def _check(self, envelope: codec.Envelope) -> None:
         if envelope.federation != self._federation:

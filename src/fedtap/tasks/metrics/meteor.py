@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from fedtap.errors import UserError
+from fedtap.runtime.errors import UserError
 from fedtap.tasks.metrics.text import plain_words
 
 WITH_SYNONYMS, WITHOUT_SYNONYMS = "meteor", "meteor-exact-stem"

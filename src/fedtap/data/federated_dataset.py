@@ -1,0 +1,165 @@
+"""Clients' data, encoded when they are needed: examples from the partition, features from the cache, targets beside them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedtap.data.encode import inputs_of
+from fedtap.data.example import Example, ImageRef
+from fedtap.data.feature_extractor import FoundationModel
+from fedtap.data.images import RECONSTRUCTION_SIZE, resize
+from fedtap.data.loader import ClientData, Pictures, Split, TaskExamples
+from fedtap.data.partition import Partition
+from fedtap.data.splits import SPLITS
+from fedtap.pairs import Pair
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.randomness import numpy_generator
+from fedtap.runtime.storage import digest
+from fedtap.scenario.scenario import Scenario
+
+Progress = Callable[[str, int, int], None]
+KEPT = 16  # clients whose encoded data stay in memory
+
+
+class FederatedDataset:
+    """Gives each client its encoded splits. Features stay on disk; of all clients only the last few are held in memory.
+
+    Parameters
+    ----------
+    scenario, partition, seed
+        Who holds which examples.
+    backbone
+        Its towers encode what the cache does not hold yet.
+    folder
+        The feature cache's folder.
+    progress
+        Called with (tower, done, total) while examples are encoded.
+    """
+
+    def __init__(
+        self,
+        *,
+        scenario: Scenario,
+        partition: Partition,
+        seed: int,
+        backbone: FoundationModel,
+        folder: Path,
+        progress: Progress | None = None,
+    ) -> None:
+        self._scenario = scenario
+        self._partition = partition
+        self._seed = seed
+        self._backbone = backbone
+        self._images = inputs_of(folder, backbone.vision)
+        self._texts = inputs_of(folder, backbone.text)
+        self._progress = progress
+        self._held: OrderedDict[str, ClientData] = OrderedDict()
+
+    def prepare(self, clients: Sequence[str]) -> None:
+        """Encode at once whatever these clients hold that is not in the cache yet."""
+        images: dict[str, Callable[[], Any]] = {}
+        texts: dict[str, Callable[[], str]] = {}
+        for client in clients:
+            for pair in self._scenario.client(client).pairs:
+                splits = self._partition[client][pair.task]
+                for example in (example for split in SPLITS for example in splits[split]):
+                    if example.image is not None and "image" in pair.modality:
+                        images.setdefault(example.image.digest, example.image.load)
+                    if example.text is not None and "text" in pair.modality:
+                        texts.setdefault(digest(example.text), _constant(example.text))
+        self._images.get(list(images.items()), self._telling("vision"))
+        self._texts.get(list(texts.items()), self._telling("text"))
+
+    def client_data(self, client: str) -> ClientData:
+        """Return a client's encoded splits."""
+        if client in self._held:
+            self._held.move_to_end(client)
+            return self._held[client]
+        tasks: dict[str, Mapping[Split, TaskExamples]] = {}
+        for pair in self._scenario.client(client).pairs:
+            splits = self._partition[client][pair.task]
+            tasks[pair.task] = {split: self.encode(pair, splits[split]) for split in SPLITS}
+        self._held[client] = ClientData(tasks)
+        if len(self._held) > KEPT:
+            self._held.popitem(last=False)
+            self._images.release()
+            self._texts.release()
+        return self._held[client]
+
+    def examples(self, client: str) -> dict[str, int]:
+        """Return the number of training examples of each task of a client, as the client tells it (``privacy.blur_counts``)."""
+        reported = self._scenario.privacy.reported
+        return {task: reported(len(splits.train)) for task, splits in self._partition[client].items()}
+
+    def cross(self, client: str, pair: Pair, limit: int) -> list[TaskExamples]:
+        """Return test examples of the OTHER participating clients that this client's model of a pair can be asked.
+
+        Those are the tasks with the same head, type and modality; where their domain differs, their examples come as a
+        :class:`TaskExamples` of their own. At most ``limit`` are drawn, the same for every method of a seed. Examples whose
+        content this client holds in its own test split are left out.
+        """
+        own = {example.key for example in self._partition[client][pair.task].test}
+        asked = (pair.head, pair.type, pair.modality)
+        pool: list[tuple[str, Example]] = []
+        for other in self._scenario.participants:
+            for theirs in other.pairs:
+                if other.id != client and (theirs.head, theirs.type, theirs.modality) == asked:
+                    test = self._partition[other.id][theirs.task].test
+                    pool += [(theirs.domain, example) for example in test if example.key not in own]
+        order = numpy_generator(self._seed, "cross", client, pair.task).permutation(len(pool))[:limit]
+        by_domain: dict[str, list[Example]] = {}
+        for place in sorted(order.tolist()):
+            by_domain.setdefault(pool[place][0], []).append(pool[place][1])
+        return [
+            self.encode(Pair(pair.task, pair.type, pair.modality, domain, pair.head), examples)
+            for domain, examples in sorted(by_domain.items())
+        ]
+
+    def encode(self, pair: Pair, examples: Sequence[Example]) -> TaskExamples:
+        """Return features and targets of some examples of a pair."""
+        images = texts = None
+        if "image" in pair.modality:
+            references = [_present(example.image, pair, "image") for example in examples]
+            images = self._images.get([(image.digest, image.load) for image in references])
+        if "text" in pair.modality:
+            inputs = [_present(example.text, pair, "text") for example in examples]
+            texts = self._texts.get([(digest(text), _constant(text)) for text in inputs])
+        return TaskExamples(pair, images, texts, self._targets(pair, examples))
+
+    def _targets(self, pair: Pair, examples: Sequence[Example]) -> Tensor | Pictures:
+        if pair.type == "classification":
+            return torch.tensor([int(_present(example.target, pair, "label")) for example in examples])
+        if pair.type == "reconstruction":
+            return Pictures([_thumbnail(_present(example.image, pair, "image")) for example in examples])
+        limit = self._scenario.network.answer_tokens
+        ids = [self._backbone.vocabulary.encode(str(_present(e.target, pair, "target")), limit) for e in examples]
+        padded = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.long)
+        for row, tokens in enumerate(ids):
+            padded[row, : len(tokens)] = torch.tensor(tokens)
+        return padded
+
+    def _telling(self, tower: str) -> Callable[[int, int], None] | None:
+        tell = self._progress
+        return None if tell is None else lambda done, total: tell(tower, done, total)
+
+
+def _thumbnail(image: ImageRef) -> Callable[[], NDArray[np.uint8]]:
+    return lambda: resize(image.load(), RECONSTRUCTION_SIZE)
+
+
+def _constant(text: str) -> Callable[[], str]:
+    return lambda: text
+
+
+def _present(value: Any, pair: Pair, what: str) -> Any:
+    if value is None:
+        raise UserError(f"task '{pair.task}': an example has no {what}, which {pair.type} on {pair.modality} needs")
+    return value

@@ -1,0 +1,54 @@
+"""What one client holds on a machine of its own, and where its data lie there. Not here: how they are shared out (partition)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedtap.data.sources import source
+from fedtap.scenario.scenario import TaskSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a task's data lie on this machine, where that is not as the scenario says; columns may be called otherwise too."""
+
+    path: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SiteData:
+    """One client's data on its own machine.
+
+    Parameters
+    ----------
+    client
+        Whose.
+    folder
+        Where relative paths start here.
+    places
+        By task, where its data lie.
+    whole
+        Whether the data there are those of all clients, as in a rehearsal on one machine: the client then takes its share.
+    """
+
+    client: str
+    folder: Path
+    places: Mapping[str, Place] = field(default_factory=dict)
+    whole: bool = False
+
+    def here(self, task: TaskSettings) -> TaskSettings:
+        """Return a task of the scenario as it is to be read on this machine."""
+        place = self.places.get(task.name, Place())
+        changes: dict[str, object] = {}
+        if place.path is not None:
+            changes["path"] = place.path
+        if place.columns:
+            changes["columns"] = {**task.columns, **place.columns}
+        return task.model_copy(update=changes)
+
+    def is_own(self, task: TaskSettings) -> bool:
+        """Tell whether a task's data are the client's own, and not a public source from which all clients of a scenario draw."""
+        return not self.whole and source(task.source).needs_path

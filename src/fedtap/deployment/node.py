@@ -1,0 +1,143 @@
+"""A client's own machine: the folder with ``node.yaml``, what it says, and the check that the client's data are all there.
+
+Nothing here sends anything. The folder holds the client's private states too, unless ``store`` says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from fedtap.data.partition import Partition, partition
+from fedtap.data.site_data import Place, SiteData
+from fedtap.deployment.policy import Policy
+from fedtap.runtime.errors import UserError, nearest
+from fedtap.runtime.storage import write_bytes
+from fedtap.scenario.explain import explain
+from fedtap.scenario.plain_yaml import NotYamlError, parse
+from fedtap.scenario.renamed import with_current_keys
+from fedtap.scenario.scenario import Scenario
+from fedtap.scenario.settings import NAME, Settings
+
+FILE = "node.yaml"
+RENAMED = {"conditions": "policy"}
+_HEAD = """\
+# A node of a fedtap federation: which client it is, and where its data lie on this machine. See docs/flower.md.
+# client  the client's id in the scenario
+# data    by task, what is not as the scenario says: path (relative to this folder), columns
+# whole   true: these are the data of all clients, of which the scenario gives this one its share (a rehearsal)
+# store   where the client's private models lie, relative to this folder
+# device  auto, cpu, cuda
+# key     the node's private key; its public context, with .pub, is what the server needs
+# policy  what a run must be like for this node to take part: noise, epsilon, delta, secure, blur_counts,
+#         results (docs/privacy.md)
+"""
+
+
+class DataPlace(Settings):
+    """Where a task's data lie on this machine."""
+
+    path: str | None = None
+    columns: Mapping[str, str] = {}
+
+
+class NodeSettings(Settings):
+    """What ``node.yaml`` says."""
+
+    client: str
+    data: Mapping[str, DataPlace] = {}
+    whole: bool = False
+    store: str = "state"
+    device: str = "auto"
+    key: str | None = None
+    policy: Policy = Policy()
+    folder: Path = Field(default=Path(), exclude=True)
+
+    @field_validator("client")
+    @classmethod
+    def _plain_id(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError(f"'{value}' is no client id; give that of the scenario")
+        return value
+
+    @property
+    def states(self) -> Path:
+        """Where the client's private states lie."""
+        return self.folder / Path(self.store).expanduser()
+
+    def site_data(self, scenario: Scenario) -> SiteData:
+        """Return where the client's data lie.
+
+        Raises
+        ------
+        UserError
+            If the scenario has no such client, or the client no such task.
+        """
+        tasks = [task.name for task in scenario.client(self.client).tasks]
+        for task in self.data:
+            if task not in tasks:
+                raise UserError(
+                    f"{self.folder / FILE}: data.{task}: client '{self.client}' has no such task; {nearest(task, tasks)}"
+                )
+        places = {task: Place(place.path, place.columns) for task, place in self.data.items()}
+        return SiteData(self.client, self.folder, places, self.whole)
+
+
+def read_node(folder: str | Path) -> NodeSettings:
+    """Read a node's folder.
+
+    Raises
+    ------
+    UserError
+        If there is no ``node.yaml``, or it is wrong.
+    """
+    path = Path(folder) / FILE
+    try:
+        raw = parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; make the folder with `fedtap node init`") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give a YAML file in UTF-8") from error
+    except NotYamlError as error:
+        line = f" line {error.line}" if error.line else ""
+        raise UserError(f"{path}:{line} not valid YAML ({error}); mend that line") from error
+    if not isinstance(raw, dict) or "folder" in raw:
+        raise UserError(f"{path}: must be a mapping with the key 'client', and none called 'folder'; mend it")
+    try:
+        raw = with_current_keys(raw, str(path), RENAMED)
+        return NodeSettings.model_validate({**raw, "folder": Path(folder).resolve()})
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error, NodeSettings)}") from error
+
+
+def write_node(folder: Path, settings: NodeSettings) -> Path:
+    """Write ``node.yaml`` into a folder that has none, and return its path."""
+    path = folder / FILE
+    if path.exists():
+        raise UserError(f"{path}: is there already; edit it, or give another folder")
+    values = settings.model_dump(mode="json", exclude_none=True)
+    if settings.policy == Policy():
+        del values["policy"]
+    values["data"] = {
+        task: {key: value for key, value in place.items() if value} for task, place in values["data"].items()
+    }
+    write_bytes(path, (_HEAD + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).encode())
+    return path
+
+
+def check_node(node: NodeSettings, scenario: Scenario, seed: int = 0) -> dict[str, dict[str, int]]:
+    """Read the node's data as a run would, and return the examples of each task by split; nothing is sent.
+
+    Raises
+    ------
+    UserError
+        If data are missing or wrong, or too few.
+    """
+    shares: Partition = partition(scenario, seed, node.site_data(scenario))
+    found: dict[str, dict[str, int]] = {}
+    for task, splits in shares[node.client].items():
+        found[task] = {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)}
+    return found

@@ -1,0 +1,140 @@
+"""A client of a federation across machines, on its own node: its data, its network, its private states, its models.
+
+What a node keeps of a run lies in a run's folder of its own below ``store``: private states, and after the last round the
+client's models, of which ``fedtap predict`` takes answers. Two runs never share a folder: its name ends with the federation's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from fedtap.algorithms.registry import make
+from fedtap.data.partition import partition
+from fedtap.deployment.node import NodeSettings, check_node, read_node
+from fedtap.deployment.policy import Ledger, Spent
+from fedtap.deployment.run_config import RunConfig, setting
+from fedtap.experiment.folder import RunFolder
+from fedtap.experiment.planning import architecture_of, check
+from fedtap.experiment.requirements import check_privacy
+from fedtap.experiment.site import SiteContext, set_up_site
+from fedtap.federation.filters import SPENT
+from fedtap.federation.messages import SECRETS, Reply, Request
+from fedtap.federation.secure.client import SecureClient
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import write_json
+from fedtap.scenario.scenario import load_scenario
+
+FEDERATION = re.compile(r"[0-9a-f]{32}")
+
+
+class RemoteSite:
+    """One client on its own machine; what it needs is built when it is first needed.
+
+    Parameters
+    ----------
+    node
+        The machine's settings.
+    scenario_file
+        The scenario, as the app brings it.
+    config
+        The run's settings, the same at the server and at every node.
+    federation
+        Names the run.
+    """
+
+    def __init__(self, node: NodeSettings, scenario_file: Path, config: RunConfig, federation: str) -> None:
+        if not FEDERATION.fullmatch(federation):
+            raise UserError("the federation's name is not 32 hexadecimal digits; the server must run the same fedtap")
+        self.client = node.client
+        self._node = node
+        self._seed = config.seed
+        self._scenario = load_scenario(scenario_file, config.overrides, node.folder)
+        self._settings = self._scenario.client(node.client)
+        complaint = node.policy.complaint(self._scenario.privacy)
+        if complaint is not None:
+            raise UserError(f"'{node.client}' does not take part: its node {complaint}")
+        algorithm = make(self._scenario.method, config.method or None)
+        name = f"{self._scenario.name}-{algorithm.name}-seed{config.seed}-{federation[:16]}"
+        self._folder = RunFolder(node.states / name, self._scenario, algorithm, config.seed)
+
+    def examples(self) -> Mapping[str, int]:
+        """Return the number of training examples of each task as the client tells it, having looked at all data."""
+        reported, found = self._scenario.privacy.reported, check_node(self._node, self._scenario, self._seed)
+        return {task: reported(sizes["train"]) for task, sizes in found.items()}
+
+    def newest(self) -> int:
+        """Return the round of the client's newest private state, 0 where it has none."""
+        return max(self._folder.store.rounds(self.client), default=0)
+
+    def answer(self, request: Request) -> Reply:
+        """Train, or make the personal model; the new private state is committed only if all went well."""
+        newest = self.newest()
+        if newest > request.round:
+            raise UserError(
+                f"{self._folder.path}: holds a private state of round {newest}, and the server asks for round {request.round}: "
+                "it lost rounds; restore its folder from a newer copy, or start a new run"
+            )
+        if request.kind in SECRETS and self._scenario.privacy.secure is not None:
+            return SecureClient(self._folder.store, self._scenario.privacy.secure).answer(request)
+        if request.kind != "train" or self._scenario.privacy.local is None:
+            return self._context.site.answer(request)
+        ledger = self._charge(self._scenario.privacy.local.noise, request.round)
+        reply = self._context.site.answer(request)
+        ledger.settle(int(reply.update.vectors[SPENT][0]))
+        return reply
+
+    def evaluate(self, request: Request) -> list[dict[str, Any]]:
+        """Save the client's models and their rows on its own test data on this machine; return the rows, if they may leave it."""
+        models, rows = self._context.test(self._settings, request.components, cross=False)
+        self._folder.begin(self._node.device)
+        self._folder.save_models(self._settings, models, rows)
+        write_json(self._folder.path / "rows.json", rows)
+        return rows if self._node.policy.results else []
+
+    def _charge(self, noise: float, round_number: int) -> Ledger:
+        """Put the steps that a round may take down in the node's account; refuse them if it has no more to spend."""
+        rate = self._context.site.local(self.client, round_number).sampling_rate
+        run, steps = self._folder.path.name, self._scenario.local_steps
+        ledger = Ledger(self._node.states)
+        ledger.charge(Spent(run=run, round=round_number, noise=noise, rate=rate, steps=steps), self._node.policy)
+        return ledger
+
+    @cached_property
+    def _context(self) -> SiteContext:
+        scenario, algorithm = self._scenario, self._folder.algorithm
+        check(scenario)
+        check_privacy(scenario, algorithm)
+        architecture_of(scenario, algorithm)
+        return set_up_site(
+            scenario,
+            algorithm,
+            seed=self._seed,
+            device=self._node.device,
+            store=self._folder.store,
+            shares=lambda: partition(scenario, self._seed, self._node.site_data(scenario)),
+            tell=lambda event: None,
+        )
+
+
+def open_site(
+    scenario_file: Path, node_config: Mapping[str, Any], run_config: Mapping[str, Any], federation: str
+) -> RemoteSite:
+    """Return the site of the node that a SuperNode was started for.
+
+    Raises
+    ------
+    UserError
+        If the SuperNode's settings name no node's folder, or another client than that folder does.
+    """
+    folder = setting(node_config, "node", str, "")
+    if not folder:
+        raise UserError('the SuperNode was started without node="FOLDER" in --node-config; add the folder of node.yaml')
+    node = read_node(folder)
+    client = setting(node_config, "client-id", str, "")
+    if client != node.client:
+        raise UserError(f"{node.folder}: is of client '{node.client}', and --node-config says client-id=\"{client}\"")
+    return RemoteSite(node, scenario_file, RunConfig.read(run_config), federation)

@@ -1,0 +1,103 @@
+"""The choice of an engine, above the single run and above the deployment, neither of which knows the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from fedtap.runtime.errors import UserError, nearest
+from fedtap.scenario.scenario import Scenario, load_scenario
+
+Observer = Callable[[dict[str, Any]], None]
+
+
+class Engine(Protocol):
+    """A way to do a whole run."""
+
+    def __call__(
+        self,
+        scenario: Scenario,
+        *,
+        method: str | None,
+        seed: int,
+        out: Path | None,
+        resume: bool,
+        device: str,
+        tell: Observer,
+    ) -> dict[str, Any]:
+        """Do the run, tell its events, and return what results.json holds."""
+
+
+def _in_process() -> Engine:
+    from fedtap.experiment.run import run_in_process
+
+    return run_in_process
+
+
+def _flower() -> Engine:
+    from fedtap.deployment.rehearsal import rehearse
+
+    return rehearse
+
+
+ENGINES: Mapping[str, Callable[[], Engine]] = {"inprocess": _in_process, "flower": _flower}
+"""By the name that ``--engine`` takes. Each is imported when it is asked for: Flower is an extra."""
+
+
+def run(
+    scenario: str | Path | Scenario,
+    *,
+    method: str | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    engine: str = "inprocess",
+    device: str = "auto",
+    observers: Sequence[Observer] = (),
+) -> dict[str, Any]:
+    """Run a method on a scenario and return what results.json holds.
+
+    Parameters
+    ----------
+    scenario
+        A YAML file, or a scenario already loaded (then ``overrides`` must be empty).
+    method
+        Instead of the scenario's own.
+    seed
+        Of the run: starts, partition, sampling and the order of data all follow from it.
+    out
+        The run's folder; by default ``runs/<scenario>-<method>-seed<seed>``.
+    overrides
+        ``section.key=value`` settings.
+    resume
+        Go on from the last complete round in ``out``; the result is that of an uninterrupted run.
+    engine
+        ``inprocess``, or ``flower``: a SuperLink and SuperNodes on this machine, with the same results but for the cross-client
+        test, which a server without the clients' data cannot make.
+    device
+        ``auto``, ``cpu``, ``cuda`` or any torch device.
+    observers
+        Called with every event, and with passing ones on progress that are not written down.
+
+    Raises
+    ------
+    UserError
+        If anything given is wrong.
+    RunError
+        If the machine cannot go on (a full disk).
+    """
+    if engine not in ENGINES:
+        raise UserError(f"--engine {engine}: not available; {nearest(engine, ENGINES)}")
+    if not isinstance(scenario, Scenario):
+        scenario = load_scenario(scenario, overrides)
+    elif overrides:
+        raise UserError("overrides go with a scenario file, not with a scenario that is already loaded")
+
+    def tell(event: dict[str, Any]) -> None:
+        for observer in observers:
+            observer(event)
+
+    place = None if out is None else Path(out)
+    return ENGINES[engine]()(scenario, method=method, seed=seed, out=place, resume=resume, device=device, tell=tell)

@@ -1,0 +1,1 @@
+"""Differential privacy: DP-SGD at the client, noise at the server, and what either is worth."""

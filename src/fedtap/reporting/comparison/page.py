@@ -1,0 +1,160 @@
+"""The page of a comparison: one HTML file, in the style of a run's report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedtap.reporting.comparison.summary import comparison_figures, comparison_sentences
+from fedtap.reporting.comparison.tables import (
+    SPLIT_NAMES,
+    cost_grid,
+    every_metric_grid,
+    family_grid,
+    gains_grid,
+    paired_grid,
+    ranked,
+)
+from fedtap.reporting.html.formatting import plural
+from fedtap.reporting.html.markup import Markup, el, join
+from fedtap.reporting.html.page import made_with, page, section
+from fedtap.reporting.html.tables import collapsed
+
+Values = Mapping[str, Any]
+
+
+def comparison_page(result: Values, costs: Sequence[Values]) -> str:
+    """Return the page of a comparison.
+
+    Parameters
+    ----------
+    result
+        What comparison.json holds.
+    costs
+        The rows of costs.json.
+    """
+    return page(
+        kind="Comparison of methods",
+        title=f"{result['scenario']} · comparison",
+        heading=str(result["scenario"]),
+        about=str(result["config"].get("about") or ""),
+        facts=made_with(result),
+        figures=comparison_figures(result),
+        notice=_notice(result["incomplete"]),
+        summary=("What the numbers say", comparison_sentences(result)),
+        sections=[
+            _forest(result),
+            _trade(result),
+            *(_gains(result, split) for split in result["splits"]),
+            _families(result),
+            _tests(result),
+            section("Cost", cost_grid(costs, result["base"]).html()),
+            _setup(result),
+        ],
+        footer=("Written by fedtap from comparison.json and costs.json of this folder.",),
+    )
+
+
+def _notice(incomplete: Sequence[Values]) -> Markup:
+    if not incomplete:
+        return Markup()
+    items = [el("li", el("strong", row["method"]), ": ", row["why"]) for row in incomplete]
+    text = "Left out, since not all of their runs are there; all others are compared on the same seeds. "
+    return el("div", text, el("ul", *items), class_="notice", role="status")
+
+
+def _forest(result: Values) -> Markup:
+    from fedtap.reporting.comparison.figures import forest_figure  # matplotlib takes a second
+
+    note = (
+        f"Relative gain over {result['base']} on the metric that counts for each task, sign-aware (more is better), averaged "
+        "over client-tasks and seeds. Lines are 95 % intervals, bootstrapped over clients and seeds together."
+    )
+    return section(
+        "Gains with their intervals",
+        el("p", note, class_="note"),
+        el("figure", forest_figure(result["splits"], result["base"])),
+    )
+
+
+def _trade(result: Values) -> Markup:
+    cross = result["splits"].get("cross")
+    if cross is None:
+        return Markup()
+    from fedtap.reporting.comparison.figures import trade_figure
+
+    note = (
+        "To the right: better for the clients' own data. Upwards: better for data of other clients with the same tasks. Every "
+        "step of personalization may cost some of the second."
+    )
+    figure = trade_figure(result["delta"], cross["all"]["delta"])
+    return section("Personalization against generality", el("p", note, class_="note"), el("figure", figure))
+
+
+def _gains(result: Values, split: str) -> Markup:
+    values, name = result["splits"][split], SPLIT_NAMES[split]
+    note = (
+        f"A win is a client-task, with one seed, on which the method is better than {result['base']}. The worst tenth is the "
+        "mean gain over the tenth of the client-tasks that gain least, each averaged over seeds first."
+    )
+    return section(
+        f"Gains: {name}",
+        el("p", note, class_="note") if split == "test" else Markup(),
+        gains_grid(values, name, result["base"]).html(),
+    )
+
+
+def _families(result: Values) -> Markup:
+    parts: list[Markup] = []
+    for split, values in result["splits"].items():
+        order = [result["base"], *(row["method"] for row in ranked(values["all"]["delta"]))]
+        grid = family_grid(values, order, SPLIT_NAMES[split])
+        parts.append(grid.html() if split == "test" else collapsed(grid.caption, grid.html(), 1, limit=0))
+    every = [every_metric_grid(values, SPLIT_NAMES[split]) for split, values in result["splits"].items()]
+    parts += [collapsed(f"{grid.caption} ({plural(len(grid.rows), 'row')})", grid.html(), 1, limit=0) for grid in every]
+    note = "★ marks the best of a column. ↑ higher is better, ↓ lower is better. A dash: the method does not serve all of it."
+    return section("Families of tasks", el("p", note, class_="note"), *parts)
+
+
+def _tests(result: Values) -> Markup:
+    against = result["against"]
+    note = (
+        f"The difference of two methods' gains on the same client-tasks, in points of percent: positive is better than "
+        f"{against}. p is of a t-test with clients and seeds as crossed random effects; Holm's correction is for all rows of a "
+        f"table. {against} was picked on these very data where nobody named it, so that a small lead of it proves little."
+    )
+    parts: list[Markup] = []
+    for split, values in result["splits"].items():
+        for scope in ("all", "without_reconstruction"):
+            if scope not in values or not values[scope]["against"]:
+                continue
+            where = SPLIT_NAMES[split] + ("" if scope == "all" else ", without reconstruction")
+            grid = paired_grid(values[scope]["against"], f"Against {against}, {where}")
+            first = (split, scope) == ("test", "all")
+            parts.append(grid.html() if first else collapsed(grid.caption, grid.html(), 1, limit=0))
+    grid = paired_grid(result["pairs"], "Every pair, own test data; Holm's correction over all of them", pairs=True)
+    parts.append(collapsed(f"{grid.caption} ({plural(len(grid.rows), 'pair')})", grid.html(), 1, limit=0))
+    return section(f"Each method against {against}", el("p", note, class_="note"), *parts)
+
+
+def _setup(result: Values) -> Markup:
+    rows = [
+        el(
+            "li",
+            el("strong", method["method"]),
+            f": {method['summary']} ({method['source']}); model {method['deployed']}",
+            f"; {_settings(method['settings'])}" if method["settings"] else "",
+        )
+        for method in result["methods"]
+    ]
+    config = json.dumps(result["config"], indent=2, ensure_ascii=False)
+    return section(
+        "Setup",
+        collapsed("Methods and their settings", el("ul", *rows), 1, limit=0),
+        collapsed("The configuration that all methods share", el("pre", config, tabindex=0), 1, limit=0),
+    )
+
+
+def _settings(settings: Values) -> Markup:
+    return join([", ".join(f"{key}={json.dumps(value)}" for key, value in settings.items())])

@@ -1,0 +1,43 @@
+"""Tables as data, written once and shown as HTML or as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fedtap.reporting.html.markup import Markup, el
+from fedtap.reporting.html.tables import table
+
+
+class Best(str):
+    """The text of a cell that none other of its kind beats."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table: its caption, its heads, its rows of text; columns from ``numeric_from`` are aligned as numbers."""
+
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    numeric_from: int = 1
+
+    def html(self) -> Markup:
+        """Return the table as HTML."""
+        rows = [[row[0], *(self._cell(at, cell) for at, cell in enumerate(row[1:], start=1))] for row in self.rows]
+        return table(self.head, rows, self.caption, numeric=range(self.numeric_from, len(self.head)))
+
+    def markdown(self) -> str:
+        """Return the table as Markdown, without its caption."""
+        marks = ["---:" if at >= self.numeric_from else "---" for at in range(len(self.head))]
+        lines = [self.head, marks, *([f"**{c}**" if isinstance(c, Best) else c for c in row] for row in self.rows)]
+        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+    def _cell(self, at: int, cell: str) -> Markup:
+        numeric = "num" if at >= self.numeric_from else None
+        if not isinstance(cell, Best):
+            return el("td", str(cell), class_=numeric)
+        star = el("span", "★", class_="mark", title="best", role="img", aria_label="best")
+        return el("td", star, str(cell), class_=f"{numeric or ''} best".strip())

@@ -1,0 +1,67 @@
+"""Figures as inline SVG that take their colours and font from the page, so that one figure serves light, dark and print."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from fedtap.reporting.html.markup import Markup, el
+
+# Matplotlib writes these; the page's variables take their place. They are colours that no figure uses otherwise.
+INK, RULE = "#010203", "#010204"
+SERIES = ("#010211", "#010212", "#010213", "#010214", "#010215", "#010216")
+_VARIABLES = {INK: "currentColor", RULE: "var(--rule)"} | {
+    colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)
+}
+MARKS = ("o", "s", "^", "D", "v", "P")
+
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.edgecolor": RULE,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 4,
+}
+
+
+def inline(figure: Figure, description: str) -> Markup:
+    """Return a figure as an SVG element with an accessible name, free of metadata and of links."""
+    buffer = io.StringIO()
+    metadata: dict[str, Any] = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    # The salt makes element ids a function of the figure, so that equal runs make equal reports; two figures of a page
+    # need different salts, or one's clip paths would apply to the other.
+    with rc_context({**STYLE, "svg.hashsalt": description}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=metadata)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r'(<svg[^>]*?)\swidth="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?)\sheight="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r"font: (\w+ )*?(\d[\d.]*px) [^;\"]*", r"font-size: \2", svg)
+    svg = re.sub(r'\sid="(?!\w*clip|[pm][0-9a-f]{10})[^"]*"', "", svg)
+    for colour, variable in _VARIABLES.items():
+        svg = svg.replace(colour, variable)
+    named = svg.replace("<svg ", f'<svg role="img" aria-label="{el("i", description)[3:-4]}" class="plot" ', 1)
+    return Markup(named)

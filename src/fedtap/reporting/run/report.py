@@ -1,0 +1,238 @@
+"""The report of a run: one HTML file that needs no network, no script and no other file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedtap.reporting.html.formatting import human_seconds, plural
+from fedtap.reporting.html.markup import Markup, el, join
+from fedtap.reporting.html.page import page, section
+from fedtap.reporting.html.tables import table
+from fedtap.reporting.run.decisions import endings, timelines
+from fedtap.reporting.run.record import RunRecord, read_run
+from fedtap.reporting.run.safety import bounded_section, privacy_section, robust_section, secure_section
+from fedtap.reporting.run.series import loss_curves, round_seconds, traffic
+from fedtap.reporting.run.standings import standings
+from fedtap.reporting.run.summary import key_figures, sentences
+from fedtap.reporting.run.tables import every_metric, family_table, standing_table
+from fedtap.reporting.run.timeline import endings_table, replacement_table
+from fedtap.runtime.storage import write_bytes
+
+SPLITS = (
+    (
+        "test",
+        "Results on each client's own test data",
+        "Each client's models on test data of that client. ★ marks the best model, ▿ one that loses to the trivial baseline. "
+        "↑ higher is better, ↓ lower is better.",
+    ),
+    (
+        "unseen",
+        "Clients that never took part",
+        "The models that clients get from the finished server although they were held out of training.",
+    ),
+    (
+        "cross",
+        "Cross-client test",
+        "Each client's models on test data of other clients with the same tasks: what they know beyond the client's own data.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a section on what became of the personal models is worded; ``losses`` are a decision's personal and federated one."""
+
+    title: str
+    note: str
+    caption: str
+    of: str
+    losses: tuple[str, str]
+
+
+ENDINGS = {
+    "distil": Ending(
+        "Distillation",
+        "Validation losses of the personal model before and after distillation. What would leave a task of the client worse is "
+        "undone.",
+        "Outcome of distillation, with validation losses",
+        "distilled model",
+        ("loss before", "loss after"),
+    ),
+    "mix": Ending(
+        "What came back of the personal model",
+        "The slice is fine-tuned; then each task's path of it moves towards the personal model that the rounds left, as far as "
+        "validation says. Losses are those of the two, before any move.",
+        "Outcome of mixing, with validation losses",
+        "personal model",
+        ("loss personal", "loss fine-tuned"),
+    ),
+    "refit": Ending(
+        "Heads refitted",
+        "Heads that have a closed form are set to the optimum of the client's training loss, near what they were; that is undone "
+        "where validation is not better for it.",
+        "Outcome of refitting, with validation losses",
+        "refitted head",
+        ("loss before", "loss after"),
+    ),
+}
+
+
+def write_report(run_folder: Path) -> Path:
+    """Write ``report.html`` into a run's folder and return its path; an unfinished run gets a report that says so.
+
+    Raises
+    ------
+    UserError
+        If the folder holds no run, or a file of it is damaged.
+    """
+    record = read_run(run_folder)
+    target = run_folder / "report.html"
+    write_bytes(target, render(record).encode())
+    return target
+
+
+def render(record: RunRecord) -> str:
+    """Return the report of a run as one HTML page."""
+    scenario = str(record.config.get("name") or record.run.get("scenario") or "run")
+    run = record.run
+    facts = f"method {run.get('method', '?')} · seed {run.get('seed', '?')} · fedtap {run.get('fedtap', '?')}"
+    bounds = [bounded_section(record.events), robust_section(record.events)]
+    safety = [*bounds, secure_section(record.events), privacy_section(record.privacy)]
+    about_training = [_decisions(record), _training(record), _cost(record), _lost(record)]
+    sections = [_results(record), *about_training, *safety, _setup(record)]
+    return page(
+        kind="Federated run",
+        title=f"{scenario} · {run.get('method', '')}",
+        heading=scenario,
+        about=str(record.config.get("about") or ""),
+        facts=facts,
+        figures=key_figures(record),
+        notice=_notice(record),
+        summary=("What happened", sentences(record)),
+        sections=sections,
+        footer=(
+            "Written by fedtap from run.json, events.jsonl, results.json and cost.json of this folder; ",
+            el("code", "fedtap report"),
+            " writes it again.",
+        ),
+    )
+
+
+def _notice(record: RunRecord) -> Markup:
+    if record.rows is not None:
+        return Markup()
+    command = el("code", "fedtap run … --resume")
+    parts = ("This run is not finished, so there are no results yet; ", command, " continues it.")
+    return el("p", *parts, class_="notice", role="status")
+
+
+def _results(record: RunRecord) -> Markup:
+    if record.rows is None:
+        return Markup()
+    parts: list[Markup] = []
+    for split, title, explanation in SPLITS:
+        found = standings(record.rows, record.config, split)
+        if found:
+            families = family_table(found) if len(found) > 1 else Markup()
+            parts.append(section(title, el("p", explanation, class_="note"), families, standing_table(found, title)))
+    parts.append(every_metric(record.rows) if record.rows else Markup())
+    return join(parts)
+
+
+def _decisions(record: RunRecord) -> Markup:
+    order = list(record.pairs())
+    lines = timelines(record.events, order)
+    parts: list[Markup] = []
+    if any(line.weighed for line in lines):  # first participations alone are no decisions worth a table
+        rounds = sorted({number for line in lines for number in line.rounds})
+        note = (
+            "● the federated model took the personal one's place on that task's path, ○ the personal model was kept, ◆ the "
+            "client's first participation, which always adopts the federated model; empty: the client took no part. Point at "
+            "a mark for the losses and the rule."
+        )
+        span = list(range(rounds[0], max(rounds[-1], int(record.config.get("rounds") or 0)) + 1))
+        parts.append(
+            section("When the federated model took over", el("p", note, class_="note"), replacement_table(lines, span))
+        )
+    place = {key: number for number, key in enumerate(order)}
+    for end, shown in ENDINGS.items():
+        made = endings(record.events, end)
+        if made:
+            ranked = sorted(made, key=lambda event: place.get((event["client"], event["task"]), len(place)))
+            rows = endings_table(ranked, shown.caption, of=shown.of, losses=shown.losses)
+            parts.append(section(shown.title, el("p", shown.note, class_="note"), rows))
+    return join(parts)
+
+
+def _training(record: RunRecord) -> Markup:
+    from fedtap.reporting.run.figures import (
+        loss_figure,  # matplotlib takes a second that runs without updates need not spend
+    )
+
+    curves = loss_curves(record.events, record.pairs())
+    if not curves:
+        return Markup()
+    note = "Mean over the clients that took part; they differ from round to round, so the lines are not smooth."
+    return section("Training losses", el("p", note, class_="note"), el("figure", loss_figure(curves)))
+
+
+def _cost(record: RunRecord) -> Markup:
+    from fedtap.reporting.run.figures import seconds_figure, traffic_figure
+
+    figures: list[Markup] = []
+    moved = traffic(record.events)
+    if any(t.down or t.up for t in moved.values()):
+        figures.append(el("figure", el("figcaption", "Traffic"), traffic_figure(moved)))
+    seconds = round_seconds(record.events)
+    if seconds:
+        figures.append(el("figure", el("figcaption", "Time"), seconds_figure(seconds)))
+    phases = _phases((record.cost or {}).get("by_phase") or {})
+    if not figures and not phases:
+        return Markup()
+    return section("Cost", el("div", *figures, class_="pair"), phases)
+
+
+def _phases(by_phase: dict[str, Any]) -> Markup:
+    seconds = {
+        name: float(value.get("seconds", 0) if isinstance(value, dict) else value) for name, value in by_phase.items()
+    }
+    total = sum(seconds.values())
+    if not total:
+        return Markup()
+    rows = [
+        (name.replace("_", " "), human_seconds(spent), f"{spent / total:.0%}")
+        for name, spent in sorted(seconds.items(), key=lambda item: -item[1])
+    ]
+    return table(("phase", "time", "share"), rows, "Wall-clock time by phase", numeric=(1, 2))
+
+
+def _lost(record: RunRecord) -> Markup:
+    lost = [event for event in record.events if event["event"] in ("rejected", "failed", "refused", "unchanged")]
+    if not lost:
+        return Markup()
+    rows = []
+    for event in lost:
+        who = str(event.get("client") or event.get("node") or "")
+        few = f"{event.get('replies')} sound replies, and {event.get('min_replies')} were needed"
+        why = few if event["event"] == "unchanged" else str(event.get("why", ""))
+        rows.append((str(event.get("round", "")), event["event"], who, why))
+    inner = table(("round", "what", "client or node", "why"), rows, "What was not averaged, and who was not let in")
+    return section("Rejected and failed", inner)
+
+
+def _setup(record: RunRecord) -> Markup:
+    environment = {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in (record.run.get("environment") or {}).items()
+    }
+    versions = table(("what", "value"), list(environment.items()), "Environment") if environment else Markup()
+    config = el("pre", json.dumps(record.config, indent=1, ensure_ascii=False), tabindex=0)
+    count = len(record.clients)
+    return section(
+        "How it was set up",
+        versions,
+        el("details", el("summary", f"The resolved scenario ({plural(count, 'client')})"), config),
+    )

@@ -1,0 +1,89 @@
+"""Files that are whole or absent: every write goes to a temporary name beside the target and is then renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from fedtap.runtime.errors import RunError, UserError
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` atomically and durably; a reader sees the old file or the new one, never a part.
+
+    Raises
+    ------
+    RunError
+        If the disk is full; the old file is untouched.
+    """
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())  # a temporary file is private; what it becomes is as open as any other
+        os.replace(temporary, path)
+        temporary = ""
+    except OSError as error:
+        raise_full(error, path)
+        raise
+    finally:  # whatever went wrong, an interruption too
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+def _umask() -> int:
+    """Return the process's mask of file permissions; the system tells it only to those who set it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def raise_full(error: OSError, path: Path) -> None:
+    """Raise a :class:`RunError` with the mend if ``error`` says that the disk is full; return otherwise."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        raise RunError(
+            f"{path}: no space left to write; free some space, then run the same command with --resume"
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value atomically, with sorted keys, so that equal values are equal bytes."""
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    UserError
+        If it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: the file is missing; give the folder of a run made by `fedtap run`") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a readable JSON file ({error}); restore it from a copy") from error
+
+
+def digest(*parts: bytes | str) -> str:
+    """Return a hex SHA-256 over the parts, each framed by its length so that no two lists of parts collide."""
+    sha = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        sha.update(len(data).to_bytes(8, "little"))
+        sha.update(data)
+    return sha.hexdigest()

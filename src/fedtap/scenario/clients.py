@@ -1,0 +1,79 @@
+"""Who takes part: a client and its tasks, as a scenario lists them. Not here: how a listed client becomes many (population)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from pydantic import field_validator, model_validator
+
+from fedtap.pairs import Modality, Pair, TaskName
+from fedtap.scenario.settings import NAME, Positive, Settings
+
+
+class TaskSettings(Settings):
+    """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources ``folder``, ``csv`` and ``jsonl``."""
+
+    name: str
+    type: TaskName
+    modality: Modality
+    domain: str
+    source: str
+    head: str | None = None
+    path: str | None = None
+    columns: Mapping[str, str] = {}
+    classes: tuple[str, ...] | Positive | None = None
+    train: Positive | None = None
+    validation: Positive | None = None
+    test: Positive | None = None
+
+    @field_validator("name", "domain", "head")
+    @classmethod
+    def _plain_name(cls, value: str | None) -> str | None:
+        if value is not None and not NAME.fullmatch(value):
+            raise ValueError(
+                f"'{value}' must be letters, digits, '_', '-' or '.', at most 64, so that it can name a file"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _reconstruction_sees_images(self) -> TaskSettings:
+        if self.type == "reconstruction" and self.modality != "image":
+            raise ValueError(f"reconstruction needs modality 'image', not '{self.modality}'")
+        return self
+
+    @property
+    def pair(self) -> Pair:
+        """The pair that this task makes."""
+        return Pair(self.name, self.type, self.modality, self.domain, self.head or self.name)
+
+
+class ClientSettings(Settings):
+    """A client. ``count`` makes that many alike (ids ``id-000`` ...); ``unseen`` holds it out of training."""
+
+    id: str
+    tasks: tuple[TaskSettings, ...]
+    count: Positive = 1
+    unseen: bool = False
+
+    @field_validator("id")
+    @classmethod
+    def _plain_id(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError(f"'{value}' must be letters, digits, '_', '-' or '.', at most 64, since it names a folder")
+        return value
+
+    @field_validator("tasks")
+    @classmethod
+    def _distinct_tasks(cls, value: tuple[TaskSettings, ...]) -> tuple[TaskSettings, ...]:
+        if not value:
+            raise ValueError("a client needs at least one task")
+        twice = [name for name, number in Counter(task.name for task in value).items() if number > 1]
+        if twice:
+            raise ValueError(f"task '{twice[0]}' is listed twice; a client lists a task once")
+        return value
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The client's pairs, in the order of its tasks."""
+        return tuple(task.pair for task in self.tasks)

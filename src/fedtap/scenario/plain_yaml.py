@@ -1,0 +1,51 @@
+"""YAML as plain values, with every way in which it can be wrong told in one line. Not here: what the values mean (scenario)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+
+class NotYamlError(Exception):
+    """The text is not YAML that we take. The message is one line; ``line`` is 1-based, or None where it is not known."""
+
+    def __init__(self, why: str, line: int | None) -> None:
+        super().__init__(why)
+        self.line = line
+
+
+def parse(text: str) -> Any:
+    """Return the value of a YAML text: mappings, lists, strings, numbers, booleans, dates, None.
+
+    Raises
+    ------
+    NotYamlError
+        If it is not YAML, names a Python object, or gives a key of a mapping twice.
+
+    Examples
+    --------
+    >>> parse("rounds: 3")
+    {'rounds': 3}
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-45
+        mark = getattr(error, "problem_mark", None)
+        why = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise NotYamlError(why, mark.line + 1 if mark else None) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe subset; a key given twice is refused, since one of its values would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"key '{key.value}' is given twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)

@@ -1,0 +1,388 @@
+"""Scenarios: typed, frozen configuration from a YAML file and ``key=value`` overrides.
+
+An unknown key is refused with the nearest known name. Everything here can be checked without data and without weights.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from fedtap.pairs import Fusion
+from fedtap.runtime.errors import UserError, nearest
+from fedtap.scenario.backbone import BackboneSettings as BackboneSettings
+from fedtap.scenario.backbone import LoraSettings as LoraSettings
+from fedtap.scenario.clients import ClientSettings as ClientSettings
+from fedtap.scenario.clients import TaskSettings as TaskSettings
+from fedtap.scenario.explain import explain as explain
+from fedtap.scenario.plain_yaml import NotYamlError, parse
+from fedtap.scenario.population import expand_population
+from fedtap.scenario.renamed import current, with_current_keys
+from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, WireSettings
+from fedtap.scenario.settings import Count, Float, Fraction, Int, NonNegative, Positive, Rate, Settings
+
+
+class ReconstructionSettings(Settings):
+    """``grid`` decodes from the token sequence with position queries; ``pooled`` is the paper's head, from one vector."""
+
+    head: Literal["grid", "pooled"] = "grid"
+
+
+class ClassificationSettings(Settings):
+    """``grid`` keeps where image tokens lie apart (at most 3 x 3 places); ``pooled`` is the paper's head, from their mean."""
+
+    head: Literal["grid", "pooled"] = "grid"
+
+
+class NetworkSettings(Settings):
+    """The network on top of the frozen foundation model.
+
+    ``name`` is the architecture: ``experts`` (algorithm.md, section 5), ``plain`` (one fusion transformer that all share, no
+    experts) or ``probe`` (a linear classifier on pooled features; classification only). A method may bring its own.
+    ``adaptation`` is ``full`` (fusion layers trained from a seeded start), ``lora`` (frozen, with low-rank adapters) or
+    ``colora`` (frozen, and so are the adapters' outer factors: of each only a square of the rank's size is trained and sent).
+    ``lora_rank`` and ``lora_alpha`` are those of all adapters of the fusion, but for the experts' where those are given;
+    ``lora_dropout`` is theirs in training.
+    ``answer_tokens`` bounds generated text. ``head_dim`` is the width of the heads where it is not ``dim``: a fusion as wide as a
+    foundation model's would make them larger than all else that a client sends.
+    """
+
+    name: Literal["experts", "plain", "probe"] = "experts"
+    dim: Positive = 128
+    heads: Positive = 4
+    layers: Positive = 1
+    expert_dim: Positive = 256
+    domain_dim: Positive = 32
+    adaptation: Literal["full", "lora", "colora"] = "full"
+    lora_rank: Positive = 8
+    lora_alpha: Rate = 16.0
+    lora_dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.0
+    expert_lora_rank: Positive | None = None
+    expert_lora_alpha: Rate | None = None
+    fusion: Fusion = "joint"
+    decoder_layers: Positive = 1
+    head_dim: Positive | None = None
+    answer_tokens: Annotated[Int, Field(ge=2, le=512)] = 24
+    classification: ClassificationSettings = ClassificationSettings()
+    reconstruction: ReconstructionSettings = ReconstructionSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        """Take ``network: plain`` as short for ``network: {name: plain}``."""
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _heads_divide_dim(self) -> NetworkSettings:
+        if self.dim % self.heads:
+            raise ValueError(f"heads={self.heads} must divide dim={self.dim}")
+        if self.head_dim is not None and self.head_dim % (self.dim // self.heads):
+            raise ValueError(f"head_dim={self.head_dim} must be a multiple of dim / heads = {self.dim // self.heads}")
+        return self
+
+    def low_rank(self, matrix: str) -> tuple[int, float]:
+        """Return rank and alpha of the adapter of a fusion matrix: ``q_w``, ``v_w``, or an expert's ``up_w``, ``down_w``."""
+        if matrix in ("up_w", "down_w"):
+            return self.expert_lora_rank or self.lora_rank, self.expert_lora_alpha or self.lora_alpha
+        return self.lora_rank, self.lora_alpha
+
+    def of_heads(self) -> NetworkSettings:
+        """Return the settings that heads are built from: those of their own width, with attention heads of the same size."""
+        if self.head_dim is None:
+            return self
+        heads = self.head_dim // (self.dim // self.heads)
+        return self.model_copy(update={"dim": self.head_dim, "heads": heads, "head_dim": None})
+
+
+Precision = Literal["fp32", "bf16"]
+
+
+class TrainingSettings(Settings):
+    """The local training loop, the same for every method.
+
+    ``optimizer`` is ``adamw``, or ``sgd`` without momentum. The rate rises linearly over ``warmup_rounds`` rounds from
+    ``warmup_lr`` to ``lr``, then falls along a cosine to ``final_ratio * lr`` in the last round. After it every personalising
+    method takes ``finetune_steps`` steps at ``finetune_lr`` and keeps, of the states seen every ``select_every`` steps, the best
+    on the client's validation split.
+    ``micro_batch`` is how many examples go through the network at once where a whole batch would not fit into memory: gradients
+    are accumulated over the parts of a batch, and a step is still one step. ``recompute`` keeps of adapted tower layers what goes
+    in and computes the rest again in the backward pass: less memory, a third more arithmetic. ``precision`` is that of matrix
+    products: ``bf16`` multiplies in bfloat16, in training as in evaluation; what is trained, sent and added up stays float32.
+    """
+
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Rate = 1e-3
+    warmup_rounds: Count = 2
+    warmup_lr: NonNegative = 0.0
+    final_ratio: Fraction = 0.2
+    weight_decay: NonNegative = 0.01
+    clip: Rate = 1.0
+    finetune_steps: Count = 20
+    finetune_lr: Rate = 3e-4
+    select_every: Positive = 5
+    micro_batch: Positive | None = None
+    recompute: bool = False
+    precision: Precision = "fp32"
+
+
+class DataSettings(Settings):
+    """How sources are split and shared out.
+
+    ``train``, ``validation`` and ``test`` are examples per client and task before quantity skew; ``split`` the share of a
+    source that may serve each; ``dirichlet`` the concentration of label skew (large: none); ``quantity`` the standard
+    deviation of the logarithm of training-set sizes (0: equal).
+    """
+
+    train: Positive = 128
+    validation: Positive = 48
+    test: Positive = 128
+    split: tuple[Fraction, Fraction, Fraction] = (0.6, 0.15, 0.25)
+    dirichlet: Rate = 1.0
+    quantity: Annotated[NonNegative, Field(le=2)] = 0.15
+
+    @field_validator("split")
+    @classmethod
+    def _sums_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if abs(sum(value) - 1) > 1e-6 or min(value) <= 0:
+            raise ValueError("the three shares must be positive and sum to 1")
+        return value
+
+
+TEXT_METRICS = ("meteor", "bertscore")
+"""What generated texts may be scored by beside the metrics that are always given."""
+
+
+class EvaluationSettings(Settings):
+    """How models are tested.
+
+    ``cross_examples`` bounds the cross-client test of a client's task; ``save`` says which models are written. ``text_metrics``
+    are of :data:`TEXT_METRICS`; ``bertscore_encoder`` is ``minilm-l6``, a folder that ``save_pretrained`` wrote, or the name of a
+    model in the hub's cache on this machine.
+    """
+
+    cross_examples: Positive = 256
+    save: Literal["deployed", "all", "none"] = "deployed"
+    text_metrics: tuple[str, ...] = ()
+    bertscore_encoder: Annotated[str, Field(min_length=1)] = "minilm-l6"
+
+    @field_validator("text_metrics", mode="before")
+    @classmethod
+    def _one_alone(cls, value: Any) -> Any:
+        """Take ``text_metrics: meteor`` as short for a list of one."""
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("text_metrics")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in TEXT_METRICS:
+                raise ValueError(f"unknown metric '{name}'; {nearest(name, TEXT_METRICS)}")
+            if value.count(name) > 1:
+                raise ValueError(f"'{name}' stands twice; name it once")
+        return value
+
+
+class Scenario(Settings):
+    """A federation: its clients, data, models and schedule.
+
+    ``population`` spreads the listed clients over so many that train, ``tasks_per_client`` deals each no more than so many of
+    the tasks that it lists; neither changes the examples of a task in all (:mod:`fedtap.scenario.population`). ``clients`` are
+    those that come out. ``folder`` is where relative paths start, of data and of models. ``round_timeout`` is how many seconds a
+    client has to answer (None: as long as it takes; in one process nobody is waited for), and a round with fewer sound replies
+    than ``min_replies`` changes nothing.
+    """
+
+    name: str
+    about: str = ""
+    folder: Path = Field(default=Path(), exclude=True)
+    rounds: Positive = 15
+    clients_per_round: Positive = 4
+    round_timeout: Rate | None = None
+    min_replies: Positive = 1
+    local_steps: Positive = 10
+    batch_size: Positive = 32
+    backbone: BackboneSettings = Field(default=BackboneSettings(), validate_default=True)
+    network: NetworkSettings = NetworkSettings()
+    training: TrainingSettings = TrainingSettings()
+    method: Mapping[str, Any] = {"name": "tap"}
+    data: DataSettings = DataSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    defence: DefenceSettings = DefenceSettings()
+    wire: WireSettings = WireSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    population: Positive | None = None
+    tasks_per_client: Positive | None = None
+    clients: tuple[ClientSettings, ...]
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, value: str) -> str:
+        if not value.strip() or not value.isprintable() or "/" in value:
+            raise ValueError("must be one line without '/', since it names the run's folder")
+        return value
+
+    @field_validator("backbone")
+    @classmethod
+    def _starts_here(cls, value: BackboneSettings, info: ValidationInfo) -> BackboneSettings:
+        return value.at(info.data.get("folder", Path()))
+
+    @field_validator("clients")
+    @classmethod
+    def _spread(cls, value: tuple[ClientSettings, ...], info: ValidationInfo) -> tuple[ClientSettings, ...]:
+        given = info.data
+        if not {"data", "population", "tasks_per_client"} <= given.keys():
+            return value  # one of those is wrong, which is the fault to tell
+        sizes = {"train": given["data"].train, "validation": given["data"].validation, "test": given["data"].test}
+        keys = {key: given[key] for key in ("population", "tasks_per_client")}
+        clients = expand_population(value, sizes=sizes, **keys)
+        twice = [name for name, number in Counter(client.id for client in clients).items() if number > 1]
+        if twice:
+            raise ValueError(f"client id '{twice[0]}' is used twice; ids must differ")
+        if all(client.unseen for client in clients):
+            raise ValueError("no client takes part in training; at least one must not be unseen")
+        return clients
+
+    @model_validator(mode="after")
+    def _agree(self) -> Scenario:
+        if self.min_replies > self.clients_per_round:
+            raise ValueError(
+                f"min_replies={self.min_replies} is more than clients_per_round={self.clients_per_round}; lower it"
+            )
+        clash = self.safety.clash()
+        if clash is not None:
+            raise ValueError(clash)
+        heads: dict[str, tuple[str, str, str]] = {}
+        for client in self.clients:
+            for task in client.tasks:
+                means = (task.type, task.modality, str(task.classes) if task.type == "classification" else "")
+                known = heads.setdefault(task.pair.head, means)
+                if known != means:
+                    raise ValueError(
+                        f"client '{client.id}', task '{task.name}': head '{task.pair.head}' is {known} elsewhere and {means} "
+                        "here; give one of them another name or `head`"
+                    )
+        return self
+
+    @property
+    def safety(self) -> Safety:
+        """The sections on what becomes of updates."""
+        return Safety(defence=self.defence, wire=self.wire, privacy=self.privacy)
+
+    @property
+    def participants(self) -> tuple[ClientSettings, ...]:
+        """The clients that train."""
+        return tuple(client for client in self.clients if not client.unseen)
+
+    @property
+    def unseen(self) -> tuple[ClientSettings, ...]:
+        """The clients held out of training."""
+        return tuple(client for client in self.clients if client.unseen)
+
+    def client(self, client: str) -> ClientSettings:
+        """Return a client by its id; raises UserError if there is none."""
+        for settings in self.clients:
+            if settings.id == client:
+                return settings
+        raise UserError(f"client '{client}': the scenario has none; {nearest(client, [c.id for c in self.clients])}")
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the whole configuration as JSON-ready values."""
+        return self.model_dump(mode="json")
+
+
+def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path | None = None) -> Scenario:
+    """Read a scenario from YAML and apply overrides of the form ``section.key=value``.
+
+    Parameters
+    ----------
+    path
+        A YAML file.
+    folder
+        Where relative paths start, if not at the file's own folder.
+    overrides
+        Values are read as YAML, so ``rounds=3`` is a number and ``method.distil=off`` a boolean. A relative folder of a model is
+        one where the command runs if it is there, and otherwise starts at the scenario's own. A key that is no key of the
+        scenario is taken as a parameter of the method (``gate=paired`` is short for ``method.gate=paired``), unless it looks
+        like a slip in one of the scenario's (``roundz``).
+
+    Raises
+    ------
+    UserError
+        One line that names the file, the key and the mend.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such scenario; `fedtap scenario list` shows those at hand") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give a YAML file in UTF-8") from error
+    try:
+        raw = parse(text)
+    except NotYamlError as error:
+        line = f" line {error.line}" if error.line else ""
+        raise UserError(f"{path}:{line} not valid YAML ({error}); mend that line") from error
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: a scenario is a mapping of keys such as 'rounds' and 'clients'")
+    raw = with_current_keys(raw, str(path))
+    raw.setdefault("name", path.stem)
+    for override in overrides:
+        apply_override(raw, override)
+    if "folder" in raw:
+        raise UserError(
+            f"{path}: unknown key 'folder'; relative paths start at the scenario's own folder, move the file there"
+        )
+    return build_scenario(raw, place=str(path), folder=(path.parent if folder is None else folder).resolve())
+
+
+def build_scenario(raw: Mapping[str, Any], *, place: str, folder: Path) -> Scenario:
+    """Validate a scenario given as plain values; ``place`` names it in errors."""
+    raw = with_current_keys(raw, place)
+    try:
+        return Scenario.model_validate({**raw, "folder": folder})
+    except ValidationError as error:
+        raise UserError(f"{place}: {explain(error, Scenario)}") from error
+
+
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set one ``a.b=value`` in a nested mapping, in place."""
+    key, equals, value = override.partition("=")
+    shown = " ".join(override.split())
+    if not equals or not key.strip():
+        raise UserError(f"--set {shown}: give key=value, for example --set rounds=3")
+    names = current(key.strip(), f"--set {shown}").split(".")
+    known = [name for name, field in Scenario.model_fields.items() if not field.exclude]
+    if len(names) == 1 and names[0] not in known:
+        # What the methods' parameters are called is not known on this floor, so only a near miss is taken for a slip.
+        if difflib.get_close_matches(names[0], known, n=1, cutoff=0.8):
+            raise UserError(f"--set {shown}: unknown key '{names[0]}'; {nearest(names[0], known)}")
+        names = ["method", names[0]]
+    try:
+        parsed = parse(value)
+    except NotYamlError as error:
+        raise UserError(f"--set {shown}: the value is not valid YAML; put quotes around it") from error
+    here = raw
+    for name in names[:-1]:
+        below = here.setdefault(name, {})
+        if name == "network" and isinstance(below, str):  # `network: plain` is short for its name
+            below = here[name] = {"name": below}
+        if not isinstance(below, dict):
+            raise UserError(f"--set {shown}: '{name}' has no keys below it; set it as a whole")
+        here = below
+    here[names[-1]] = _where_the_command_runs(".".join(names), parsed)
+
+
+FOLDERS = ("backbone.path", "backbone.vision", "backbone.text", "evaluation.bertscore_encoder")
+"""Keys that may name a folder."""
+
+
+def _where_the_command_runs(key: str, value: Any) -> Any:
+    """Return a value of the command line whole, where it names a folder: there, unlike in a file, paths start where one is."""
+    if key in FOLDERS and isinstance(value, str) and (folder := Path(value).expanduser()).is_dir():
+        return str(folder.resolve())
+    return value

@@ -1,0 +1,32 @@
+"""What the sections of a scenario are made of: the frozen base, checked numbers, and names. Not here: the sections (scenario)."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _no_switch(value: Any) -> Any:
+    """Refuse ``true`` and ``yes`` where a number belongs; they would pass for 1."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not on or off")
+    return value
+
+
+Int = Annotated[int, BeforeValidator(_no_switch)]
+Float = Annotated[float, BeforeValidator(_no_switch), Field(allow_inf_nan=False)]
+Positive = Annotated[Int, Field(gt=0)]
+Count = Annotated[Int, Field(ge=0)]
+Rate = Annotated[Float, Field(gt=0)]
+NonNegative = Annotated[Float, Field(ge=0)]
+Fraction = Annotated[Float, Field(ge=0, le=1)]
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""What may name a file or a folder: a client, a task, a domain, a head."""
+
+
+class Settings(BaseModel):
+    """A frozen section that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

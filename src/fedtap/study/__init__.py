@@ -1,0 +1,1 @@
+"""Many runs: methods times seeds, sweeps, and what they say together."""

@@ -1,0 +1,116 @@
+"""The folder that the runs of a comparison or of a sweep share: what may go into it, and what is said of it.
+
+Not here: a run's own folder (``folder.py``), and how the runs are done (``batch.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedtap.evaluation.text_metrics import text_metrics
+from fedtap.experiment.planning import check
+from fedtap.experiment.site import resolve_device
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import read_json
+from fedtap.scenario.scenario import Scenario, load_scenario
+from fedtap.study.batch import Job, Observer
+
+SCHEMA = 1
+
+
+def prepared(scenario: str | Path | Scenario, overrides: Sequence[str]) -> Scenario:
+    """Return the scenario that all runs share; models are not saved unless it is asked for."""
+    if isinstance(scenario, Scenario):
+        if overrides:
+            raise UserError("overrides go with a scenario file, not with a scenario that is already loaded")
+        loaded = scenario
+    else:
+        loaded = load_scenario(scenario, overrides)
+    check(loaded)
+    if any(override.split("=")[0].strip() == "evaluation.save" for override in overrides):
+        return loaded
+    return loaded.model_copy(update={"evaluation": loaded.evaluation.model_copy(update={"save": "none"})})
+
+
+def checked_seeds(seeds: Sequence[int]) -> list[int]:
+    """Return the seeds, each once; raises :class:`UserError` if there are none."""
+    if not seeds:
+        raise UserError("--seeds: give one seed at least, for example --seeds 0,1,2")
+    return list(dict.fromkeys(seeds))
+
+
+def describe(scenario: Scenario) -> dict[str, Any]:
+    """Return what tells one comparison's folder from another's: the scenario, but for the method."""
+    config = scenario.resolved()
+    del config["method"]
+    return {"schema": SCHEMA, "scenario": scenario.name, "config": config}
+
+
+def begin(
+    folder: Path,
+    record: str,
+    description: Mapping[str, Any],
+    jobs: Sequence[Job],
+    *,
+    device: str,
+    at_a_time: int | None,
+) -> None:
+    """Check, before anything is written, that the folder is new or holds runs of this very kind.
+
+    Raises
+    ------
+    UserError
+        If it is not, the device or the number of jobs is wrong, or what a metric of text needs is missing.
+    """
+    if at_a_time is not None and at_a_time < 1:
+        raise UserError(f"--jobs {at_a_time}: at least one process is needed")
+    resolve_device(device)
+    place = folder / record
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; give a folder as --out")
+    if place.exists():
+        old = read_json(place)
+        for key, value in description.items():
+            if old.get(key) != value:
+                inner = _difference(old.get(key), value)
+                raise UserError(
+                    f"{place}: holds runs with another {key}{inner}; give that one's settings, or another --out"
+                )
+    elif folder.exists() and any(
+        path.name not in (".lock",) and not path.name.startswith(f".{record}") for path in folder.iterdir()
+    ):
+        raise UserError(f"{folder}: is not empty and holds no {Path(record).stem}; give another --out")
+    for job in jobs:
+        job.check(device)
+    asked = {job.scenario.evaluation: job.scenario for job in jobs if not job.finished()}
+    for scenario in asked.values():
+        text_metrics(scenario, torch.device("cpu"))  # what they lack is told here, and not by every run
+
+
+def _difference(old: Any, new: Any) -> str:
+    """Return the first key at which two mappings differ, with a dot before it."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return ""
+    key = next(key for key in sorted({*old, *new}) if old.get(key) != new.get(key))
+    return f".{key}{_difference(old.get(key), new.get(key))}"
+
+
+def tell(observers: Sequence[Observer], text: str) -> None:
+    """Tell observers a note."""
+    for observer in observers:
+        observer({"event": "note", "text": text})
+
+
+def failure(failed: Mapping[str, str], total: int, page: str) -> str:
+    """Return a line on the runs that failed."""
+    first = next(iter(failed))
+    names = ", ".join(failed)
+    left = f"{page} is over the methods that have all their runs" if page else "too little is left to compare"
+    return (
+        f"{len(failed)} of {total} runs failed ({names}), the first since: {failed[first]}; {left}. "
+        "The same command tries them again"
+    )

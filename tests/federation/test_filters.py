@@ -1,0 +1,36 @@
+"""What clients tell of their private steps is believed only where it makes sense."""
+
+import pytest
+import torch
+
+from fedtap.algorithms.base import Update
+from fedtap.components import ComponentKey, ComponentState
+from fedtap.federation.filters import SPENT, restore_values, take_private_steps
+
+KEY = ComponentKey("shared")
+
+
+def update(*told: float) -> Update:
+    return Update(ComponentState(), {}, vectors={SPENT: torch.tensor(told), "other": torch.ones(3)})
+
+
+def test_what_is_told_is_noted_and_no_method_sees_it() -> None:
+    kept, (note,) = take_private_steps({"a": update(4, 0.25)}, {"a": 10})
+    assert note == {"event": "private_steps", "client": "a", "steps": 4, "rate": 0.25}
+    assert kept["a"].vectors == {}
+
+
+@pytest.mark.parametrize(
+    "told", [(), (4,), (4, 0.25, 1), (11, 0.25), (-1, 0.25), (3.5, 0.25), (4, 0), (4, 1.5), (4, -0.1)]
+)
+def test_a_claim_that_makes_no_sense_is_counted_as_all_steps_on_all_examples(told: tuple[float, ...]) -> None:
+    _, (note,) = take_private_steps({"a": update(*told)}, {"a": 10})
+    assert (note["steps"], note["rate"]) == (10, 1.0)
+    silent = Update(ComponentState(), {})
+    _, (note,) = take_private_steps({"a": silent}, {"a": 10})
+    assert (note["steps"], note["rate"]) == (10, 1.0)
+
+
+def test_what_came_in_full_is_not_touched() -> None:
+    given = Update(ComponentState({KEY: {"w": torch.ones(2)}}), {KEY: 1})
+    assert restore_values(given, ComponentState({KEY: {"w": torch.zeros(2)}}), "fp32") is given

@@ -1,0 +1,66 @@
+"""Rows that a client sends of its own models: what is sound passes, everything else is named and refused."""
+
+from typing import Any
+
+import pytest
+
+from builders import DIGITS, MOOD
+from fedtap.federation.result_validation import MAX_ROWS, result_complaint
+
+ROW = {
+    "client": "a",
+    "task": "digits",
+    "family": "image_classification",
+    "model": "personal",
+    "split": "test",
+    "metric": "accuracy",
+    "value": 0.5,
+    "n": 12,
+}
+
+
+def complaint(rows: Any) -> str | None:
+    return result_complaint(rows, "a", (DIGITS, MOOD), "test")
+
+
+def test_sound_rows_pass() -> None:
+    other = {**ROW, "task": "mood", "family": "text_classification", "value": 1}
+    encoder = {**other, "metric": "bertscore_f1[minilm-l6]"}
+    assert complaint([ROW, {**ROW, "model": "federated"}, {**ROW, "metric": "macro_f1"}, other, encoder]) is None
+    assert complaint([]) is None
+
+
+BAD: dict[str, tuple[Any, str]] = {
+    "no list": ({"rows": []}, "no list"),
+    "without end": ([ROW] * (MAX_ROWS + 1), "no list of"),
+    "a number": ([3], "fields"),
+    "a field too few": ([{key: value for key, value in ROW.items() if key != "n"}], "fields"),
+    "a field too many": ([{**ROW, "note": "hi"}], "fields"),
+    "another client": ([{**ROW, "client": "b"}], "client 'b'"),
+    "another task": ([{**ROW, "task": "vqa"}], "task 'vqa'"),
+    "another family": ([{**ROW, "family": "text_generation"}], "family"),
+    "another split": ([{**ROW, "split": "cross"}], "split"),
+    "a new metric": ([{**ROW, "metric": "glory"}], "unknown metric 'glory'"),
+    "a metric that is a number": ([{**ROW, "metric": 3}], "'metric'"),
+    "a model of lines": ([{**ROW, "model": "a\nb"}], "'model'"),
+    "a model without a name": ([{**ROW, "model": ""}], "'model'"),
+    "a model with a long name": ([{**ROW, "model": "m" * 100}], "too long"),
+    "not a number": ([{**ROW, "value": float("nan")}], "no finite number"),
+    "infinite": ([{**ROW, "value": float("inf")}], "no finite number"),
+    "beyond floats": ([{**ROW, "value": 10**400}], "no finite number"),
+    "a switch": ([{**ROW, "value": True}], "no finite number"),
+    "nothing": ([{**ROW, "value": None}], "no finite number"),
+    "over no examples": ([{**ROW, "n": 0}], "sensible number"),
+    "over half an example": ([{**ROW, "n": 0.5}], "sensible number"),
+    "over endless examples": ([{**ROW, "n": 10**30}], "sensible number"),
+    "twice": ([ROW, {**ROW, "value": 0.9}], "two rows"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_not_sound_is_named(what: str) -> None:
+    rows, why = BAD[what]
+    told = complaint(rows)
+    assert told is not None
+    assert why in told
+    assert "\n" not in told

@@ -1,0 +1,172 @@
+"""The pages of comparisons and sweeps: self-contained, true to the numbers, and whole with many methods."""
+
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from fedtap.reporting.comparison.markdown import comparison_markdown
+from fedtap.reporting.comparison.page import comparison_page
+from fedtap.reporting.comparison.summary import comparison_sentences
+from fedtap.reporting.comparison.tables import family_grid, gains_grid
+from fedtap.reporting.html.grid import Best, Grid
+from fedtap.reporting.sweep.page import sweep_markdown, sweep_page, sweep_sentences
+from fedtap.reporting.sweep.series import gain_at, lines, scale_of
+from synthetic_comparison import NAMES, synthetic_comparison
+
+VOID = {"meta", "br", "hr", "col", "path", "use", "rect"}
+
+
+class Balanced(HTMLParser):
+    """Checks that every element is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def check(page: str) -> None:
+    parser = Balanced()
+    parser.feed(page)
+    assert parser.open == []
+    assert not re.search(r"(src|href)=\"(?!#)", page)
+    assert "<script" not in page
+
+
+@pytest.fixture(scope="module")
+def many() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    return synthetic_comparison()
+
+
+def test_the_page_is_whole_with_twenty_two_methods(many: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
+    result, costs = many
+    page = comparison_page(result, costs)
+    check(page)
+    for name in NAMES:
+        assert name in page
+    assert page.count('class="plot"') == 2
+    assert "probe (4 of 9 tasks)" in page
+    assert "Ten small clients &amp; more." in page
+
+
+def test_the_story_follows_from_the_numbers(many: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
+    result, _ = many
+    best = max((row for row in result["delta"] if row["method"] != "probe"), key=lambda row: row["delta_percent"])
+    first, second, *_ = comparison_sentences(result)
+    assert best["method"] in first
+    assert f"{best['delta_percent']:+.1f} %" in first
+    assert ("excludes 0" in first) == (best["ci95"][0] > 0)
+    behind = [
+        row["method"]
+        for row in result["splits"]["test"]["all"]["against"]
+        if row["p_holm"] < 0.05 and row["difference"] < 0
+    ]
+    assert ("behind it" in second) == bool(behind)
+
+
+def test_one_method_and_one_seed_make_a_page_too() -> None:
+    result, costs = synthetic_comparison(["local", "tap"], seeds=1)
+    check(comparison_page(result, costs))
+    result["incomplete"] = [{"method": "ditto", "why": "seed 0: no space left & <more>"}]
+    page = comparison_page(result, costs)
+    assert "no space left &amp; &lt;more&gt;" in page
+    assert "Left out, since their runs are not complete: ditto." in comparison_sentences(result)
+
+
+def test_the_best_of_each_column_is_marked_and_what_is_not_served_is_a_dash() -> None:
+    split = {
+        "rows": [
+            {"family": "image_generation", "metric": "mse", "primary": True, "method": m, "mean": v}
+            for m, v in (("local", 0.3), ("tap", 0.2))
+        ],
+        "baselines": [{"family": "image_generation", "metric": "mse", "mean": 0.4}],
+    }
+    grid = family_grid(split, ["local", "tap", "probe"], "own test data")
+    assert grid.rows == [["trivial baseline", "0.400"], ["local", "0.300"], ["tap", "0.200"], ["probe", "–"]]
+    assert [isinstance(row[1], Best) for row in grid.rows] == [False, False, True, False]
+    assert "| tap | **0.200** |" in grid.markdown()
+    assert "best" in grid.html()
+
+
+def test_the_table_of_gains_marks_no_method_that_serves_a_part(
+    many: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    result, _ = many
+    for split in result["splits"].values():
+        grid = gains_grid(split, "x", "local")
+        marked = [row[0] for row in grid.rows if isinstance(row[1], Best)]
+        assert len(marked) == 1
+        assert "probe" not in marked[0]
+
+
+def test_markdown_tables_have_as_many_cells_as_heads(many: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:
+    text = comparison_markdown(*many)
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+    assert Grid("c", ["a|b"], [["1"]]).markdown().startswith("| a\\|b |")
+
+
+def point(setting: str, series: str, settings: dict[str, str], gain: float | None) -> dict[str, Any]:
+    row = {"family": "image_generation", "metric": "mse", "mean": 0.1, "ci95": [0.05, 0.2]}
+    value = None if gain is None else {"delta_percent": gain, "ci95": [gain - 1, gain + 1], "over": "local"}
+    costs = {"steps_total": 10, "bytes_down": 10**6, "bytes_up": 10**6}
+    splits = {"test": {"rows": [row], "gain": value}}
+    return {"setting": setting, "series": series, "settings": settings, "clients": 4, "splits": splits, "costs": costs}
+
+
+@pytest.fixture
+def sweep() -> dict[str, Any]:
+    result, _ = synthetic_comparison(["local", "tap"], seeds=1)
+    points = [
+        point("tap, margin=0", "tap", {"margin": "0"}, 1.0),
+        point("tap, margin=0.001", "tap", {"margin": "0.001"}, 5.0),
+        point("tap, margin=10", "tap", {"margin": "10"}, 2.0),
+        point("tap:gate=paired", "tap:gate=paired", {}, 3.0),
+        point("local", "local", {}, None),
+    ]
+    axes = [{"key": "margin", "values": ["0", "0.001", "10"]}]
+    return {**result, "axes": axes, "points": points, "fixed": [], "incomplete": [], "base": "local"}
+
+
+def test_a_sweeps_page_and_story(sweep: dict[str, Any]) -> None:
+    costs = [{"method": each["setting"], "seconds": 4.0} for each in sweep["points"]]
+    page = sweep_page(sweep, costs)
+    check(page)
+    assert page.count('class="plot"') == 3
+    assert sweep_sentences(sweep) == [
+        "tap: the mean gain on own test data is highest at margin = 0.001, +5.0 % (+4.0 to +6.0), and lowest at margin = 0, "
+        "+1.0 % (0.0 to +2.0); their intervals do not overlap.",
+        "tap:gate=paired, whatever margin is: +3.0 % (+2.0 to +4.0).",
+        "Gains are relative to local at the same setting.",
+    ]
+    assert "| tap:gate=paired | +3.0 (+2.0 to +4.0) |" in sweep_markdown(sweep, costs)
+
+
+def test_what_the_setting_does_not_apply_to_is_level(sweep: dict[str, Any]) -> None:
+    found = {line.name: line for line in lines(sweep, gain_at("test"))}
+    assert set(found) == {"tap", "tap:gate=paired"}
+    assert found["tap"].at["10"] == (2.0, [1.0, 3.0])
+    assert found["tap:gate=paired"].everywhere == (3.0, [2.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["0.1", "1", "10"], "linear"),
+        (["0.1", "1", "11"], "log"),
+        (["0", "0.1", "11"], "symlog"),
+        (["off", "on"], "names"),
+        (["10", "30", "100"], "linear"),
+    ],
+)
+def test_more_than_two_decades_are_logarithmic(values: list[str], kind: str) -> None:
+    assert scale_of({"key": "x", "values": values}).kind == kind
