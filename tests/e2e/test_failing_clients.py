@@ -16,8 +16,9 @@ from fedtap.algorithms.registry import algorithms
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.engines.inprocess import InProcessTransport
 from fedtap.federation.checkpoint import Checkpoint
+from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import Failure, Reply
-from fedtap.training.client import LocalClient
+from fedtap.training.client import LocalClient, Trained
 from tiny_federation import CLIENTS, ROUNDS
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -170,3 +171,79 @@ def test_a_bad_update_is_rejected_and_the_run_goes_on(
     assert ends[1] is not None
     assert ends[0].state.components.equal(ends[1].state.components)
     assert {row["client"] for row in rows(tmp_path / "run") if row["model"] == "personal"} == set(CLIENTS)
+
+
+def diverge(patch: pytest.MonkeyPatch, client: str) -> None:
+    """Let a client's own training end where nothing is a number, as one step that is too long does."""
+    train = LocalClient.train
+
+    def away(self: LocalClient, *arguments: Any, stays: bool = False, **options: Any) -> Trained:
+        done = train(self, *arguments, stays=stays, **options)
+        if self.id == client and stays:
+            return replace(done, state=done.state.map(lambda tensor: torch.full_like(tensor, torch.inf)))
+        return done
+
+    patch.setattr(LocalClient, "train", away)
+
+
+def test_a_personal_model_that_diverges_fails_its_client_alone(
+    scenario: Path, tmp_path: Path, fedtap: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    diverge(monkeypatch, BAD)
+    out = tmp_path / "run"
+    done = fedtap("run", scenario, "--method", "tap", "--out", out)
+    assert done.code == 0
+    told = events(out, "failed")
+    assert told
+    assert {event["client"] for event in told} == {BAD}
+    assert "the client's model 'personal' has diverged" in told[0]["why"]
+    assert all(row["value"] is not None for row in rows(out))
+    assert {row["client"] for row in rows(out) if row["model"] == "personal"} >= set(CLIENTS) - {BAD}
+    assert fedtap("run", scenario, "--method", "tap", "--out", out, "--resume").code == 0
+
+
+def test_a_result_that_is_no_number_is_null_and_said_and_all_others_are_written(
+    scenario: Path, tmp_path: Path, fedtap: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ClientSite.models
+
+    def spoiled(self: ClientSite, client: str, received: ComponentState) -> dict[str, ComponentState]:
+        found = dict(models(self, client, received))
+        if client == BAD:
+            found["personal"] = found["personal"].map(lambda tensor: torch.full_like(tensor, torch.nan))
+        return found
+
+    monkeypatch.setattr(ClientSite, "models", spoiled)
+    out = tmp_path / "run"
+    done = fedtap("run", scenario, "--method", "tap", "--out", out)
+    assert done.code == 0
+    lost = [row for row in rows(out) if row["value"] is None]
+    assert lost
+    assert {(row["client"], row["model"]) for row in lost} == {(BAD, "personal")}
+    (said,) = events(out, "failed")
+    assert said["client"] == BAD
+    assert "has diverged" in said["why"]
+    assert "null in results.json" in done.err
+    monkeypatch.undo()  # the real report
+    assert fedtap("report", out).code == 0
+    assert "nan" not in (out / "report.html").read_text(encoding="utf-8").partition("<main")[2].lower().split()
+    card = (out / "clients" / BAD / "personal" / "README.md").read_text(encoding="utf-8")
+    assert "nan" not in card.lower()
+
+
+def test_a_test_that_breaks_fails_its_client_alone(
+    scenario: Path, tmp_path: Path, fedtap: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = ClientSite.models
+
+    def broken(self: ClientSite, client: str, received: ComponentState) -> Any:
+        if client == BAD:
+            raise ZeroDivisionError("no example left")
+        return models(self, client, received)
+
+    monkeypatch.setattr(ClientSite, "models", broken)
+    out = tmp_path / "run"
+    assert fedtap("run", scenario, "--method", "fedavg", "--out", out).code == 0
+    assert {row["client"] for row in rows(out)} == set(CLIENTS) - {BAD}
+    (said,) = events(out, "failed")
+    assert said["why"] == "ZeroDivisionError: no example left"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -21,9 +22,12 @@ BATCH = 64
 
 
 def rows_of(metrics: Mapping[str, tuple[float, int]], *, client: str, pair: Pair, model: str, split: str) -> list[Row]:
-    """Return metrics as rows of results.json."""
+    """Return metrics as rows of results.json; one that is no finite number, of a model that has diverged, is None."""
     about = {"client": client, "task": pair.task, "family": pair.family, "model": model, "split": split}
-    return [{**about, "metric": metric, "value": value, "n": n} for metric, (value, n) in sorted(metrics.items())]
+    return [
+        {**about, "metric": metric, "value": value if math.isfinite(value) else None, "n": n}
+        for metric, (value, n) in sorted(metrics.items())
+    ]
 
 
 @torch.no_grad()

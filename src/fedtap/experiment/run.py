@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -206,8 +206,23 @@ class FederatedRun:
                 self.observe({"event": "rejected", **about, "why": one_short_line(wrong)})
             else:
                 found[client.id] = list(answer.rows)
+                if lost := not_finite(answer.rows):
+                    self.observe({"event": "failed", **about, "why": lost})
             self._tell({"event": "evaluating", "done": min(done, len(clients)), "total": len(clients)})
         return [row for client in clients for row in found.get(client, [])]
+
+
+def not_finite(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return in one line which of a client's results are no numbers, or nothing."""
+    lost = [row for row in rows if row["value"] is None]
+    if not lost:
+        return ""
+    first = lost[0]
+    more = f" (and {len(lost) - 1} more results)" if len(lost) > 1 else ""
+    return (
+        f"its model '{first['model']}' has diverged: {first['metric']} of task '{first['task']}' is no finite number{more}, "
+        "null in results.json; lower training.lr"
+    )
 
 
 def own_split(client: ClientSettings) -> str:

@@ -21,6 +21,7 @@ from fedtap.federation.store import ClientStore
 from fedtap.federation.transport import Transport
 from fedtap.network.architecture import Architecture
 from fedtap.network.network import Network
+from fedtap.runtime.errors import RunError, UserError
 from fedtap.scenario.scenario import ClientSettings, Scenario
 from fedtap.tasks.metrics import TextMetric
 
@@ -86,7 +87,7 @@ class Simulation:
 
 
 class LocalClients:
-    """The clients in this process, one after another; ``save`` keeps their models. An error in a test ends the run."""
+    """The clients in this process, one after another; ``save`` keeps their models. Who cannot be tested has failed alone."""
 
     remote = False
 
@@ -102,7 +103,13 @@ class LocalClients:
         """Test the models of each client on its own data and on that of others."""
         for request in requests:
             client = self._context.scenario.client(request.client)
-            models, rows = self._context.test(client, request.components, cross=True)
+            try:
+                models, rows = self._context.test(client, request.components, cross=True)
+            except (UserError, RunError, MemoryError):  # these would hit every client alike
+                raise
+            except Exception as error:  # whatever a model that has diverged makes of a metric
+                yield Failure(client.id, request.round, f"{type(error).__name__}: {error}")
+                continue
             self._save(client, models, rows)
             yield EvaluateReply(client.id, request.round, rows)
 

@@ -36,6 +36,22 @@ def redacted(update: Update, client: LocalClient, privacy: PrivacySettings) -> U
     return replace(update, losses={}, personal_losses={}, decisions=(), vectors=spent)
 
 
+def require_finite(state: ClientState) -> None:
+    """Refuse a private state that has diverged: kept, it would spoil all that the client does from here on.
+
+    Raises
+    ------
+    FloatingPointError
+        Naming the model; the client has then failed in this round, and goes on from its state before it.
+    """
+    for name, model in state.models.items():
+        for key, parameter, tensor in model.tensors():
+            if not bool(torch.isfinite(tensor).all()):
+                raise FloatingPointError(
+                    f"the client's model '{name}' has diverged ({key}:{parameter} is not finite); lower training.lr"
+                )
+
+
 class ClientDatasets(Protocol):
     """Where clients' encoded data come from."""
 
@@ -103,6 +119,7 @@ class ClientSite:
         else:
             state = self.algorithm.personalise(client, received, state)
             update = Update(ComponentState(), {}, decisions=() if self.scenario.privacy.noised else state.decisions)
+        require_finite(state)
         self._store.save(request.client, request.round, with_residual(state, lost))
         return Reply(request.client, request.round, update, time.perf_counter() - began, client.steps_taken)
 
