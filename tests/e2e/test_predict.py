@@ -7,8 +7,12 @@ import pytest
 from PIL import Image
 
 import fedtap as package
-from e2e.conftest import Command
+from e2e.conftest import Command, snapshot
+from fedtap.backbones.base import load_backbone
+from fedtap.data.encode import FeatureCache, default_folder
+from fedtap.experiment.predict import _features
 from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import load_scenario
 from tiny_federation import MOODS
 
 
@@ -49,6 +53,29 @@ def test_unless_told_otherwise_the_model_that_the_method_deploys_answers(
 def test_the_same_question_gets_the_same_answer(whole: Path, picture: Path) -> None:
     first, second = (package.predict(whole, client="painter", task="shade", image=picture) for _ in range(2))
     assert first == second
+
+
+def test_asking_writes_nothing_and_needs_no_cache(whole: Path, picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = package.predict(whole, client="reader", task="mood", text="a warm and funny film")
+
+    def no_writing(*_: object) -> None:
+        raise AssertionError("something was written")
+
+    monkeypatch.setattr("fedtap.runtime.storage.tempfile.mkstemp", no_writing)
+    monkeypatch.setenv("FEDTAP_CACHE", "/proc/no/such/place")
+    before = snapshot(whole)
+    assert package.predict(whole, client="reader", task="mood", text="a warm and funny film") == known
+    package.predict(whole, client="painter", task="redraw", image=picture)
+    assert snapshot(whole) == before
+
+
+def test_the_answer_is_that_of_the_encoded_example(whole: Path, scenario: Path) -> None:
+    """What is not stored is rounded as what is stored: a prediction is the one that the run's evaluation made."""
+    loaded = load_scenario(scenario)
+    tower = load_backbone(loaded.backbone, "cpu").text
+    item = ("known", lambda: "a warm and funny film")
+    (stored,) = FeatureCache(default_folder(), tower).get([item])
+    assert np.array_equal(stored, _features(tower, "a warm and funny film"))
 
 
 def test_the_command_says_the_label_first(whole: Path, fedtap: Command) -> None:

@@ -12,8 +12,9 @@ import typer
 
 from fedtap import __version__
 from fedtap.cli import compare, doctor, flower, methods, node, predict, report, run, scenario, sweep
-from fedtap.cli.screen import examples, one_line
+from fedtap.cli.screen import examples, one_line, write_what_the_output_can
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.home import give_home
 from fedtap.runtime.memory import keep_freed_memory
 from fedtap.runtime.threads import share_cores
 from fedtap.scenario.renamed import RenamedKeyWarning
@@ -64,7 +65,9 @@ def fedtap(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit code: 0 done, 2 wrong input, 1 the run failed, 130 interrupted."""
     share_cores()
+    give_home()
     keep_freed_memory()
+    write_what_the_output_can()
     sys.exit(_call(arguments))
 
 

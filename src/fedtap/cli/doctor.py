@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fedtap import __version__
-from fedtap.cli.screen import examples, say
+from fedtap.cli.screen import examples, one_line, say
 from fedtap.runtime.errors import UserError
 
 EXAMPLES = examples("fedtap doctor")
@@ -83,6 +83,8 @@ def _or_fault(told: Callable[[], str]) -> str:
         return told()
     except UserError as error:
         return f"missing: {error}"
+    except Exception as error:  # of whatever library the part stands on
+        return one_line(f"fault: {type(error).__name__}: {error}")
 
 
 def _torch() -> str:

@@ -10,6 +10,7 @@ import typer
 from fedtap.cli.options import Settings
 from fedtap.cli.screen import examples, say, show_table
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.home import expanded
 
 app = typer.Typer(help="Make a client's own machine ready for a federation across machines. Nothing is sent.")
 EXAMPLES = examples(
@@ -97,7 +98,7 @@ def _place(given: str) -> tuple[str, str]:
     task, equals, path = given.partition("=")
     if not equals or not task or not path:
         raise UserError(f"--data {given}: give TASK=PATH, for example --data scans=/data/scans")
-    return task, str(Path(path).expanduser().resolve())
+    return task, str(expanded(path).resolve())
 
 
 def _show(found: dict[str, dict[str, int]]) -> None:

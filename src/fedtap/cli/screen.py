@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 import os
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,6 +18,36 @@ from rich.text import Text
 
 WIDE = 200
 """Columns where the output is no terminal: a table in a file is not to be folded."""
+
+
+PLAIN = {
+    "↑": "^",
+    "↓": "v",
+    "–": "-",
+    "—": "-",
+    "…": "...",
+    "±": "+/-",
+    "×": "x",
+    "≤": "<=",
+    "≥": ">=",
+    "→": "->",
+    "·": "-",
+}
+"""What stands for our own signs where the output has none of them."""
+
+
+def write_what_the_output_can() -> None:
+    """Let no sign end a command whose output is not in UTF-8: what the encoding lacks is written plainly, or as ``?``."""
+    codecs.register_error("fedtap", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="fedtap")
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(PLAIN.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
 def screen(*, errors: bool = False) -> Console:
@@ -31,8 +64,9 @@ def say(text: str) -> None:
 
 
 def say_json(value: Any) -> None:
-    """Write a value as JSON."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+    """Write a value as JSON; where the output is not in UTF-8, with escapes, so that nothing of it is lost."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
+    print(json.dumps(value, indent=2, ensure_ascii=encoding != "utf8"))
 
 
 def show_table(

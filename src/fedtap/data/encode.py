@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from fedtap.data.feature_extractor import FeatureExtractor
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.home import expanded, give_home
 from fedtap.runtime.storage import digest, write_bytes
 
 Item = TypeVar("Item")
@@ -33,7 +34,7 @@ _SCHEMA = 1
 def default_folder() -> Path:
     """Return the cache's folder: the environment variable ``FEDTAP_CACHE``, or ``~/.cache/fedtap/features``."""
     given = os.environ.get("FEDTAP_CACHE")
-    return Path(given).expanduser() if given else Path.home() / ".cache" / "fedtap" / "features"
+    return expanded(given) if given else give_home() / ".cache" / "fedtap" / "features"
 
 
 class RawInputs(Generic[Item]):

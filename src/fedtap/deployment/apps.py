@@ -21,6 +21,7 @@ from fedtap.experiment.folder import RunFolder, default_path
 from fedtap.experiment.run import FederatedRun
 from fedtap.experiment.setup import set_up_server
 from fedtap.federation.messages import EvaluateReply, Failure, Request
+from fedtap.runtime.home import expanded
 from fedtap.runtime.storage import read_json, write_json
 from fedtap.scenario.scenario import load_scenario
 
@@ -104,7 +105,7 @@ def _serve(scenario_file: Path, grid: Grid, config: RunConfig, tell: Tell) -> No
     began = time.perf_counter()
     scenario = load_scenario(scenario_file, config.overrides)
     name = make(scenario.method, config.method or None).name
-    out = Path(config.out).expanduser() if config.out else default_path(scenario.name, name, config.seed)
+    out = expanded(config.out) if config.out else default_path(scenario.name, name, config.seed)
     # An app is unpacked to another place whenever it changes: relative paths start at the run's folder.
     scenario = load_scenario(scenario_file, config.overrides, out)
     folder = RunFolder.open(

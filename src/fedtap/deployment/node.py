@@ -15,6 +15,7 @@ from fedtap.data.partition import Partition, partition
 from fedtap.data.site_data import Place, SiteData
 from fedtap.deployment.policy import Policy
 from fedtap.runtime.errors import UserError, nearest
+from fedtap.runtime.home import expanded
 from fedtap.runtime.storage import write_bytes
 from fedtap.scenario.explain import explain
 from fedtap.scenario.plain_yaml import NotYamlError, parse
@@ -66,7 +67,7 @@ class NodeSettings(Settings):
     @property
     def states(self) -> Path:
         """Where the client's private states lie."""
-        return self.folder / Path(self.store).expanduser()
+        return self.folder / expanded(self.store)
 
     def site_data(self, scenario: Scenario) -> SiteData:
         """Return where the client's data lie.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.home import expanded
 
 SEPARATOR = ";"
 
@@ -93,7 +94,7 @@ class RunConfig:
                 "run-config: 'keys' is missing; give the folder of the nodes' public keys, or, where any node may say that it is "
                 "any client, insecure=true"
             )
-        return None if self.insecure else Path(self.keys).expanduser()
+        return None if self.insecure else expanded(self.keys)
 
 
 def setting(config: Mapping[str, Any], name: str, kind: type[Any], default: Any) -> Any:

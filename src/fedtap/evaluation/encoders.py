@@ -21,6 +21,7 @@ from fedtap.backbones import minilm
 from fedtap.backbones.batches import bucket_length, run_fixed_batches
 from fedtap.backbones.weights import load_once, quiet
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.home import expanded
 from fedtap.tasks.metrics.bertscore import Embeddings, TokenEncoder
 
 KEY = "evaluation.bertscore_encoder"
@@ -48,7 +49,7 @@ def find_encoder(name: str, folder: Path, device: torch.device) -> TokenEncoder:
     """
     if name == minilm.NAME:
         return PackagedEncoder(device)
-    place = (folder / Path(name).expanduser()).resolve()
+    place = (folder / expanded(name)).resolve()
     if place.is_dir():
         return FolderEncoder(place.name, place, device)
     return FolderEncoder(name, _cached(name, place), device)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from fedtap.backbones.base import load_backbone, spec
+from fedtap.backbones.base import Tower, load_backbone, spec
 from fedtap.components import ComponentState
-from fedtap.data.encode import default_folder, inputs_of
 from fedtap.data.images import denormalise, read_image
 from fedtap.data.loader import TaskExamples
 from fedtap.data.sources import source
@@ -20,9 +21,11 @@ from fedtap.network.architecture import Blueprint, HeadInfo
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError, nearest
-from fedtap.runtime.storage import digest, read_json
+from fedtap.runtime.storage import read_json
 from fedtap.scenario.scenario import BackboneSettings, ClientSettings, NetworkSettings, explain
 from fedtap.tasks import TASK_TYPES
+
+Item = TypeVar("Item")
 
 
 def predict(
@@ -146,18 +149,19 @@ def _check_input(pair: Pair, image: object, text: str | None) -> None:
 
 def _encode(pair: Pair, image: str | Path | None, text: str | None, backbone: Any) -> TaskExamples:
     """Return the input as one example without a real target."""
-    images = texts = None
-    if image is not None:
-        pixels = read_image(image)
-        images = inputs_of(default_folder(), backbone.vision).get(
-            [(digest(pixels.tobytes(), str(pixels.shape)), lambda: pixels)]
-        )
-    if text is not None:
-        words = text
-        texts = inputs_of(default_folder(), backbone.text).get([(digest(words), lambda: words)])
+    images = None if image is None else [_features(backbone.vision, read_image(image))]
+    texts = None if text is None else [_features(backbone.text, text)]
     shape = (1, 3, 64, 64) if pair.type == "reconstruction" else (1, 1) if pair.type == "text_generation" else (1,)
     target = torch.zeros(shape, dtype=torch.long)
     return TaskExamples(pair, images, texts, target)
+
+
+def _features(tower: Tower[Item], item: Item) -> NDArray[Any]:
+    """Return what a tower makes of one item, rounded as in the feature cache; nothing is stored, since nobody asks twice."""
+    if tower.raw:
+        return tower.prepare(item)
+    (tokens,) = tower.encode([item])
+    return tokens.astype(np.float16)
 
 
 def _plain(pair: Pair, answer: Any, classes: tuple[str, ...]) -> Any:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, PrivateAttr
 
+from fedtap.runtime.home import expanded
 from fedtap.scenario.settings import Float, Int, Positive, Rate, Settings
 
 
@@ -50,7 +51,7 @@ class BackboneSettings(Settings):
 
     def local(self, name: str) -> Path:
         """Return the folder that a name means where it means one."""
-        return self._home / Path(name).expanduser()
+        return self._home / expanded(name)
 
     def whole(self) -> BackboneSettings:
         """Return the same settings with folders that mean the same wherever they are read."""
