@@ -162,7 +162,8 @@ def examples(pair: Pair, n: int, *, seed: int = 0, split: str = "train") -> Task
             length = int(draw.integers(1, 5))
             target[i, :length] = torch.from_numpy(draw.integers(4, 7, length) + 3 * label[i])
             target[i, length] = END
-    return TaskExamples(pair, image, text, target)
+    written = tuple(words().decode([t for t in row if t]) for row in target.tolist()) if target.ndim == 2 else ()
+    return TaskExamples(pair, image, text, target, written)
 
 
 def client_data(pairs: Sequence[Pair], n: int | Mapping[str, int] = 12, *, seed: int = 0) -> ClientData:

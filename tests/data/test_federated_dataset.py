@@ -197,3 +197,19 @@ def test_an_example_that_lacks_what_its_task_needs_is_named(
 ) -> None:
     with pytest.raises(UserError, match=f"task '{pair.task}': an example has no {missing}"):
         dataset.encode(pair, [example])
+
+
+def test_an_answer_stays_as_it_was_written(dataset: FederatedDataset) -> None:
+    """Its token ids are cut to what a model can write, and know the model's words only."""
+    long = "Élan 🙂 " + "word " * 60
+    held = dataset.encode(LAW, [Example("k", None, "what?", long)])
+    assert held.written == (long,)
+    assert held.labels().shape[1] < 60
+
+
+def test_the_order_in_which_clients_are_listed_changes_nothing_abroad(build: Build, scenario: Scenario) -> None:
+    turned = scenario.model_copy(update={"clients": scenario.clients[::-1]})
+    one, other = build(), build(scenario=turned)
+    (here,), (there,) = (data.cross("c1", TEN_KINDS["c1"][0], limit=7) for data in (one, other))
+    assert torch.equal(here.labels(), there.labels())
+    assert all(np.array_equal(a, b) for a, b in zip(here.text or (), there.text or (), strict=True))

@@ -1,3 +1,4 @@
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +80,37 @@ def test_what_is_missing_is_named(folder: Path, given: dict[str, Any], fault: st
     with pytest.raises(UserError, match=fault) as error:
         source("folder").examples(task(**given), folder)
     assert "\n" not in str(error.value)
+
+
+HIDDEN = (
+    "cat/._1.png",
+    "cat/.ipynb_checkpoints/1-checkpoint.png",
+    "__MACOSX/cat/1.png",
+    "cat/@eaDir/1.png",
+    ".git/1.png",
+)
+
+
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_what_systems_leave_among_the_files_is_no_data(folder: Path, hidden: str) -> None:
+    for settings in (task(), task(type="reconstruction", classes=None)):
+        before = source("folder").examples(settings, folder)
+        picture(folder / "pictures" / hidden, 200)
+        assert source("folder").examples(settings, folder) == before
+
+
+def test_a_scenario_within_a_hidden_folder_has_data(tmp_path: Path) -> None:
+    """Only what lies below the folder of pictures is looked at: the user's own place may be called anything."""
+    for shade, name in enumerate(("cat/1.png", "dog/1.png")):
+        picture(tmp_path / ".cache" / "pictures" / name, 10 * shade)
+    assert len(source("folder").examples(task(), tmp_path / ".cache")) == 2
+
+
+def test_a_class_is_found_however_its_accent_is_written(tmp_path: Path) -> None:
+    for shade, name in enumerate(("röd", "blå")):
+        picture(tmp_path / "pictures" / unicodedata.normalize("NFD", name) / "1.png", 10 * shade)
+    settings = task(classes=[unicodedata.normalize("NFC", name) for name in ("röd", "blå")])
+    assert [example.target for example in source("folder").examples(settings, tmp_path)] == [0, 1]
+    picture(tmp_path / "pictures" / unicodedata.normalize("NFC", "röd") / "2.png", 90)
+    with pytest.raises(UserError, match="their accents written in two ways"):
+        source("folder").examples(settings, tmp_path)

@@ -1,9 +1,12 @@
 import json
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from pydantic import ValidationError
 
 from fedtap.data.example import Example
 from fedtap.data.sources import source
@@ -161,3 +164,62 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, file: str) -> None
         source(settings.source).examples(settings, tmp_path)
     mend = "create it, or mend 'path'"
     assert str(error.value) == f"{tmp_path / file}: the table cannot be read ({reason}; task 't'); {mend}"
+
+
+SIGNS = "text,label\nit purrs — très doucement,cat\nit barks,dog\n"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_as_spreadsheets_write_it(tmp_path: Path, delimiter: str, encoding: str) -> None:
+    content = SIGNS.replace(",", delimiter).encode(encoding)
+    assert [e.text for e in read(tmp_path, "a.csv", content)] == ["it purrs — très doucement", "it barks"]
+
+
+def test_another_encoding_is_named_and_never_guessed(tmp_path: Path) -> None:
+    content = SIGNS.encode("cp1252")
+    assert read(tmp_path, "a.csv", content, encoding="cp1252")[0].text == "it purrs — très doucement"
+    with pytest.raises(UserError, match=r"a\.csv: not in UTF-8 .*name its own in the task \(encoding: cp1252"):
+        read(tmp_path, "a.csv", content)
+    with pytest.raises(UserError, match="task 't': no encoding 'latin-eleventy'"):
+        read(tmp_path, "a.csv", content, encoding="latin-eleventy")
+
+
+def test_a_delimiter_that_the_header_does_not_show_is_named(tmp_path: Path) -> None:
+    assert len(read(tmp_path, "a.csv", "text^label\nit purrs^cat\n", delimiter="^")) == 1
+    with pytest.raises(UserError, match="'delimiter' means nothing to this source"):
+        read(tmp_path, "a.jsonl", '{"text": "it purrs", "label": "cat"}\n', delimiter=";")
+
+
+def test_a_row_that_is_too_long_names_its_own_delimiter(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="mend the semicolons"):
+        read(tmp_path, "a.csv", "text;label\nit purrs; softly;cat\n")
+
+
+def test_a_field_may_be_long(tmp_path: Path) -> None:
+    (example,) = read(tmp_path, "a.csv", f'text,label\n"{"word " * 40_000}",cat\n')
+    assert len(example.text or "") == 5 * 40_000 - 1
+
+
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+@pytest.mark.parametrize("named", ["NFC", "NFD"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_an_accent_is_the_same_however_it_is_written(tmp_path: Path, written: str, named: str, suffix: str) -> None:
+    column, label = (unicodedata.normalize(written, word) for word in ("étiquette", "röd"))
+    rows = {"csv": f"text,{column}\na,{label}\n", "jsonl": json.dumps({"text": "a", column: label}) + "\n"}
+    classes = [unicodedata.normalize(named, word) for word in ("röd", "blå")]
+    columns = {"label": unicodedata.normalize(named, "étiquette")}
+    (example,) = read(tmp_path, f"a.{suffix}", rows[suffix], classes=classes, columns=columns)
+    assert example.target == 0
+
+
+def test_a_picture_is_found_however_its_name_is_written(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / unicodedata.normalize("NFD", "röd.png"))
+    table = json.dumps({"image": unicodedata.normalize("NFC", "röd.png"), "label": "cat"})
+    assert len(read(tmp_path, "a.jsonl", table, modality="image")) == 1
+
+
+@pytest.mark.parametrize("name", [True, False, 1, 1.5, None])
+def test_a_class_that_yaml_has_read_as_something_else_wants_quotes(name: Any) -> None:
+    with pytest.raises(ValidationError, match="put quotes around it"):
+        task("a.csv", classes=["cat", name])

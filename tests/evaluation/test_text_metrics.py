@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nltk
 import pytest
 
+from fedtap.data.loader import ClientData
 from fedtap.evaluation.evaluate import score
 from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.evaluation.trivial import trivial_rows
@@ -81,6 +83,25 @@ def test_a_models_texts_are_scored_by_them() -> None:
     assert more == plain | {"said": (0.25, 6)}
     assert len(said.predictions) == len(said.references) == 6
     assert plain["perplexity"] == (math.exp(plain["cross_entropy"][0]), plain["cross_entropy"][1])
+
+
+def test_the_reference_is_what_was_written_however_the_model_would_spell_it() -> None:
+    """Neither cut to what the model can write, nor spelled by its words: two signs that it does not know are two answers."""
+    network, data, said = loaded(LAW), examples(LAW, 6, split="test"), Said()
+    written = ("🙂", "😡", "雪", "An answer of more words than the model's head has places for", "Yes!", "yes")
+    found = score(network, [replace(data, written=written)], ScoreSettings(text_metrics=(said,)))
+    assert tuple(said.references) == written
+    assert found["exact_match"][0] < 1
+
+
+def test_an_answer_that_never_varies_matches_as_often_as_it_was_written() -> None:
+    data = client_data([LAW])
+    splits = {
+        split: replace(part, written=("🙂", "😡", "🙂", "雪") * 3) for split, part in data.tasks[LAW.task].items()
+    }
+    rows = trivial_rows(client="c", pairs=[LAW], data=ClientData({LAW.task: splits}), words=words(), unseen=False)
+    (value,) = (row["value"] for row in rows if (row["model"], row["metric"]) == ("majority", "exact_match"))
+    assert value == 0.5
 
 
 def test_of_a_classifier_they_say_nothing() -> None:

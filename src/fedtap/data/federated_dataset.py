@@ -109,8 +109,8 @@ class FederatedDataset:
         own = {example.key for example in self._partition[client][pair.task].test}
         asked = (pair.head, pair.type, pair.modality)
         pool: list[tuple[str, Example]] = []
-        for other in self._scenario.participants:
-            for theirs in other.pairs:
+        for other in sorted(self._scenario.participants, key=lambda client: client.id):  # no order of listing matters
+            for theirs in sorted(other.pairs, key=lambda pair: pair.task):
                 if other.id != client and (theirs.head, theirs.type, theirs.modality) == asked:
                     test = self._partition[other.id][theirs.task].test
                     pool += [(theirs.domain, example) for example in test if example.key not in own]
@@ -132,7 +132,8 @@ class FederatedDataset:
         if "text" in pair.modality:
             inputs = [_present(example.text, pair, "text") for example in examples]
             texts = self._texts.get([(digest(text), _constant(text)) for text in inputs])
-        return TaskExamples(pair, images, texts, self._targets(pair, examples))
+        written = tuple(str(example.target) for example in examples) if pair.type == "text_generation" else ()
+        return TaskExamples(pair, images, texts, self._targets(pair, examples), written)
 
     def _targets(self, pair: Pair, examples: Sequence[Example]) -> Tensor | Pictures:
         if pair.type == "classification":

@@ -53,12 +53,15 @@ class TaskExamples:
     target
         ``(n,)`` long (classification), ``(n, 3, 64, 64)`` uint8 or :class:`Pictures` (reconstruction), or ``(n, length)`` long,
         padded with 0.
+    written
+        Text generation: each answer as its author wrote it. The token ids of ``target`` may be cut, and know fewer words.
     """
 
     pair: Pair
     image: Features | None
     text: Features | None
     target: Tensor | Pictures
+    written: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.target)

@@ -152,7 +152,16 @@ def _requests(scenario: Scenario) -> dict[tuple[Any, ...], list[_Request]]:
         for task in client.tasks:
             source(task.source).check(task)
             path = "" if task.path is None else os.path.normpath(task.path)
-            kind = (task.source, path, task.type, task.modality, tuple(sorted(task.columns.items())), task.classes)
+            kind: tuple[Any, ...] = (
+                task.source,
+                path,
+                task.type,
+                task.modality,
+                tuple(sorted(task.columns.items())),
+                task.classes,
+            )
+            if task.delimiter or task.encoding:
+                kind = (*kind, task.delimiter, task.encoding)
             asked.setdefault(kind, []).append(_Request(client.id, task))
     for requests in asked.values():
         requests.sort(key=lambda request: (request.client, request.task.name))

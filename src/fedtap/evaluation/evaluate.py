@@ -41,9 +41,10 @@ def score(network: Network, examples: Sequence[TaskExamples], settings: ScoreSet
     kind = TASK_TYPES[examples[0].pair.type]
     scores = kind.new_scores(settings)
     for part in examples:
-        for batch in part.batches(BATCH, network.device):
+        for number, batch in enumerate(part.batches(BATCH, network.device)):
             (out,) = network(batch)
-            kind.score(scores, out.head, out.fused, out.output, batch[0].target, network.words)
+            written = part.written[number * BATCH : (number + 1) * BATCH]
+            kind.score(scores, out.head, out.fused, out.output, batch[0].target, network.words, written)
     metrics: dict[str, tuple[float, int]] = scores.value()
     return metrics
 

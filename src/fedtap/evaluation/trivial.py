@@ -66,7 +66,7 @@ def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words, text_m
     }
     vocabulary = words.embedding.shape[0]
     unigram = baselines.unigram(ids["train"], ids["validation"], ids["test"], vocabulary)
-    answers = {split: [words.decode(row) for row in ids[split]] for split in ids}
+    answers = {split: list(splits[split].written) for split in ids}
     n = len(splits["test"])
     majority = baselines.majority_text(answers["train"], answers["test"])
     found: Found = {

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fedtap.pairs import Modality, Pair, TaskName
 from fedtap.scenario.settings import NAME, Positive, Settings
 
 
 class TaskSettings(Settings):
-    """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources ``folder``, ``csv`` and ``jsonl``."""
+    """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources ``folder``, ``csv`` and ``jsonl``.
+
+    ``delimiter`` (one sign) and ``encoding`` are those of a ``csv`` table, where they are not to be found by looking at it.
+    """
 
     name: str
     type: TaskName
@@ -23,6 +28,8 @@ class TaskSettings(Settings):
     path: str | None = None
     columns: Mapping[str, str] = {}
     classes: tuple[str, ...] | Positive | None = None
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    encoding: str | None = None
     train: Positive | None = None
     validation: Positive | None = None
     test: Positive | None = None
@@ -34,6 +41,17 @@ class TaskSettings(Settings):
             raise ValueError(
                 f"'{value}' must be letters, digits, '_', '-' or '.', at most 64, so that it can name a file"
             )
+        return value
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _classes_are_text(cls, value: Any) -> Any:
+        """Tell what YAML has made of a class's name: ``yes`` and ``off`` are switches to it, and ``1`` is a number."""
+        for name in value if isinstance(value, list | tuple) else ():
+            if not isinstance(name, str):
+                raise ValueError(
+                    f"a class is read as {json.dumps(name, default=str)}, not as text; put quotes around it"
+                )
         return value
 
     @model_validator(mode="after")

@@ -132,6 +132,13 @@ class TaskType(ABC):
 
     @abstractmethod
     def score(
-        self, scores: Any, head: nn.Module, fused: Fused, output: Tensor, target: Tensor, words: Words | None
+        self,
+        scores: Any,
+        head: nn.Module,
+        fused: Fused,
+        output: Tensor,
+        target: Tensor,
+        words: Words | None,
+        written: Sequence[str] = (),
     ) -> None:
-        """Add some examples to an accumulator."""
+        """Add some examples to an accumulator; ``written`` are their targets as text, where they are texts."""

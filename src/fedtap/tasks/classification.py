@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -113,6 +115,7 @@ class Classification(TaskType):
         output: Tensor,
         target: Tensor,
         words: Words | None,
+        written: Sequence[str] = (),
     ) -> None:
         """Add examples by their logits."""
         scores.update(output, target)

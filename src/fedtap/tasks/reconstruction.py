@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -149,6 +151,7 @@ class Reconstruction(TaskType):
         output: Tensor,
         target: Tensor,
         words: Words | None,
+        written: Sequence[str] = (),
     ) -> None:
         """Add examples by their pictures."""
         scores.update(output, target)

@@ -153,13 +153,19 @@ class TextGeneration(TaskType):
         return TextScores(settings.text_metrics)
 
     def score(
-        self, scores: TextScores, head: nn.Module, fused: Fused, output: Tensor, target: Tensor, words: Words | None
+        self,
+        scores: TextScores,
+        head: nn.Module,
+        fused: Fused,
+        output: Tensor,
+        target: Tensor,
+        words: Words | None,
+        written: Sequence[str] = (),
     ) -> None:
-        """Add examples by their token losses and generated texts; references are cut to the longest target like them."""
+        """Add examples by their token losses, and by their generated texts against what was ``written``, uncut and unspelled."""
         assert words is not None
         losses = self.losses(output, target, words)
-        references = [words.decode(_cut(ids, words)) for ids in target.tolist()]
-        scores.update(losses.total, losses.units, self.answers(head, fused, None, words), references)
+        scores.update(losses.total, losses.units, self.answers(head, fused, None, words), written)
 
 
 @torch.no_grad()
@@ -191,9 +197,3 @@ def generate(head: nn.Module, fused: Fused, words: Words) -> list[list[int]]:
             memory, left = ([(k[goes_on], v[goes_on]) for k, v in held] for held in (memory, left))
         before = left
     return texts
-
-
-def _cut(ids: list[int], words: Words) -> list[int]:
-    """Return the ids before the end token."""
-    stop = next((i for i, token in enumerate(ids) if token in (words.end_id, words.pad_id)), len(ids))
-    return ids[:stop]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
@@ -79,6 +80,7 @@ class Source(ABC):
             known = ", ".join(f"{kind} on {modality}" for kind, modality in sorted(self.supports))
             raise UserError(f"{place}: no {task.type} on {task.modality} here; it serves: {known}")
         given = {"path": task.path is not None, "columns": bool(task.columns), "classes": task.classes is not None}
+        given |= {"delimiter": task.delimiter is not None, "encoding": task.encoding is not None}
         for key, is_given in given.items():
             if is_given and key not in self.takes:
                 raise UserError(f"{place}: '{key}' means nothing to this source; remove it")
@@ -103,7 +105,16 @@ class Source(ABC):
 
 
 def class_names(task: TaskSettings) -> tuple[str, ...]:
-    """Return the classes that the task's own settings name; a number n stands for the names 0 to n-1."""
+    """Return the classes that the task's own settings name, composed; a number n stands for the names 0 to n-1."""
     if isinstance(task.classes, int):
         return tuple(str(index) for index in range(task.classes))
-    return task.classes or ()
+    return tuple(composed(name) for name in task.classes or ())
+
+
+def composed(name: str) -> str:
+    """Return a name in Unicode's composed form (NFC): a letter and its accent are one sign, however a file system splits them.
+
+    >>> composed("ro\u0308d") == "röd"
+    True
+    """
+    return unicodedata.normalize("NFC", name)

@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from fedtap.data.example import Example, ImageRef, distinct
-from fedtap.data.sources.base import Source, Supports, class_names
+from fedtap.data.sources.base import Source, Supports, class_names, composed
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.scenario import TaskSettings
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+
+NO_DATA = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
+"""Folders that archivers, network drives and systems make, with files that look like the user's own."""
 
 
 class Folder(Source):
@@ -36,17 +39,44 @@ class Folder(Source):
             return distinct([Example(image.digest, image, None, None) for image in _images(root)])
         found: list[Example] = []
         for label, name in enumerate(class_names(task)):
-            below = root / name
-            if not below.is_dir():
-                others = [path.name for path in root.iterdir() if path.is_dir()]
+            below = _subfolder(root, name)
+            if below is None:
+                others = [path.name for path in root.iterdir() if path.is_dir() and not is_hidden(Path(path.name))]
                 near = f" ({nearest(name, others)})" if others else ""
-                raise UserError(f"{below}: no folder for class '{name}'{near}; create it, or mend 'classes'")
+                raise UserError(f"{root / name}: no folder for class '{name}'{near}; create it, or mend 'classes'")
             found += [Example(image.digest, image, None, label, label) for image in _images(below)]
         return distinct(found)
 
 
+def is_hidden(path: Path) -> bool:
+    """Tell whether a path, from its root on, is what systems and tools leave among a user's files, and no data.
+
+    >>> [is_hidden(Path(path)) for path in ("a/1.png", "a/._1.png", ".ipynb_checkpoints/1.png", "__MACOSX/a/1.png")]
+    [False, True, True, True]
+    """
+    return any(part.startswith(".") or part in NO_DATA for part in path.parts)
+
+
+def _subfolder(root: Path, name: str) -> Path | None:
+    """Return the folder of a class, whichever way its accents are written; None if there is none.
+
+    Raises
+    ------
+    UserError
+        If there are two, whose names look the same.
+    """
+    found = [path for path in root.iterdir() if path.is_dir() and composed(path.name) == name]
+    if len(found) > 1:
+        raise UserError(f"{root}: two folders are called '{name}', their accents written in two ways; make one of them")
+    return found[0] if found else None
+
+
 def _images(root: Path) -> list[ImageRef]:
-    paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    paths = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not is_hidden(path.relative_to(root)) and path.is_file()
+    )
     if not paths:
         raise UserError(f"{root}: no picture in it or below; add some ({', '.join(sorted(SUFFIXES))}), or mend 'path'")
     return [ImageRef.of_file(path) for path in paths]

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
+import unicodedata
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from fedtap.data.example import Example, ImageRef, by_answer, distinct, text_key
-from fedtap.data.sources.base import Source, Supports, class_names
+from fedtap.data.sources.base import Source, Supports, class_names, composed
 from fedtap.pairs import MODALITIES
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.scenario import TaskSettings
 
 FIELDS = ("image", "text", "label", "target")
+DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+"""What may stand between values, in the order in which it is tried."""
+csv.field_size_limit(
+    2**27
+)  # a text of any length that fits a model; Python's own limit is 131,072 signs, for all of the process
 
 
 class Table(Source):
@@ -34,8 +42,8 @@ class Table(Source):
     needs_path: ClassVar[bool] = True
 
     @abstractmethod
-    def rows(self, path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Iterate over (line number, row); every row has the needed columns."""
+    def rows(self, path: Path, needed: tuple[str, ...], task: TaskSettings) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Iterate over (line number, row); every row has the needed columns, by their composed names."""
 
     def check(self, task: TaskSettings) -> None:
         """Check, besides what every source checks, that ``columns`` names known fields."""
@@ -59,11 +67,11 @@ class Table(Source):
             reason = f"{error.strerror}; task '{task.name}'"
             raise UserError(f"{path}: the table cannot be read ({reason}); create it, or mend 'path'") from error
         needed = _fields(task)
-        column = {field: task.columns.get(field, field) for field in needed}
+        column = {field: composed(task.columns.get(field, field)) for field in needed}
         labels = {name: index for index, name in enumerate(class_names(task))}
         images: dict[Path, ImageRef] = {}
         found: list[Example] = []
-        for line, row in self.rows(path, tuple(column.values())):
+        for line, row in self.rows(path, tuple(column.values()), task):
             place = f"{path}:{line}"
             image, text, target = None, None, None
             if "image" in needed:
@@ -84,18 +92,25 @@ class Table(Source):
 
 
 class CSV(Table):
-    """Comma-separated values with a header line, in UTF-8."""
+    """Values separated by commas, semicolons, tabs or bars, with a header line.
+
+    ``encoding`` is UTF-8, or UTF-16 where the file begins with its mark; another one is named in the task, since a guess may be
+    wrong without anybody noticing. ``delimiter`` is found by the header: the one that gives it the columns that are needed.
+    """
 
     name = "csv"
     title = "a CSV table"
+    takes: ClassVar[frozenset[str]] = Table.takes | {"delimiter", "encoding"}
 
-    def rows(self, path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    def rows(self, path: Path, needed: tuple[str, ...], task: TaskSettings) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Iterate over the rows below the header; the line number is that of a row's last line."""
+        encoding = task.encoding or _encoding(path)
         reader: csv.DictReader[str] | None = None
         try:
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file, strict=True)
-                header = reader.fieldnames or []
+            delimiter = task.delimiter or _delimiter(path, encoding, needed)
+            with path.open(encoding=encoding, newline="") as file:
+                reader = csv.DictReader(file, strict=True, delimiter=delimiter)
+                header = reader.fieldnames = [composed(name) for name in reader.fieldnames or ()]
                 for name in needed:
                     if header.count(name) > 1:
                         raise UserError(f"{path}:1: column '{name}' is there twice; rename one")
@@ -108,14 +123,38 @@ class CSV(Table):
                     if None in row or None in row.values():
                         raise UserError(
                             f"{path}:{reader.line_num}: not {len(header)} fields as in the header; "
-                            "mend the commas, or put quotes around text that holds one"
+                            f"mend the {DELIMITERS.get(delimiter, 'delimiters')}, or put quotes around text that holds one"
                         )
                     yield reader.line_num, row
         except csv.Error as error:
             line = reader.line_num + 1 if reader else 1  # where the unreadable row begins
             raise UserError(f"{path}:{line}: not readable as CSV ({error}); mend that line") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: not in UTF-8 ({error.reason}); save it in that encoding") from error
+        except (UnicodeError, LookupError) as error:
+            if isinstance(error, LookupError) and not isinstance(error, UnicodeError):
+                raise UserError(f"task '{task.name}': no encoding '{encoding}'; name one such as cp1252") from error
+            shown = {"utf-8-sig": "UTF-8"}.get(encoding, encoding)
+            raise UserError(
+                f"{path}: not in {shown} ({getattr(error, 'reason', error)}); save it in that encoding, or name its own in the "
+                "task (encoding: cp1252 for most of Excel's in the West)"
+            ) from error
+
+
+def _encoding(path: Path) -> str:
+    """Return UTF-16 for a file that begins with its mark, and otherwise UTF-8, with or without a mark."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+
+
+def _delimiter(path: Path, encoding: str, needed: tuple[str, ...]) -> str:
+    """Return the delimiter that makes the needed columns of the header; a comma where none does."""
+    with path.open(encoding=encoding, newline="") as file:
+        for delimiter in DELIMITERS:
+            file.seek(0)
+            header = next(csv.reader(file, delimiter=delimiter), [])
+            if {composed(name) for name in header} >= set(needed):
+                return delimiter
+    return ","
 
 
 class JSONLines(Table):
@@ -124,7 +163,7 @@ class JSONLines(Table):
     name = "jsonl"
     title = "a table in JSON lines"
 
-    def rows(self, path: Path, needed: tuple[str, ...]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    def rows(self, path: Path, needed: tuple[str, ...], task: TaskSettings) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Iterate over the objects."""
         with path.open("rb") as file:
             for line, raw in enumerate(file, start=1):
@@ -138,6 +177,7 @@ class JSONLines(Table):
                     ) from error
                 if not isinstance(row, dict):
                     raise UserError(f'{path}:{line}: not a JSON object; write {{"{needed[0]}": ...}}')
+                row = {composed(name): value for name, value in row.items()}
                 for name in needed:
                     if name not in row:
                         near = nearest(name, row) if row else "the object is empty"
@@ -163,7 +203,7 @@ def _text(value: object, column: str, place: str) -> str:
 
 def _label(value: object, labels: Mapping[str, int], task: TaskSettings, place: str) -> int:
     """Return the class index of a label, given by name, or as a number where the classes are a number."""
-    given = value.strip() if isinstance(value, str) else json.dumps(value)
+    given = composed(value.strip()) if isinstance(value, str) else json.dumps(value)
     if given in labels:
         return labels[given]
     if isinstance(task.classes, int):
@@ -173,6 +213,9 @@ def _label(value: object, labels: Mapping[str, int], task: TaskSettings, place: 
 
 
 def _image(file: Path, place: str) -> ImageRef:
+    for form in (str, composed, partial(unicodedata.normalize, "NFD")):  # file systems differ in how they keep accents
+        if (named := file.with_name(form(file.name))).is_file():
+            return ImageRef.of_file(named)
     if not file.is_file():
         raise UserError(
             f"{place}: image {file} is missing; restore it, or mend the path (relative to the table's folder)"
