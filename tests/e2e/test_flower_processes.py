@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -18,6 +20,8 @@ from fedtap.engines.flower.app_folder import write_app
 from fedtap.engines.flower.certificates import make_certificates, make_node_key
 from fedtap.engines.flower.processes import Processes
 from fedtap.federation.checkpoint import Checkpoint
+from fedtap.runtime.watchdog import living
+from tiny_federation import CLIENTS, write_scenario
 
 pytestmark = pytest.mark.slow
 EXAMPLE = Path(__file__).parents[2] / "examples" / "three-hospitals"
@@ -181,3 +185,31 @@ def test_what_dies_costs_its_own_round_and_nothing_else(federation: Federation, 
     assert {event["client"] for event in federation.events("joined")} == set(federation.hospitals)
     for outsider in ("stranger", "misled"):
         assert "Receiving" not in processes.log(outsider)
+
+
+@pytest.mark.deployment
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_rehearsal_that_is_killed_leaves_no_process_and_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+    scenario, out = write_scenario(tmp_path), tmp_path / "run"
+    command = [sys.executable, "-m", "fedtap", "run", str(scenario), "--engine", "flower", "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    place = out / "checkpoint" / "flower" / "processes"
+    log = out / "events.jsonl"
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        try:
+            wait_until(lambda: log.exists() and "round_started" in log.read_text(), "the first round")
+            names = " ".join(" ".join(process.cmdline()) for process in living(place))
+            assert names.count("flower-supernode") == len(CLIENTS)
+            assert "flower-superlink" in names
+            assert "flower-superexec" in names
+            assert "flwr-serverapp" in names
+            run.send_signal(number)
+            run.wait(60)
+        finally:
+            run.kill()
+    wait_until(lambda: not living(place), "the end of all processes")
+    done = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert living(place) == {}
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert {row["client"] for row in rows} == set(CLIENTS)

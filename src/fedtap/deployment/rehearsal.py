@@ -24,6 +24,7 @@ from fedtap.experiment.folder import RunFolder, default_path
 from fedtap.experiment.planning import check
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.storage import read_json
+from fedtap.runtime.watchdog import clear
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
 Observer = Callable[[dict[str, Any]], None]
@@ -71,11 +72,12 @@ def rehearse(
         method = str(Path(method).resolve())
     text = yaml.safe_dump(as_written(scenario), sort_keys=False, allow_unicode=True)
     staged = RunFolder.open(_at(scenario, out), method=method, seed=seed, out=out, resume=resume, device="cpu")
+    stage = out / "checkpoint" / "flower"
+    clear(stage / "processes")  # before anything is read or removed that an earlier attempt's might still write
     done = staged.results()
     if done is not None:
         return done
     staged.begin("cpu")
-    stage = out / "checkpoint" / "flower"
     for stale in ("app", "keys", "tls", "processes"):  # of an attempt that was cut off; the nodes' folders stay
         shutil.rmtree(stage / stale, ignore_errors=True)
     fault = stage / "fault.json"
