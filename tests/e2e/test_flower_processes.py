@@ -1,5 +1,6 @@
 """Flower's real processes on loopback, with TLS and keys: the example, and what is left standing when some of them die."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -16,6 +17,7 @@ import pytest
 pytest.importorskip("flwr", reason="Flower needs Python 3.11")
 
 from fedtap.deployment.node import DataPlace, NodeSettings, write_node
+from fedtap.deployment.reach import AllowedMethod
 from fedtap.engines.flower.app_folder import write_app
 from fedtap.engines.flower.certificates import make_certificates, make_node_key
 from fedtap.engines.flower.processes import Processes
@@ -66,14 +68,16 @@ class Federation:
         self.folder, self.processes = folder, processes
         self.out = folder / "run"
         self.hospitals: tuple[str, ...] = tuple(example.TASKS)
+        hanging = folder / "hanging.py"
+        hanging.write_text(HANGING)
+        allowed = (AllowedMethod(path=str(hanging), sha256=hashlib.sha256(hanging.read_bytes()).hexdigest()),)
         for hospital, places in example.TASKS.items():
             make_node_key(self.node(hospital) / "node.key")
             data = {task: DataPlace(path=str(folder / path)) for task, path in places.items()}
-            write_node(self.node(hospital), NodeSettings(client=hospital, data=data))
+            write_node(self.node(hospital), NodeSettings(client=hospital, data=data, allow_methods=allowed))
             (folder / "keys").mkdir(exist_ok=True)
             public = (self.node(hospital) / "node.key.pub").read_bytes()
             (folder / "keys" / f"{hospital}.pub").write_bytes(public)
-        (folder / "hanging.py").write_text(HANGING)
         write_app(folder / "app", (EXAMPLE / "scenario.yaml").read_text(), name="three-hospitals")
 
     def node(self, hospital: str) -> Path:
