@@ -6,6 +6,7 @@
 #   make test-fast        the tests that take seconds
 #   make check            style, formatting, types and docstrings
 #   make bench            the committed benchmarks
+#   make sbom             what is installed, as a CycloneDX bill of materials: sbom.json
 #
 # `make demo PYTHON=python3.12` picks an interpreter, `VENV=folder` another place for the environment.
 
@@ -18,7 +19,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 READY := $(VENV)/.installed-quickstart
 READY_DEV := $(VENV)/.installed-dev
 
-.PHONY: help demo test test-deployment test-fast check format bench
+.PHONY: help demo test test-deployment test-fast check format bench sbom
 .DEFAULT_GOAL := help
 
 help:
@@ -71,3 +72,7 @@ format: $(READY_DEV)
 
 bench: $(READY_DEV)
 	$(BIN)/python benchmarks/scale.py
+
+sbom: $(READY)
+	$(BIN)/python tools/sbom.py > sbom.json.part
+	@mv sbom.json.part sbom.json

@@ -1,6 +1,9 @@
 """What a stranger meets first: the README's examples, the make targets, the pins."""
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,3 +59,31 @@ def test_a_pin_is_exact_and_comes_from_the_registry(line: str) -> None:
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_the_bill_of_materials_names_everything_that_is_needed_and_is_the_same_twice() -> None:
+    command = [sys.executable, str(ROOT / "tools" / "sbom.py")]
+    texts = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert texts[0] == texts[1]
+    bill = json.loads(texts[0])
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    assert bill["metadata"]["component"]["name"] == "fedtap"
+    parts = {part["name"]: part for part in bill["components"]}
+    project = (ROOT / "pyproject.toml").read_text()
+    wanted = re.search(r"^dependencies = \[(.*?)^\]", project, flags=re.MULTILINE | re.DOTALL)
+    assert wanted is not None
+    names = {_plain(name) for name in re.findall(r'"([A-Za-z0-9_-]+)[=><~]', wanted[1])}
+    assert len(names) > 10
+    assert names <= parts.keys()
+    assert parts["pydantic"]["purl"] == f"pkg:pypi/pydantic@{parts['pydantic']['version']}"
+    on = {each["ref"]: each["dependsOn"] for each in bill["dependencies"]}
+    assert parts["pydantic-core"]["purl"] in on[parts["pydantic"]["purl"]]
+    assert len(on) == len(parts) + 1
+
+
+def test_what_to_do_about_a_fault_of_security_is_said_and_its_links_lead_somewhere() -> None:
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert (ROOT / link).is_file(), link
+    for part in ("Versions", "To report a fault", "What is never done", "What you install"):
+        assert f"## {part}" in text

@@ -1,6 +1,8 @@
 """What a rehearsal hands to Flower's processes, and how it follows them; for the processes see e2e/test_flower_processes.py."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import yaml
 import fedtap as library
 from fedtap.deployment.rehearsal import _follow, as_written, going_on
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.watchdog import Mark
 from fedtap.scenario.scenario import load_scenario
 from tiny_federation import settings, write_scenario
 
@@ -79,3 +82,17 @@ def test_what_is_wrong_is_said_before_a_process_is_started(scenario: Path, tmp_p
         library.run(scenario, out=tmp_path / "run", engine="flower")
     with pytest.raises(UserError, match="did you mean 'flower'"):
         library.run(scenario, out=tmp_path / "run", engine="flour")
+
+
+def test_no_file_is_touched_while_processes_of_another_attempt_live(scenario: Path, tmp_path: Path) -> None:
+    pytest.importorskip("flwr", reason="Flower needs Python 3.11")
+    out = tmp_path / "run"
+    mark = Mark.of(out / "checkpoint" / "flower" / "processes").environment()
+    with subprocess.Popen(["sleep", "60"], env={**os.environ, **mark}) as sleeping:
+        try:
+            with pytest.raises(UserError, match=f"process {sleeping.pid} is at work there for process {os.getpid()}"):
+                library.run(scenario, out=out, engine="flower")
+            assert sleeping.poll() is None
+        finally:
+            sleeping.kill()
+    assert list(out.iterdir()) == []

@@ -1,6 +1,5 @@
 """A client that always fails, or whose updates are always refused, costs the run that client and nothing else."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from fedtap.algorithms.base import Update
 from fedtap.algorithms.registry import algorithms
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.engines.inprocess import InProcessTransport
+from fedtap.experiment.setup import LocalClients
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import Failure, Reply
@@ -90,12 +90,44 @@ def test_when_everybody_fails_the_run_says_so_and_ends(
 ) -> None:
     break_down(monkeypatch, "fedavg", *CLIENTS)
     out = tmp_path / "run"
-    done = fedtap("run", scenario, "--method", "fedavg", "--out", out)
-    assert done.code == 0
-    assert done.err.count("failed: ValueError") == 2 * ROUNDS + len(CLIENTS)
+    for more in ((), ("--resume",)):
+        done = fedtap("run", scenario, "--method", "fedavg", "--out", out, *more)
+        assert done.code == 1
+        assert done.out == ""  # no empty table
+        told = done.err.splitlines()[-1]
+        assert f"no update of any client was taken in {ROUNDS} rounds (the last, '" in told
+        assert "failed: ValueError: the scanner is out of order)" in told
+        assert not (out / "results.json").exists()
     assert [event["clients"] for event in events(out, "round_finished")] == [[]] * ROUNDS
-    cost = json.loads((out / "cost.json").read_text())
-    assert (cost["steps_total"], cost["bytes_down"], cost["bytes_up"]) == (0, 0, 0)
+    assert len(events(out, "failed")) == 2 * ROUNDS
+
+
+def test_when_no_round_has_enough_replies_the_run_says_so_and_ends(
+    scenario: Path, tmp_path: Path, fedtap: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_down(monkeypatch, "fedavg", *(client for client in CLIENTS if client != BAD))
+    done = fedtap("run", scenario, "--method", "fedavg", "--out", tmp_path / "run", "--set", "min_replies=2")
+    assert done.code == 1
+    assert f"no update of any client was taken in {ROUNDS} rounds" in done.err.splitlines()[-1]
+
+
+def test_when_nobody_can_test_its_models_the_run_ends_without_results_and_can_be_taken_up(
+    scenario: Path, tmp_path: Path, fedtap: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(self: Any, requests: Any, timeout: float | None) -> Iterator[Failure]:
+        for request in requests:
+            yield Failure(request.client, request.round, "ValueError: no test data")
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalClients, "evaluate", failing)
+        done = fedtap("run", scenario, "--out", out)
+    assert done.code == 1
+    assert "no client gave results (the last, '" in done.err.splitlines()[-1]
+    assert "failed: ValueError: no test data); mend that, then run the same command with --resume" in done.err
+    assert not (out / "results.json").exists()
+    assert fedtap("run", scenario, "--out", out, "--resume").code == 0
+    assert {row["client"] for row in rows(out)} == set(CLIENTS)
 
 
 def first(update: Update) -> ComponentKey:

@@ -1,7 +1,10 @@
 """Flower's real processes on loopback, with TLS and keys: the example, and what is left standing when some of them die."""
 
+import hashlib
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,10 +17,13 @@ import pytest
 pytest.importorskip("flwr", reason="Flower needs Python 3.11")
 
 from fedtap.deployment.node import DataPlace, NodeSettings, write_node
+from fedtap.deployment.reach import AllowedMethod
 from fedtap.engines.flower.app_folder import write_app
 from fedtap.engines.flower.certificates import make_certificates, make_node_key
 from fedtap.engines.flower.processes import Processes
 from fedtap.federation.checkpoint import Checkpoint
+from fedtap.runtime.watchdog import living
+from tiny_federation import CLIENTS, write_scenario
 
 pytestmark = pytest.mark.slow
 EXAMPLE = Path(__file__).parents[2] / "examples" / "three-hospitals"
@@ -62,14 +68,16 @@ class Federation:
         self.folder, self.processes = folder, processes
         self.out = folder / "run"
         self.hospitals: tuple[str, ...] = tuple(example.TASKS)
+        hanging = folder / "hanging.py"
+        hanging.write_text(HANGING)
+        allowed = (AllowedMethod(path=str(hanging), sha256=hashlib.sha256(hanging.read_bytes()).hexdigest()),)
         for hospital, places in example.TASKS.items():
             make_node_key(self.node(hospital) / "node.key")
             data = {task: DataPlace(path=str(folder / path)) for task, path in places.items()}
-            write_node(self.node(hospital), NodeSettings(client=hospital, data=data))
+            write_node(self.node(hospital), NodeSettings(client=hospital, data=data, allow_methods=allowed))
             (folder / "keys").mkdir(exist_ok=True)
             public = (self.node(hospital) / "node.key.pub").read_bytes()
             (folder / "keys" / f"{hospital}.pub").write_bytes(public)
-        (folder / "hanging.py").write_text(HANGING)
         write_app(folder / "app", (EXAMPLE / "scenario.yaml").read_text(), name="three-hospitals")
 
     def node(self, hospital: str) -> Path:
@@ -181,3 +189,31 @@ def test_what_dies_costs_its_own_round_and_nothing_else(federation: Federation, 
     assert {event["client"] for event in federation.events("joined")} == set(federation.hospitals)
     for outsider in ("stranger", "misled"):
         assert "Receiving" not in processes.log(outsider)
+
+
+@pytest.mark.deployment
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_rehearsal_that_is_killed_leaves_no_process_and_goes_on(number: signal.Signals, tmp_path: Path) -> None:
+    scenario, out = write_scenario(tmp_path), tmp_path / "run"
+    command = [sys.executable, "-m", "fedtap", "run", str(scenario), "--engine", "flower", "--out", str(out)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    place = out / "checkpoint" / "flower" / "processes"
+    log = out / "events.jsonl"
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        try:
+            wait_until(lambda: log.exists() and "round_started" in log.read_text(), "the first round")
+            names = " ".join(" ".join(process.cmdline()) for process in living(place))
+            assert names.count("flower-supernode") == len(CLIENTS)
+            assert "flower-superlink" in names
+            assert "flower-superexec" in names
+            assert "flwr-serverapp" in names
+            run.send_signal(number)
+            run.wait(60)
+        finally:
+            run.kill()
+    wait_until(lambda: not living(place), "the end of all processes")
+    done = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert living(place) == {}
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    assert {row["client"] for row in rows} == set(CLIENTS)

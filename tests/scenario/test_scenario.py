@@ -61,7 +61,7 @@ def tasks(draw: st.DrawFn, name: str) -> dict[str, Any]:
 @st.composite
 def scenarios(draw: st.DrawFn) -> dict[str, Any]:
     clients = []
-    for number, client in enumerate(draw(st.lists(IDS, min_size=1, max_size=4, unique=True))):
+    for number, client in enumerate(draw(st.lists(IDS, min_size=1, max_size=4, unique_by=str.casefold))):
         names = draw(st.lists(IDS, min_size=1, max_size=3, unique=True))
         unseen = number > 0 and draw(st.booleans())
         clients.append({"id": client, "unseen": unseen, "tasks": [draw(tasks(name)) for name in names]})
@@ -239,6 +239,14 @@ def with_task(**changes: Any) -> dict[str, Any]:
         ({"clients": [{"id": "a\n", "tasks": [TASK]}]}, "'clients.0.id': 'a ' must be letters, digits"),
         ({"clients": [{"id": "..", "tasks": [TASK]}]}, "'clients.0.id': '..' must be letters, digits"),
         ({"clients": [{"id": "a", "tasks": [TASK]}] * 2}, "'clients': client id 'a' is used twice"),
+        (
+            {"clients": [{"id": "ward", "tasks": [TASK]}, {"id": "Ward", "tasks": [TASK]}]},
+            "'clients': client ids 'ward' and 'Ward' differ in case or Unicode form alone",
+        ),
+        (
+            {"clients": [{"id": "a", "count": 2, "tasks": [TASK]}, {"id": "A-001", "tasks": [TASK]}]},
+            "'clients': client ids 'a-001' and 'A-001' differ in case or Unicode form alone",
+        ),
         ({"clients": [{"id": "a", "count": 0, "tasks": [TASK]}]}, "'clients.0.count': Input should be greater than 0"),
         (
             {"clients": [{"id": "a" * 62, "count": 2, "tasks": [TASK]}]},

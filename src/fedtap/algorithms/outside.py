@@ -11,6 +11,7 @@ A scenario names methods, never files: a scenario is data, and reading one that 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import os
@@ -64,20 +65,29 @@ def is_file(name: str) -> bool:
     return name.endswith(".py") or ".py:" in name
 
 
-def load_file(name: str) -> type[Algorithm]:
+def at_hand() -> frozenset[str]:
+    """Return the names of the methods that this process, or its environment, chose: all from outside but installed packages'."""
+    return frozenset(_held) | {method.name for _, method in _from_files()}
+
+
+def load_file(name: str, sha256: str | None = None) -> type[Algorithm]:
     """Return the method in ``FILE.py``, or the one of its methods that ``FILE.py:CLASS`` names.
+
+    With ``sha256`` only a file with exactly that content is run.
 
     Raises
     ------
     UserError
-        If the file cannot be run, or holds no method, or several and none was named.
+        If the file cannot be run, is another than it should be, or holds no method, or several and none was named.
     """
     file, colon, wanted = name.rpartition(".py:")
     path = Path(f"{file}.py" if colon else name)
     if not path.is_file():
         raise UserError(f"{path}: no such file; give a Python file with a method in it")
     try:
-        module = _run(path.resolve())
+        module = _run(path.resolve(), sha256)
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{path}: cannot be run ({_line(error)}); mend the file") from error
     held = {
@@ -114,8 +124,16 @@ def _installed() -> tuple[tuple[str, type[Algorithm]], ...]:
 
 
 @cache
-def _run(path: Path) -> ModuleType:
-    """Run a file as a module of its own, once in a process: at every further look its classes would be others."""
+def _run(path: Path, sha256: str | None) -> ModuleType:
+    """Run a file as a module of its own, once in a process: at every further look its classes would be others.
+
+    What is run is what was read and compared, never a compiled copy that lies beside it.
+    """
+    code = path.read_bytes()
+    if sha256 is not None and (found := hashlib.sha256(code).hexdigest()) != sha256:
+        raise UserError(
+            f"{path}: has the sha256 {found}, not {sha256}; read what changed, then mend allow_methods of node.yaml"
+        )
     name = f"fedtap_method_{path.stem}_{digest(str(path))[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -123,7 +141,7 @@ def _run(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses and pydantic look for the names in annotations
     try:
-        spec.loader.exec_module(module)
+        exec(compile(code, str(path), "exec", dont_inherit=True), module.__dict__)
     except BaseException:
         del sys.modules[name]
         raise

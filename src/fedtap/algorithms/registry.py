@@ -65,6 +65,11 @@ def algorithms() -> Mapping[str, type[Algorithm]]:
     return outside.with_own(_OWN)
 
 
+def is_at_hand(name: str) -> bool:
+    """Tell whether a method is the package's own, or was made known by this process or its environment; loads no package."""
+    return name in _OWN or name in outside.at_hand()
+
+
 def register(method: type[OneMethod]) -> type[OneMethod]:
     """Make a method of one's own known by its name in this process, and return it, so that this can decorate the class.
 

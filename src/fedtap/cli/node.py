@@ -84,6 +84,7 @@ def check(folder: Folder, scenario: ScenarioOption, settings: Settings = None) -
     node = read_node(folder)
     loaded = load_scenario(scenario, settings or [], node.folder)
     _show(check_node(node, loaded))
+    node.check_models(loaded)
     complaint = node.policy.complaint(loaded.privacy)
     if complaint is not None:
         raise UserError(f"{node.folder / FILE}: the node would not take part: it {complaint}")

@@ -70,7 +70,10 @@ def run(
             soft_wrap=True,
         )
         raise typer.Exit(130) from None
-    show_families(results["rows"], loaded.resolved())
+    if results["rows"]:
+        show_families(results["rows"], loaded.resolved())
+    else:
+        say("No results here: every node keeps its own (policy.results: false)")
     say(f"Report: {folder / 'report.html'}")
     say(f"Everything else (results, costs, events, models): {folder}")
 

@@ -14,9 +14,10 @@ from pydantic import Field, ValidationError, field_validator
 from fedtap.data.partition import Partition, partition
 from fedtap.data.site_data import Place, SiteData
 from fedtap.deployment.policy import Policy
+from fedtap.deployment.reach import AllowedMethod, check_data_path, check_models
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.home import expanded
-from fedtap.runtime.storage import write_bytes
+from fedtap.runtime.private import new_private_file
 from fedtap.scenario.explain import explain
 from fedtap.scenario.plain_yaml import NotYamlError, parse
 from fedtap.scenario.renamed import with_current_keys
@@ -35,6 +36,8 @@ _HEAD = """\
 # key     the node's private key; its public context, with .pub, is what the server needs
 # policy  what a run must be like for this node to take part: noise, epsilon, delta, secure, blur_counts,
 #         results (docs/privacy.md)
+# models  folders on this machine from which the scenario may take models; elsewhere it may not look
+# allow_methods  methods that are not fedtap's own and may be run here: path of a file and its sha256, or name of an installed one
 """
 
 
@@ -55,6 +58,8 @@ class NodeSettings(Settings):
     device: str = "auto"
     key: str | None = None
     policy: Policy = Policy()
+    models: tuple[str, ...] = ()
+    allow_methods: tuple[AllowedMethod, ...] = ()
     folder: Path = Field(default=Path(), exclude=True)
 
     @field_validator("client")
@@ -69,13 +74,22 @@ class NodeSettings(Settings):
         """Where the client's private states lie."""
         return self.folder / expanded(self.store)
 
+    @property
+    def own_files(self) -> list[Path]:
+        """What lies in the node's folder and is no data."""
+        return [self.folder / FILE, self.states, *([self.folder / expanded(self.key)] if self.key else [])]
+
+    def check_models(self, scenario: Scenario) -> None:
+        """Refuse, with a :class:`UserError`, a scenario whose models lie where this node does not let it look."""
+        check_models(scenario, self.folder, self.models, self.own_files)
+
     def site_data(self, scenario: Scenario) -> SiteData:
         """Return where the client's data lie.
 
         Raises
         ------
         UserError
-            If the scenario has no such client, or the client no such task.
+            If the scenario has no such client, or the client no such task, or a path of the scenario leads out of the folder.
         """
         tasks = [task.name for task in scenario.client(self.client).tasks]
         for task in self.data:
@@ -83,6 +97,9 @@ class NodeSettings(Settings):
                 raise UserError(
                     f"{self.folder / FILE}: data.{task}: client '{self.client}' has no such task; {nearest(task, tasks)}"
                 )
+        for listed in scenario.client(self.client).tasks:
+            if listed.path is not None and self.data.get(listed.name, DataPlace()).path is None:
+                check_data_path(listed.path, self.folder, self.own_files, f"task '{listed.name}'")
         places = {task: Place(place.path, place.columns) for task, place in self.data.items()}
         return SiteData(self.client, self.folder, places, self.whole)
 
@@ -122,11 +139,13 @@ def write_node(folder: Path, settings: NodeSettings) -> Path:
     values = settings.model_dump(mode="json", exclude_none=True)
     if settings.policy == Policy():
         del values["policy"]
+    for unused in ("models", "allow_methods"):
+        if not values[unused]:
+            del values[unused]
     values["data"] = {
         task: {key: value for key, value in place.items() if value} for task, place in values["data"].items()
     }
-    write_bytes(path, (_HEAD + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).encode())
-    return path
+    return new_private_file(path, (_HEAD + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).encode())
 
 
 def check_node(node: NodeSettings, scenario: Scenario, seed: int = 0) -> dict[str, dict[str, int]]:

@@ -7,6 +7,7 @@ the run in one process, without the cross-client test.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -19,11 +20,13 @@ import yaml
 
 from fedtap.algorithms.outside import is_file
 from fedtap.algorithms.registry import make
-from fedtap.deployment.node import DataPlace, NodeSettings, write_node
+from fedtap.deployment.node import FILE, DataPlace, NodeSettings, write_node
+from fedtap.deployment.reach import AllowedMethod
 from fedtap.experiment.folder import RunFolder, default_path
 from fedtap.experiment.planning import check
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.storage import read_json
+from fedtap.runtime.watchdog import clear
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
 Observer = Callable[[dict[str, Any]], None]
@@ -71,11 +74,12 @@ def rehearse(
         method = str(Path(method).resolve())
     text = yaml.safe_dump(as_written(scenario), sort_keys=False, allow_unicode=True)
     staged = RunFolder.open(_at(scenario, out), method=method, seed=seed, out=out, resume=resume, device="cpu")
+    stage = out / "checkpoint" / "flower"
+    clear(stage / "processes")  # before anything is read or removed that an earlier attempt's might still write
     done = staged.results()
     if done is not None:
         return done
     staged.begin("cpu")
-    stage = out / "checkpoint" / "flower"
     for stale in ("app", "keys", "tls", "processes"):  # of an attempt that was cut off; the nodes' folders stay
         shutil.rmtree(stage / stale, ignore_errors=True)
     fault = stage / "fault.json"
@@ -87,7 +91,7 @@ def rehearse(
         for client in scenario.clients:
             processes.register(make_node_key(stage / "keys" / client.id))
         for client in scenario.clients:
-            node = _node_folder(stage / "nodes" / client.id, client, scenario.folder, device)
+            node = _node_folder(stage / "nodes" / client.id, client, scenario, device, method)
             config: dict[str, str] = {"client-id": client.id, "node": str(node)}
             processes.start_supernode(client.id, config, stage / "keys" / client.id)
         settings: dict[str, object] = {
@@ -140,13 +144,29 @@ def _at(scenario: Scenario, out: Path) -> Scenario:
     return Scenario.model_validate({**as_written(scenario), "folder": out})
 
 
-def _node_folder(folder: Path, client: ClientSettings, data: Path, device: str) -> Path:
-    """Make a client's node, which finds the data where the scenario has them."""
+def _node_folder(folder: Path, client: ClientSettings, scenario: Scenario, device: str, method: str | None) -> Path:
+    """Make a client's node, which finds data and models where the scenario has them, and runs the method that was given."""
     places = {
-        task.name: DataPlace(path=str((data / task.path).resolve())) for task in client.tasks if task.path is not None
+        task.name: DataPlace(path=str((scenario.folder / task.path).resolve()))
+        for task in client.tasks
+        if task.path is not None
     }
-    if not (folder / "node.yaml").exists():
-        write_node(folder, NodeSettings(client=client.id, data=places, whole=True, device=device))
+    written = as_written(scenario)
+    names = [
+        *(written["backbone"][key] for key in ("path", "vision", "text")),
+        written["evaluation"]["bertscore_encoder"],
+    ]
+    models = tuple(dict.fromkeys(name for name in names if name is not None and Path(name).is_absolute()))
+    allowed: tuple[AllowedMethod, ...] = ()
+    if method is not None and is_file(method):
+        file, colon, _ = method.rpartition(".py:")
+        path = Path(f"{file}.py" if colon else method)
+        allowed = (AllowedMethod(path=str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest()),)
+    settings = NodeSettings(
+        client=client.id, data=places, whole=True, device=device, models=models, allow_methods=allowed
+    )
+    (folder / FILE).unlink(missing_ok=True)  # of an attempt before; the private states beside it stay
+    write_node(folder, settings)
     return folder
 
 

@@ -16,6 +16,7 @@ from fedtap.algorithms.registry import make
 from fedtap.data.partition import partition
 from fedtap.deployment.node import NodeSettings, check_node, read_node
 from fedtap.deployment.policy import Ledger, Spent
+from fedtap.deployment.reach import method_name
 from fedtap.deployment.run_config import RunConfig, setting
 from fedtap.experiment.folder import RunFolder
 from fedtap.experiment.planning import architecture_of, check
@@ -25,6 +26,7 @@ from fedtap.federation.filters import SPENT
 from fedtap.federation.messages import SECRETS, Reply, Request
 from fedtap.federation.secure.client import SecureClient
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.private import private_folder
 from fedtap.runtime.storage import write_json
 from fedtap.scenario.scenario import load_scenario
 
@@ -57,7 +59,9 @@ class RemoteSite:
         complaint = node.policy.complaint(self._scenario.privacy)
         if complaint is not None:
             raise UserError(f"'{node.client}' does not take part: its node {complaint}")
-        algorithm = make(self._scenario.method, config.method or None)
+        node.check_models(self._scenario)
+        method = method_name(config.method, self._scenario, node.allow_methods, node.folder)
+        algorithm = make(self._scenario.method, method)
         name = f"{self._scenario.name}-{algorithm.name}-seed{config.seed}-{federation[:16]}"
         self._folder = RunFolder(node.states / name, self._scenario, algorithm, config.seed)
 
@@ -72,6 +76,7 @@ class RemoteSite:
 
     def answer(self, request: Request) -> Reply:
         """Train, or make the personal model; the new private state is committed only if all went well."""
+        private_folder(self._node.states)
         newest = self.newest()
         if newest > request.round:
             raise UserError(
@@ -89,6 +94,7 @@ class RemoteSite:
 
     def evaluate(self, request: Request) -> list[dict[str, Any]]:
         """Save the client's models and their rows on its own test data on this machine; return the rows, if they may leave it."""
+        private_folder(self._node.states)
         models, rows = self._context.test(self._settings, request.components, cross=False)
         self._folder.begin(self._node.device)
         self._folder.save_models(self._settings, models, rows)

@@ -18,6 +18,7 @@ from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
 from fedtap.privacy.guarantee import guarantee
 from fedtap.reporting.events import EventLog, read_events
+from fedtap.runtime.errors import RunError
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
 Observer = Callable[[dict[str, Any]], None]
@@ -104,7 +105,13 @@ class FederatedRun:
         return self._round
 
     def complete(self) -> dict[str, Any]:
-        """Do what is left to do."""
+        """Do what is left to do.
+
+        Raises
+        ------
+        RunError
+            If no update of any client was taken in any round, or no client could test its models: there is no result then.
+        """
         scenario = self._context.scenario
         plan = schedule(
             [client.id for client in scenario.participants],
@@ -126,6 +133,7 @@ class FederatedRun:
                         min_replies=scenario.min_replies,
                     )
                     self._commit(number)
+            self._check_rounds()
             self._meet([client.id for client in scenario.clients])
             with self._cost.phase("personalise"):
                 self._personalise()
@@ -155,6 +163,16 @@ class FederatedRun:
     def _commit(self, number: int) -> None:
         checkpoint = Checkpoint(number, self._server.state, self._log.settle(), self._cost.so_far())
         checkpoint.save(self._folder.checkpoint)
+
+    def _check_rounds(self) -> None:
+        """Refuse to go on where nothing was federated: what follows would be the results of an untrained model."""
+        events = read_events(self._folder.events)
+        if any(event["event"] == "round_finished" and event["clients"] for event in events):
+            return
+        raise RunError(
+            f"{self._folder.path}: no update of any client was taken in {self._context.scenario.rounds} rounds{_last(events)}; "
+            "mend that, then run it again with another --out"
+        )
 
     def _personalise(self) -> None:
         """Ask every client, those held out too, for its personal model; who answered before a crash is not asked again."""
@@ -209,6 +227,11 @@ class FederatedRun:
                 if lost := not_finite(answer.rows):
                     self.observe({"event": "failed", **about, "why": lost})
             self._tell({"event": "evaluating", "done": min(done, len(clients)), "total": len(clients)})
+        if not found:
+            why = _last(read_events(self._folder.events))
+            raise RunError(
+                f"{self._folder.path}: no client gave results{why}; mend that, then run the same command with --resume"
+            )
         return [row for client in clients for row in found.get(client, [])]
 
 
@@ -228,3 +251,15 @@ def not_finite(rows: Sequence[Mapping[str, Any]]) -> str:
 def own_split(client: ClientSettings) -> str:
     """Return what a client's own test data are called: ``unseen`` where it was held out of training."""
     return "unseen" if client.unseen else "test"
+
+
+def _last(events: Sequence[dict[str, Any]]) -> str:
+    """Return who failed last, and why, as the tail of a message."""
+    for event in reversed(events):
+        if event["event"] in ("failed", "rejected"):
+            return f" (the last, '{event['client']}' in round {event['round']}, {event['event']}: {event['why']})"
+        if event["event"] == "unchanged":
+            return (
+                f" (round {event['round']} had {event['replies']} replies of the {event['min_replies']} of min_replies)"
+            )
+    return ""

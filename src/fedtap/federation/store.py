@@ -15,6 +15,7 @@ from safetensors.torch import save
 from fedtap.algorithms.base import ClientState
 from fedtap.components import ComponentState
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.private import FILE, private_folder
 from fedtap.runtime.storage import write_bytes
 
 _MODEL = "::"
@@ -68,7 +69,10 @@ class ClientStore:
             for label, tensor in components.clone().flat().items()  # two models may share a tensor; a file may not
         }
         facts = {"models": sorted(state.models), "facts": dict(state.facts)}
-        write_bytes(self._path(client, round_number), save(tensors, {"facts": json.dumps(facts, sort_keys=True)}))
+        path = self._path(client, round_number)
+        private_folder(private_folder(self._folder) / client)
+        write_bytes(path, save(tensors, {"facts": json.dumps(facts, sort_keys=True)}))
+        path.chmod(FILE)
         earlier = [number for number in self.rounds(client) if number < round_number]
         for number in earlier[:-1]:
             self._path(client, number).unlink(missing_ok=True)
@@ -76,6 +80,7 @@ class ClientStore:
     def keep_secret(self, client: str, round_number: int, text: str) -> None:
         """Keep what a client must not lose within a round, and not tell; that of other rounds is forgotten."""
         path = self._secret(client, round_number)
+        private_folder(private_folder(self._folder) / client)
         write_bytes(path, text.encode())
         path.chmod(0o600)
         for other in path.parent.glob("secret-*.json"):

@@ -6,7 +6,7 @@ An unknown key is refused with the nearest known name. Everything here can be ch
 from __future__ import annotations
 
 import difflib
-from collections import Counter
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -241,9 +241,18 @@ class Scenario(Settings):
         sizes = {"train": given["data"].train, "validation": given["data"].validation, "test": given["data"].test}
         keys = {key: given[key] for key in ("population", "tasks_per_client")}
         clients = expand_population(value, sizes=sizes, **keys)
-        twice = [name for name, number in Counter(client.id for client in clients).items() if number > 1]
-        if twice:
-            raise ValueError(f"client id '{twice[0]}' is used twice; ids must differ")
+        known: dict[str, str] = {}
+        for (
+            client
+        ) in clients:  # ids name folders, and to many file systems Ward and ward, or two forms of one letter, are one
+            form = unicodedata.normalize("NFC", unicodedata.normalize("NFC", client.id).casefold())
+            if form in known and known[form] == client.id:
+                raise ValueError(f"client id '{client.id}' is used twice; ids must differ")
+            if form in known:
+                raise ValueError(
+                    f"client ids '{known[form]}' and '{client.id}' differ in case or Unicode form alone; give one another name"
+                )
+            known[form] = client.id
         if all(client.unseen for client in clients):
             raise ValueError("no client takes part in training; at least one must not be unseen")
         return clients

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.private import new_private_file, private_folder
 
 DAYS = 365
 LOOPBACK = ("localhost", "127.0.0.1")
@@ -59,7 +59,7 @@ def make_certificates(folder: Path, hosts: Sequence[str] = LOOPBACK, days: int =
             raise UserError(f"{path}: is there already; remove it, or give another folder")
     if not hosts:
         raise UserError("no host for the certificate; give the name or address under which nodes reach the SuperLink")
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     now = datetime.datetime.now(datetime.timezone.utc)
     authority_key, server_key = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
     authority = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fedtap federation")])
@@ -95,7 +95,7 @@ def make_certificates(folder: Path, hosts: Sequence[str] = LOOPBACK, days: int =
     )
     files.authority.write_bytes(of_authority.public_bytes(Encoding.PEM))
     files.certificate.write_bytes(of_server.public_bytes(Encoding.PEM))
-    _write_secret(files.key, server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    new_private_file(files.key, server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return files
 
 
@@ -111,9 +111,8 @@ def make_node_key(path: Path) -> Path:
     for each in (path, public):
         if each.exists():
             raise UserError(f"{each}: is there already; keep it, or remove both halves of the key")
-    path.parent.mkdir(parents=True, exist_ok=True)
     key = ec.generate_private_key(ec.SECP384R1())
-    _write_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    new_private_file(path, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     public.write_bytes(key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + b"\n")
     return public
 
@@ -137,10 +136,3 @@ def _name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _write_secret(path: Path, content: bytes) -> None:
-    """Write a private key that nobody else on the machine may read."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)

@@ -1,7 +1,7 @@
 """Flower's own processes on this machine: a SuperLink, SuperNodes, and the command that starts a run.
 
 Every process is started by its full path, with a home of its own for Flower, without telemetry, and without installing anything.
-All that were started are ended by their ids, children included, when the block is left.
+All that were started are ended, children included, when the block is left, and by a watchdog when this process is killed.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
+import psutil
+
 from fedtap.engines.flower.certificates import Certificates
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.private import new_private_file, private_folder
 from fedtap.runtime.threads import share_cores
+from fedtap.runtime.watchdog import Mark, Watchdog
 
 NAME = "federation"  # of the SuperLink in Flower's configuration
 HOST = "127.0.0.1"
@@ -48,6 +52,7 @@ class Processes:
         self.certificates = certificates
         self.started: dict[str, subprocess.Popen[bytes]] = {}
         self.port = 0
+        self._watchdog: Watchdog | None = None
         self._environment = {
             **os.environ,
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
@@ -55,6 +60,7 @@ class Processes:
             "FLWR_DISABLE_UPDATE_CHECK": "1",
             "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",  # seconds; 1 by default, which each message waits for
             **(environment or {}),
+            **Mark.of(folder).environment(),
         }
         share_cores(self._environment)  # all of them are on this machine
 
@@ -64,8 +70,13 @@ class Processes:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for name in reversed(list(self.started)):
-            self.end(name)
+        try:
+            for name in reversed(list(self.started)):
+                self.end(name)
+        finally:
+            if self._watchdog is not None:
+                self._watchdog.close()
+                self._watchdog = None
 
     def start_superlink(self, name: str = "superlink", port: int | None = None) -> None:
         """Start a SuperLink on a free port, or on a given one, and wait until it listens.
@@ -75,7 +86,10 @@ class Processes:
         self.port = port or free_port()
         self._configure()
         command = [_program("flower-superlink"), "--host", HOST, "--port", str(self.port)]
-        command += ["--database", str(self.folder.resolve() / f"{name}.db")]
+        database = self.folder.resolve() / f"{name}.db"
+        if not database.exists():
+            new_private_file(database)  # SQLite takes an empty file for a new database, and keeps its mode
+        command += ["--database", str(database)]
         if self.certificates is None:
             command += ["--insecure"]
         else:
@@ -134,11 +148,14 @@ class Processes:
 
     def kill(self, name: str) -> None:
         """End a process and its children at once, as a power cut would."""
+        children = self._children(name)
         self._signal(name, signal.SIGKILL)
         self.started.pop(name).wait(ENDING)
+        _kill(children)
 
     def end(self, name: str) -> None:
         """Ask a process to end, and see to it that it does, with its children."""
+        children = self._children(name)
         self._signal(name, signal.SIGTERM)
         process = self.started.pop(name)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -146,6 +163,7 @@ class Processes:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(ENDING)
+        _kill(children)
 
     def log(self, name: str) -> str:
         """Return what a process has written so far."""
@@ -153,7 +171,9 @@ class Processes:
 
     def _start(self, name: str, command: Sequence[str]) -> None:
         environment = {**self._environment, "FLWR_HOME": str(self.folder / f"home-{name}")}
-        self.folder.mkdir(parents=True, exist_ok=True)
+        private_folder(self.folder)
+        if self._watchdog is None:  # before the first that it is to watch
+            self._watchdog = Watchdog(self.folder)
         with (self.folder / f"{name}.log").open("ab") as log:
             self.started[name] = subprocess.Popen(
                 command,
@@ -164,6 +184,13 @@ class Processes:
                 cwd=self.folder,
                 start_new_session=True,
             )
+
+    def _children(self, name: str) -> list[psutil.Process]:
+        """Return a process's children, and theirs: Flower starts some in sessions of their own, out of the group's reach."""
+        try:
+            return list(psutil.Process(self.started[name].pid).children(recursive=True))
+        except psutil.Error:
+            return []
 
     def _signal(self, name: str, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -197,6 +224,12 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def _kill(processes: Sequence[psutil.Process]) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
 
 
 def _program(name: str) -> str:

@@ -1,0 +1,227 @@
+"""What a server can make a node read and run: nothing but what lies in its folder, and what node.yaml allows."""
+
+import hashlib
+import os
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from fedtap.algorithms import outside
+from fedtap.deployment.node import FILE, read_node
+from fedtap.deployment.remote import RemoteSite
+from fedtap.deployment.run_config import RunConfig
+from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import load_scenario
+from tiny_federation import write_scenario
+
+METHOD = """
+from pathlib import Path
+from fedtap.algorithms.tap import Tap
+
+Path({flag!r}).touch()
+
+class Mine(Tap):
+    name = "mine_of_{name}"
+    summary = "for tests"
+"""
+
+
+@pytest.fixture
+def scenario(tmp_path: Path) -> Path:
+    folder = tmp_path / "federation"
+    folder.mkdir()
+    return write_scenario(folder)
+
+
+@pytest.fixture(autouse=True)
+def nothing_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outside, "_held", {})
+
+
+def write(folder: Path, **more: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / FILE).write_text(yaml.safe_dump({"client": "painter", **more}))
+    return folder
+
+
+def site(folder: Path, scenario: Path, **config: Any) -> RemoteSite:
+    return RemoteSite(read_node(folder), scenario, RunConfig.read(config), "0" * 32)
+
+
+def method_file(path: Path, flag: Path) -> str:
+    """Write a method whose import leaves a flag, and return its digest."""
+    path.write_text(METHOD.format(flag=str(flag), name=path.parent.name))
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("tail", ["", ":Mine"])
+def test_a_file_that_the_server_names_is_not_run(tail: str, scenario: Path, tmp_path: Path) -> None:
+    evil, flag = tmp_path / "evil.py", tmp_path / "flag"
+    method_file(evil, flag)
+    with pytest.raises(UserError, match=r"node.yaml: allows no method file 'evil.py'.*allow_methods") as told:
+        site(write(tmp_path / "node"), scenario, method=f"{evil}{tail}")
+    assert len(str(told.value).splitlines()) == 1
+    assert not flag.exists()
+
+
+def test_the_nodes_own_copy_is_run_where_it_is_allowed_and_not_the_servers(scenario: Path, tmp_path: Path) -> None:
+    node = tmp_path / "node"
+    node.mkdir()
+    digest = method_file(node / "mine.py", tmp_path / "flag")
+    write(node, allow_methods=[{"path": "mine.py", "sha256": digest}])
+    (tmp_path / "server").mkdir()
+    method_file(tmp_path / "server" / "mine.py", tmp_path / "server-flag")
+    found = site(node, scenario, method=str(tmp_path / "server" / "mine.py"))
+    assert found._folder.algorithm.name == "mine_of_node"
+    assert (tmp_path / "flag").exists()
+    assert not (tmp_path / "server-flag").exists()
+
+
+def test_a_file_that_was_changed_since_it_was_allowed_is_not_run(scenario: Path, tmp_path: Path) -> None:
+    node = tmp_path / "node"
+    node.mkdir()
+    digest = method_file(node / "mine.py", tmp_path / "flag")
+    write(node, allow_methods=[{"path": "mine.py", "sha256": digest}])
+    with (node / "mine.py").open("a") as file:
+        file.write("# changed")
+    with pytest.raises(UserError, match=f"has the sha256 [0-9a-f]{{64}}, not {digest}"):
+        site(node, scenario, method="mine.py")
+    assert not (tmp_path / "flag").exists()
+
+
+@pytest.mark.parametrize("by", ["method", "set"])
+def test_a_method_of_an_installed_package_is_run_only_by_leave(
+    by: str, scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "installed_method.py").write_text(METHOD.format(flag=str(tmp_path / "flag"), name="package"))
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = [EntryPoint("mine_of_package", "installed_method:Mine", outside.GROUP)]
+    monkeypatch.setattr(outside, "entry_points", lambda group: entries)
+    outside._installed.cache_clear()
+    config = {by: "mine_of_package" if by == "method" else "method.name=mine_of_package"}
+    try:
+        with pytest.raises(UserError, match="does not allow the method 'mine_of_package'"):
+            site(write(tmp_path / "node"), scenario, **config)
+        assert not (tmp_path / "flag").exists()
+        allowed = site(write(tmp_path / "node", allow_methods=[{"name": "mine_of_package"}]), scenario, **config)
+        assert allowed._folder.algorithm.name == "mine_of_package"
+    finally:
+        outside._installed.cache_clear()
+
+
+def test_what_the_nodes_own_environment_names_is_at_hand(
+    scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method_file(tmp_path / "mine.py", tmp_path / "flag")
+    monkeypatch.setenv("FEDTAP_METHODS", str(tmp_path / "mine.py"))
+    found = site(write(tmp_path / "node"), scenario, method=f"mine_of_{tmp_path.name}")
+    assert found._folder.algorithm.name == f"mine_of_{tmp_path.name}"
+    assert site(write(tmp_path / "node"), scenario, method="fedavg")._folder.algorithm.name == "fedavg"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {},
+        {"path": "a.py"},
+        {"sha256": "0" * 64},
+        {"path": "a.py", "sha256": "0"},
+        {"name": "a.py"},
+        {"name": "../a"},
+        {"name": "a", "path": "a.py", "sha256": "0" * 64},
+    ],
+)
+def test_what_is_allowed_is_said_whole(entry: dict[str, str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="allow_methods"):
+        read_node(write(tmp_path / "node", allow_methods=[entry]))
+
+
+def with_paths(scenario: Path, path: str) -> Path:
+    raw = yaml.safe_load(scenario.read_text())
+    for client in raw["clients"]:
+        for task in client["tasks"]:
+            task["path"] = path
+    scenario.write_text(yaml.safe_dump(raw))
+    return scenario
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("../federation/data/pictures", "leads out of the node's folder"),
+        ("data/../../federation/data/pictures", "leads out of the node's folder"),
+        ("linked", "leads out of the node's folder"),
+        ("~/pictures", "is absolute"),
+        ("{outside}", "is absolute"),
+        ("state/run", "is the node's own"),
+        ("node.yaml", "is the node's own"),
+        ("node.key", "is the node's own"),
+    ],
+)
+def test_a_path_of_the_scenario_stays_in_the_nodes_folder(path: str, why: str, scenario: Path, tmp_path: Path) -> None:
+    pictures = scenario.parent / "data" / "pictures"
+    node = write(tmp_path / "node", key="node.key")
+    (node / "linked").symlink_to(pictures)
+    (node / "data").mkdir()
+    named = with_paths(scenario, path.format(outside=pictures))
+    with pytest.raises(UserError, match=why) as told:
+        site(node, named).examples()
+    assert str(node / FILE) in str(told.value)
+    # What the node itself names may lie anywhere.
+    own = {task: {"path": str(pictures)} for task in ("shade", "redraw")}
+    assert site(write(node, data=own), named).examples() == {"shade": 10, "redraw": 11}
+
+
+def test_a_path_within_the_nodes_folder_is_read(scenario: Path, tmp_path: Path) -> None:
+    node = write(tmp_path / "node")
+    (scenario.parent / "data" / "pictures").rename(node / "pictures")
+    (node / "linked").symlink_to(node / "pictures")
+    assert site(node, with_paths(scenario, "linked")).examples() == {"shade": 10, "redraw": 11}
+
+
+@pytest.mark.parametrize("key", ["backbone.path", "backbone.vision", "backbone.text", "evaluation.bertscore_encoder"])
+@pytest.mark.parametrize("way", ["whole", "relative", "linked"])
+def test_a_model_is_taken_only_from_where_the_node_lets_it_be(
+    key: str, way: str, scenario: Path, tmp_path: Path
+) -> None:
+    models, node = tmp_path / "models", tmp_path / "node"
+    models.mkdir()
+    write(node)
+    (node / "link").symlink_to(models)
+    value = {"whole": str(models), "relative": "../models", "linked": "link"}[way]
+    with pytest.raises(UserError, match=f"{key}: '.*' leads out of the node's folder.*under models"):
+        site(node, scenario, set=f"{key}={value}")
+    read_node(write(node, models=[str(models)])).check_models(
+        load_scenario(scenario, [f"{key}={value}"], node.resolve())
+    )
+
+
+def test_private_things_are_made_for_their_owner_alone(tmp_path: Path) -> None:
+    pytest.importorskip("flwr", reason="Flower needs Python 3.11")
+    import torch
+
+    from fedtap.algorithms.base import ClientState
+    from fedtap.components import ComponentKey, ComponentState
+    from fedtap.deployment.node import NodeSettings, write_node
+    from fedtap.engines.flower.certificates import make_certificates, make_node_key
+    from fedtap.federation.store import ClientStore
+
+    old = os.umask(0o022)
+    try:
+        write_node(tmp_path / "node", NodeSettings(client="a"))
+        make_node_key(tmp_path / "keys" / "a")
+        made = make_certificates(tmp_path / "tls")
+        store = ClientStore(tmp_path / "state")
+        model = ComponentState({ComponentKey("head", ("a",)): {"w": torch.zeros(2)}})
+        store.save("a", 1, ClientState({"personal": model}, {}))
+        store.keep_secret("b", 1, "text")
+    finally:
+        os.umask(old)
+    folders = [tmp_path / name for name in ("node", "keys", "tls", "state", "state/a", "state/b")]
+    files = [tmp_path / "node" / FILE, tmp_path / "keys" / "a", made.key, *(tmp_path / "state").glob("*/*")]
+    assert len(files) == 5
+    assert {folder: folder.stat().st_mode & 0o777 for folder in folders} == dict.fromkeys(folders, 0o700)
+    assert {file: file.stat().st_mode & 0o777 for file in files} == dict.fromkeys(files, 0o600)
