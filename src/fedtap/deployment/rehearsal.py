@@ -20,9 +20,11 @@ import yaml
 from fedtap.algorithms.outside import is_file
 from fedtap.algorithms.registry import make
 from fedtap.deployment.node import DataPlace, NodeSettings, write_node
-from fedtap.experiment.folder import RunFolder, default_path
+from fedtap.experiment.folder import Resume, RunFolder, default_path
 from fedtap.experiment.planning import check
+from fedtap.experiment.run import auto_note
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.lock import ROUNDS, locked
 from fedtap.runtime.storage import read_json
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
@@ -37,7 +39,7 @@ def rehearse(
     method: str | None,
     seed: int,
     out: Path | None,
-    resume: bool,
+    resume: Resume,
     device: str,
     tell: Observer,
 ) -> dict[str, Any]:
@@ -60,20 +62,38 @@ def rehearse(
         If a process of Flower ends, or the server cannot go on.
     """
     _need_flower()
+    check(scenario)
+    name = make(scenario.method, method, f"scenario '{scenario.name}', method").name
+    out = (out or default_path(scenario.name, name, seed)).resolve()
+    with locked(out):
+        return _rehearsed(scenario, method=method, seed=seed, out=out, resume=resume, device=device, tell=tell)
+
+
+def _rehearsed(
+    scenario: Scenario,
+    *,
+    method: str | None,
+    seed: int,
+    out: Path,
+    resume: Resume,
+    device: str,
+    tell: Observer,
+) -> dict[str, Any]:
     from fedtap.engines.flower.app_folder import write_app
     from fedtap.engines.flower.certificates import make_certificates, make_node_key
     from fedtap.engines.flower.processes import Processes
 
-    check(scenario)
-    name = make(scenario.method, method, f"scenario '{scenario.name}', method").name
-    out = (out or default_path(scenario.name, name, seed)).resolve()
     if method is not None and is_file(method):
         method = str(Path(method).resolve())
     text = yaml.safe_dump(as_written(scenario), sort_keys=False, allow_unicode=True)
     staged = RunFolder.open(_at(scenario, out), method=method, seed=seed, out=out, resume=resume, device="cpu")
+    if resume == "auto":
+        tell(auto_note(staged))
     done = staged.results()
     if done is not None:
         return done
+    with locked(out, name=ROUNDS):  # refused while a server of an attempt that was cut off still lives
+        staged.tidy()
     staged.begin("cpu")
     stage = out / "checkpoint" / "flower"
     for stale in ("app", "keys", "tls", "processes"):  # of an attempt that was cut off; the nodes' folders stay
@@ -145,8 +165,8 @@ def _node_folder(folder: Path, client: ClientSettings, data: Path, device: str) 
     places = {
         task.name: DataPlace(path=str((data / task.path).resolve())) for task in client.tasks if task.path is not None
     }
-    if not (folder / "node.yaml").exists():
-        write_node(folder, NodeSettings(client=client.id, data=places, whole=True, device=device))
+    (folder / "node.yaml").unlink(missing_ok=True)  # of an earlier attempt; the project may lie elsewhere by now
+    write_node(folder, NodeSettings(client=client.id, data=places, whole=True, device=device))
     return folder
 
 
