@@ -45,8 +45,7 @@ demo: $(READY)
 	@if [ -e $(OUT)/results.json ]; then \
 	  echo "$(OUT) holds a finished run already; to run it again: rm -r $(OUT), or make demo OUT=runs/another"; \
 	else \
-	  resume=; if [ -e $(OUT)/run.json ]; then resume=--resume; echo "$(OUT) holds an unfinished run: resuming it"; fi; \
-	  $(BIN)/fedtap run scenarios/quickstart.yaml --out $(OUT) $$resume; \
+	  $(BIN)/fedtap run scenarios/quickstart.yaml --out $(OUT) --resume=auto; \
 	fi
 	@echo "Now open $(OUT)/report.html in a browser."
 

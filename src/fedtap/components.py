@@ -11,18 +11,19 @@ from pathlib import Path
 from typing import TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
 from safetensors.torch import save as save_bytes
 from torch import Tensor
 
 from fedtap.pairs import ComponentKey
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.storage import write_bytes
+from fedtap.runtime.sealed import Identity, read_sealed_tensors, write_sealed_tensors
 
 __all__ = ["ComponentKey", "ComponentMean", "ComponentState", "Held", "mean_by", "towards", "weighted", "weighted_mean"]
 
 _SEPARATOR = ":"
+_NOBODY: Identity = {}
 
 TensorFunction = Callable[[Tensor], Tensor]
 TensorChoice = Callable[[ComponentKey, str], bool]
@@ -165,28 +166,25 @@ class ComponentState(Mapping[ComponentKey, Mapping[str, Tensor]]):
         except (SafetensorError, ValueError) as error:
             raise UserError(f"{place}: not a readable safetensors file ({error}); restore it from a copy") from error
 
-    def save(self, path: Path) -> None:
-        """Write the state to ``path``, atomically."""
-        write_bytes(path, self.to_bytes())
+    def save(self, path: Path, of: Identity = _NOBODY) -> None:
+        """Write the state to ``path``, atomically, with a digest of all of it and with what it is and whose."""
+        write_sealed_tensors(path, self.clone().flat(), {}, of)
 
     @classmethod
-    def load(cls, path: Path) -> ComponentState:
+    def load(cls, path: Path, of: Identity = _NOBODY) -> ComponentState:
         """Read a state written by :meth:`save`.
 
         Raises
         ------
         UserError
-            If the file is missing, truncated or not in safetensors form.
+            If the file is missing, not just what was written, or of something else than ``of``.
         """
+        mend = "restore it from a copy, or start the run anew"
+        flat, _ = read_sealed_tensors(path, of, mend)
         try:
-            with safe_open(path, framework="pt") as file:
-                return cls.from_flat({label: file.get_tensor(label) for label in file.keys()})  # noqa: SIM118
-        except FileNotFoundError as error:
-            raise UserError(f"{path}: the file is missing; restore it, or start the run anew") from error
-        except (SafetensorError, ValueError, OSError) as error:
-            raise UserError(
-                f"{path}: damaged or truncated ({error}); restore it from a copy, or start the run anew"
-            ) from error
+            return cls.from_flat(flat)
+        except ValueError as error:
+            raise UserError(f"{path}: damaged or truncated ({error}); {mend}") from error
 
 
 def towards(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.scenario import Scenario, load_scenario
+
+if TYPE_CHECKING:
+    from fedtap.experiment.folder import Resume
 
 Observer = Callable[[dict[str, Any]], None]
 
@@ -22,7 +25,7 @@ class Engine(Protocol):
         method: str | None,
         seed: int,
         out: Path | None,
-        resume: bool,
+        resume: Resume,
         device: str,
         tell: Observer,
     ) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def run(
     seed: int = 0,
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
-    resume: bool = False,
+    resume: Resume = False,
     engine: str = "inprocess",
     device: str = "auto",
     observers: Sequence[Observer] = (),
@@ -72,7 +75,8 @@ def run(
     overrides
         ``section.key=value`` settings.
     resume
-        Go on from the last complete round in ``out``; the result is that of an uninterrupted run.
+        True: go on from the last complete round in ``out``, which must hold a run; the result is that of an uninterrupted run.
+        ``"auto"``: go on, or start where there is none; an event ``note`` says which.
     engine
         ``inprocess``, or ``flower``: a SuperLink and SuperNodes on this machine, with the same results but for the cross-client
         test, which a server without the clients' data cannot make.

@@ -67,7 +67,7 @@ def done_here(monkeypatch: pytest.MonkeyPatch) -> Done:
         done.clear()
         for job in jobs:
             if job.name not in failed and not job.finished():
-                library.run(job.scenario, seed=job.seed, out=job.out, resume=True, device="cpu")
+                library.run(job.scenario, seed=job.seed, out=job.out, resume="auto", device="cpu")
                 done.append(job.name)
         return failed
 

@@ -119,9 +119,9 @@ def test_a_folder_with_other_runs_is_refused(tiny: Path, tmp_path: Path, fedtap:
 
 
 def test_two_commands_do_not_work_in_one_folder(tiny: Path, tmp_path: Path, fedtap: Command, done_here: Done) -> None:
-    from fedtap.study.batch import claimed
+    from fedtap.runtime.lock import locked
 
-    with claimed(tmp_path / "out"):
+    with locked(tmp_path / "out"):
         called = fedtap("compare", tiny, "-m", "local,probe", "-o", tmp_path / "out")
     assert called.code == 2
     assert "another fedtap is at work there" in called.err

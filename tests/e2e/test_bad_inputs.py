@@ -298,7 +298,7 @@ def test_a_full_disk_ends_the_run_and_room_lets_it_go_on(
     assert re.match(rf"fedtap: {re.escape(str(out))}/\S+: no space left to write; free some space", line)
     assert "--resume" in line
     assert not list(out.rglob(".*"))  # no scrap is left to take up room
-    assert fedtap("run", scenario, "--out", out, "--resume").code == 0
+    assert fedtap("run", scenario, "--out", out, "--resume=auto").code == 0
     same_end(out, whole)
 
 
@@ -350,7 +350,7 @@ def test_a_process_that_may_write_no_more_says_where_and_goes_on_later(
     )
     assert done.returncode == 1
     assert complaint(done.stderr).startswith(f"fedtap: {out / name}: no space left to write; free some space")
-    assert fedtap("run", scenario, "--out", out, "--resume").code == 0
+    assert fedtap("run", scenario, "--out", out, "--resume=auto").code == 0
     same_end(out, whole)
 
 

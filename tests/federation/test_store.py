@@ -116,10 +116,56 @@ def test_a_truncated_state_is_named_and_never_loaded_wrong(store: ClientStore, t
     whole = path.read_bytes()
     for length in range(0, len(whole), 7):
         path.write_bytes(whole[:length])
-        with pytest.raises(UserError, match=r"round-0002\.safetensors: damaged or truncated .*from the round before"):
+        with pytest.raises(UserError, match=r"round-0002\.safetensors: damaged or truncated .*restore it from a copy"):
             store.load("a", before=3)
-    path.unlink()  # the mend that the message names
-    assert seed_of(store, before=3) == 1
+    path.write_bytes(whole)  # the mend that the message names
+    assert seed_of(store, before=3) == 2
+
+
+def test_a_removed_state_does_not_start_the_client_anew(store: ClientStore, tmp_path: Path) -> None:
+    again = ClientStore(tmp_path / "clients")  # of another process, that is told what has been
+    again.expect("a", [1, 2])
+    for number in (1, 2):
+        store.save("a", number, state(number))
+    (tmp_path / "clients" / "a" / "round-0002.safetensors").unlink()
+    for held in (store, again):
+        with pytest.raises(
+            UserError, match=r"round-0002\.safetensors: missing, and client 'a' has taken part up to round 2"
+        ):
+            held.load("a", before=3)
+        assert seed_of(held, before=2) == 1  # round 2 may be asked for again
+
+
+def test_a_state_of_another_client_run_or_round_is_refused(tmp_path: Path) -> None:
+    mine, other = ClientStore(tmp_path / "mine", "run-1"), ClientStore(tmp_path / "other", "run-2")
+    mine.save("a", 1, state(1))
+    mine.save("b", 1, state(2))
+    other.save("a", 1, state(3))
+    path = tmp_path / "mine" / "a" / "round-0001.safetensors"
+    intact = path.read_bytes()
+    for wrong, said in (
+        (tmp_path / "mine" / "b" / path.name, "is of client 'b', not of client 'a'"),
+        (tmp_path / "other" / "a" / path.name, "is of run 'run-2', not of run 'run-1'"),
+    ):
+        path.write_bytes(wrong.read_bytes())
+        with pytest.raises(UserError, match=f"{path}: {said}"):
+            mine.load("a", before=2)
+    path.rename(path.with_name("round-0002.safetensors"))
+    path.with_name("round-0002.safetensors").write_bytes(intact)
+    with pytest.raises(UserError, match="is of round '1', not of round '2'"):
+        mine.load("a", before=3)
+
+
+def test_secrets_are_sealed_too(store: ClientStore, tmp_path: Path) -> None:
+    for client in "ab":
+        store.keep_secret(client, 3, f'{{"masks": "{client}"}}')
+    assert store.secret("a", 3) == '{"masks": "a"}'
+    mine, theirs = (tmp_path / "clients" / client / "secret-0003.json" for client in "ab")
+    text = mine.read_text()
+    for wrong in (theirs.read_text(), text.replace("masks", "mesks"), "{}"):
+        mine.write_text(wrong)
+        with pytest.raises(UserError, match=r"secret-0003\.json: .*remove it: the round begins anew"):
+            store.secret("a", 3)
 
 
 @pytest.mark.parametrize("metadata", [None, {"facts": "[]"}, {"facts": "{"}, {"facts": '{"models": 3}'}])

@@ -70,7 +70,7 @@ def test_a_failing_write_leaves_the_old_file_and_no_scrap(
     monkeypatch.undo()
     if raised is RunError:
         assert str(caught.value) == (
-            f"{path}: no space left to write; free some space, then run the same command with --resume"
+            f"{path}: no space left to write; free some space, then run the same command with --resume=auto"
         )
     assert path.read_bytes() == b"old"
     assert everything_in(tmp_path) == ["file"]

@@ -1,5 +1,6 @@
 """What finished runs left: who is complete, who is left out and why."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ import pytest
 
 from builders import scenario_of
 from fedtap.experiment.provenance import commit
+from fedtap.runtime.manifest import write_manifest
+from fedtap.runtime.sealed import write_sealed_json
 from fedtap.runtime.storage import write_bytes, write_json
 from fedtap.study.batch import Job
 from fedtap.study.outcome import COUNTED, cost_rows, gather
@@ -26,6 +29,8 @@ def job(folder: Path, name: str, seed: int, rows: list[dict[str, Any]] | None, s
         # as other software might write it: fedtap itself writes no infinite value
         text = str({"rows": rows}).replace("'", '"').replace("inf", "Infinity").replace("None", "null")
         write_bytes(made.out / "results.json", text.encode())
+        write_sealed_json(made.out / "run.json", {"run": "r"}, {"what": "run", "run": "r"})
+        write_manifest(made.out, "r", {"cost.json": cost}, {"results.json": hashlib.sha256(text.encode()).hexdigest()})
     return made
 
 

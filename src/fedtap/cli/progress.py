@@ -87,6 +87,8 @@ class LiveProgress:
         elif kind == "round_finished":
             self._note = f"round {event['round']}: {self._summary.line()}"
             self._move("rounds", event["round"], self._rounds)
+        elif kind == "note":
+            self._live.console.print(event["text"], markup=False, soft_wrap=True)
         else:
             self._summary.add(event)
             if kind in LOST:
@@ -132,6 +134,8 @@ class PlainProgress:
         elif kind == "round_finished":
             self._finished.append(self._clock() - self._began)
             self._write(self._round(event))
+        elif kind == "note":
+            self._write(event["text"])
         else:
             self._summary.add(event)
             if kind in LOST:

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from fedtap.cli.options import Method, ScenarioFile, Settings
 from fedtap.cli.screen import examples, say, screen, show_table
+from fedtap.runtime.errors import UserError
+
+_PLAIN = "plain"
 
 EXAMPLES = examples(
     "fedtap run scenarios/quickstart.yaml",
@@ -17,6 +21,14 @@ EXAMPLES = examples(
     "fedtap run scenarios/quickstart.yaml --set rounds=5 --set method.gate=paired",
     "fedtap run scenarios/quickstart.yaml --resume",
 )
+
+
+class ResumeAlone(TyperCommand):
+    """A command whose ``--resume`` may stand alone, as it always could, or have a value behind ``=``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Give the option that stands alone a value of its own: it must not take the next word for one."""
+        return super().parse_args(ctx, [f"--resume={_PLAIN}" if word == "--resume" else word for word in args])
 
 
 def run(
@@ -29,8 +41,13 @@ def run(
     ] = None,
     settings: Settings = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last complete round in the run's folder.")
-    ] = False,
+        str | None,
+        typer.Option(
+            "--resume",
+            metavar="[=auto]",
+            help="Go on from the last complete round in the run's folder; --resume=auto starts where there is no run yet.",
+        ),
+    ] = None,
     engine: Annotated[
         str, typer.Option("--engine", help="What carries the messages: inprocess or flower.")
     ] = "inprocess",
@@ -49,6 +66,8 @@ def run(
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario, settings or [])
+    if resume not in (None, _PLAIN, "auto"):
+        raise UserError(f"--resume={resume}: give --resume alone, or --resume=auto")
     name = make(loaded.method, method, place=f"{scenario}: method").name
     folder = out or default_path(loaded.name, name, seed)
     try:
@@ -58,14 +77,15 @@ def run(
                 method=method,
                 seed=seed,
                 out=folder,
-                resume=resume,
+                resume="auto" if resume == "auto" else resume is not None,
                 engine=engine,
                 device=device,
                 observers=[watch],
             )
     except KeyboardInterrupt:
+        again = "--resume" if (folder / "run.json").exists() else "--resume=auto"
         screen(errors=True).print(
-            f"fedtap: interrupted; the complete rounds are in {folder}: give the same command with --out {folder} --resume",
+            f"fedtap: interrupted; the complete rounds are in {folder}: give the same command with --out {folder} {again}",
             markup=False,
             soft_wrap=True,
         )

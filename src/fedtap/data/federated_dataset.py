@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedtap.data.encode import inputs_of
+from fedtap.data.encode import Note, inputs_of
 from fedtap.data.example import Example, ImageRef
 from fedtap.data.feature_extractor import FoundationModel
 from fedtap.data.images import RECONSTRUCTION_SIZE, resize
 from fedtap.data.loader import ClientData, Pictures, Split, TaskExamples
-from fedtap.data.partition import Partition
+from fedtap.data.partition import Partition, fingerprints
 from fedtap.data.splits import SPLITS
 from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
@@ -42,6 +42,8 @@ class FederatedDataset:
         The feature cache's folder.
     progress
         Called with (tower, done, total) while examples are encoded.
+    note
+        Called with a line on what of the cache was damaged and is made again.
     """
 
     def __init__(
@@ -53,13 +55,14 @@ class FederatedDataset:
         backbone: FoundationModel,
         folder: Path,
         progress: Progress | None = None,
+        note: Note | None = None,
     ) -> None:
         self._scenario = scenario
         self._partition = partition
         self._seed = seed
         self._backbone = backbone
-        self._images = inputs_of(folder, backbone.vision)
-        self._texts = inputs_of(folder, backbone.text)
+        self._images = inputs_of(folder, backbone.vision, note=note)
+        self._texts = inputs_of(folder, backbone.text, note=note)
         self._progress = progress
         self._held: OrderedDict[str, ClientData] = OrderedDict()
 
@@ -93,6 +96,10 @@ class FederatedDataset:
             self._images.release()
             self._texts.release()
         return self._held[client]
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return for each client a digest of its examples."""
+        return fingerprints(self._partition)
 
     def examples(self, client: str) -> dict[str, int]:
         """Return the number of training examples of each task of a client, as the client tells it (``privacy.blur_counts``)."""

@@ -26,6 +26,7 @@ from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS, Split, assign, check_disjoint, published_splits
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.randomness import numpy_generator
+from fedtap.runtime.storage import digest
 from fedtap.scenario.scenario import DataSettings, Scenario, TaskSettings
 
 
@@ -111,6 +112,20 @@ def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None) 
     )
     clients = scenario.clients if site_data is None else (scenario.client(site_data.client),)
     return {client.id: {task.name: given[client.id, task.name] for task in client.tasks} for client in clients}
+
+
+def fingerprints(shares: Partition) -> dict[str, str]:
+    """Return for each client a digest of its examples: inputs, targets and splits, in their order."""
+    return {
+        client: digest(
+            *(
+                digest(task, split, *(repr(example.identity) for example in splits[split]))
+                for task, splits in sorted(tasks.items())
+                for split in SPLITS
+            )
+        )
+        for client, tasks in shares.items()
+    }
 
 
 def most_examples(scenario: Scenario, seed: int) -> dict[str, dict[str, int]]:

@@ -22,7 +22,9 @@ from fedtap.experiment.run import FederatedRun
 from fedtap.experiment.setup import set_up_server
 from fedtap.federation.messages import EvaluateReply, Failure, Request
 from fedtap.runtime.home import expanded
-from fedtap.runtime.storage import read_json, write_json
+from fedtap.runtime.lock import ROUNDS, locked
+from fedtap.runtime.sealed import read_sealed_json, write_sealed_json
+from fedtap.runtime.storage import write_json
 from fedtap.scenario.scenario import load_scenario
 
 if TYPE_CHECKING:
@@ -99,21 +101,32 @@ def serve(scenario_file: Path, grid: Grid, config: Mapping[str, Any], tell: Tell
 
 
 def _serve(scenario_file: Path, grid: Grid, config: RunConfig, tell: Tell) -> None:
-    from fedtap.engines.flower.nodes import Expected, Nodes, read_keys
-    from fedtap.engines.flower.transport import FlowerTransport
-
     began = time.perf_counter()
     scenario = load_scenario(scenario_file, config.overrides)
     name = make(scenario.method, config.method or None).name
     out = expanded(config.out) if config.out else default_path(scenario.name, name, config.seed)
+    with locked(out, name=ROUNDS):  # in a rehearsal the process that was asked for the run has the folder's other lock
+        _serve_in(out, scenario_file, grid, config, tell, began)
+
+
+def _serve_in(out: Path, scenario_file: Path, grid: Grid, config: RunConfig, tell: Tell, began: float) -> None:
+    from fedtap.engines.flower.nodes import Expected, Nodes, read_keys
+    from fedtap.engines.flower.transport import FlowerTransport
+
     # An app is unpacked to another place whenever it changes: relative paths start at the run's folder.
     scenario = load_scenario(scenario_file, config.overrides, out)
     folder = RunFolder.open(
-        scenario, method=config.method or None, seed=config.seed, out=out, resume=config.resume, device=config.device
+        scenario,
+        method=config.method or None,
+        seed=config.seed,
+        out=out,
+        resume="auto" if config.resume else False,
+        device=config.device,
     )
     if folder.results() is not None:
         tell({"event": "finished", "round": scenario.rounds})
         return
+    folder.tidy()
     most = most_examples(scenario, config.seed)
     public_keys = config.public_keys()
     ids = [client.id for client in scenario.clients]
@@ -126,7 +139,7 @@ def _serve(scenario_file: Path, grid: Grid, config: RunConfig, tell: Tell) -> No
         keys=keys,
         observe=lambda event: observers[0](event),  # nobody is heard before there is one
     )
-    transport = FlowerTransport(grid, nodes, federation=federation_of(folder.path), at_once=config.at_once or None)
+    transport = FlowerTransport(grid, nodes, federation=federation_of(folder), at_once=config.at_once or None)
     clients = RemoteClients(transport, min_replies=scenario.min_replies, patience=config.patience)
     work = FederatedRun(context, clients, folder, tell, began)
     observers.append(work.observe)
@@ -134,9 +147,10 @@ def _serve(scenario_file: Path, grid: Grid, config: RunConfig, tell: Tell) -> No
     work.complete()
 
 
-def federation_of(folder: Path) -> str:
+def federation_of(folder: RunFolder) -> str:
     """Return the name under which nodes keep their states of a run: made once, and kept in the server's folder of the run."""
-    path = folder / "checkpoint" / "federation.json"
+    path = folder.path / "checkpoint" / "federation.json"
+    about = folder.identity("federation")
     if not path.exists():
-        write_json(path, {"federation": uuid.uuid4().hex})
-    return str(read_json(path)["federation"])
+        write_sealed_json(path, {"federation": uuid.uuid4().hex}, about)
+    return str(read_sealed_json(path, about)["federation"])

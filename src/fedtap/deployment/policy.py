@@ -15,11 +15,12 @@ from pydantic import Field
 
 from fedtap.privacy.accounting import epsilon
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.storage import read_json, write_json
+from fedtap.runtime.sealed import read_sealed_json, write_sealed_json
 from fedtap.scenario.safety import PrivacySettings
 from fedtap.scenario.settings import Count, Float, Fraction, Positive, Rate, Settings
 
 LEDGER = "spent.json"
+_OF = {"what": "private steps"}
 
 
 class Policy(Settings):
@@ -89,7 +90,7 @@ class Ledger:
         if not self.path.exists():
             return []
         try:
-            return [Spent.model_validate(entry) for entry in _listed(read_json(self.path))]
+            return [Spent.model_validate(entry) for entry in _listed(read_sealed_json(self.path, _OF))]
         except (UserError, ValueError) as error:  # pydantic's is a ValueError
             raise UserError(
                 f"{self.path}: the account of private steps cannot be read; restore it from a copy, for without it nobody "
@@ -126,7 +127,7 @@ class Ledger:
         self._write([*before, last.model_copy(update={"steps": steps})])
 
     def _write(self, entries: Sequence[Spent]) -> None:
-        write_json(self.path, {"steps": [entry.model_dump(mode="json") for entry in entries]})
+        write_sealed_json(self.path, {"steps": [entry.model_dump(mode="json") for entry in entries]}, _OF)
 
 
 def _listed(content: Any) -> list[Any]:

@@ -22,9 +22,11 @@ from fedtap.algorithms.outside import is_file
 from fedtap.algorithms.registry import make
 from fedtap.deployment.node import FILE, DataPlace, NodeSettings, write_node
 from fedtap.deployment.reach import AllowedMethod
-from fedtap.experiment.folder import RunFolder, default_path
+from fedtap.experiment.folder import Resume, RunFolder, default_path
 from fedtap.experiment.planning import check
+from fedtap.experiment.run import auto_note
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.lock import ROUNDS, locked
 from fedtap.runtime.storage import read_json
 from fedtap.runtime.watchdog import clear
 from fedtap.scenario.scenario import ClientSettings, Scenario
@@ -40,7 +42,7 @@ def rehearse(
     method: str | None,
     seed: int,
     out: Path | None,
-    resume: bool,
+    resume: Resume,
     device: str,
     tell: Observer,
 ) -> dict[str, Any]:
@@ -63,22 +65,40 @@ def rehearse(
         If a process of Flower ends, or the server cannot go on.
     """
     _need_flower()
+    check(scenario)
+    name = make(scenario.method, method, f"scenario '{scenario.name}', method").name
+    out = (out or default_path(scenario.name, name, seed)).resolve()
+    with locked(out):
+        return _rehearsed(scenario, method=method, seed=seed, out=out, resume=resume, device=device, tell=tell)
+
+
+def _rehearsed(
+    scenario: Scenario,
+    *,
+    method: str | None,
+    seed: int,
+    out: Path,
+    resume: Resume,
+    device: str,
+    tell: Observer,
+) -> dict[str, Any]:
     from fedtap.engines.flower.app_folder import write_app
     from fedtap.engines.flower.certificates import make_certificates, make_node_key
     from fedtap.engines.flower.processes import Processes
 
-    check(scenario)
-    name = make(scenario.method, method, f"scenario '{scenario.name}', method").name
-    out = (out or default_path(scenario.name, name, seed)).resolve()
     if method is not None and is_file(method):
         method = str(Path(method).resolve())
     text = yaml.safe_dump(as_written(scenario), sort_keys=False, allow_unicode=True)
     staged = RunFolder.open(_at(scenario, out), method=method, seed=seed, out=out, resume=resume, device="cpu")
     stage = out / "checkpoint" / "flower"
     clear(stage / "processes")  # before anything is read or removed that an earlier attempt's might still write
+    if resume == "auto":
+        tell(auto_note(staged))
     done = staged.results()
     if done is not None:
         return done
+    with locked(out, name=ROUNDS):  # refused while a server of an attempt that was cut off still lives
+        staged.tidy()
     staged.begin("cpu")
     for stale in ("app", "keys", "tls", "processes"):  # of an attempt that was cut off; the nodes' folders stay
         shutil.rmtree(stage / stale, ignore_errors=True)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fedtap.algorithms.registry import make
-from fedtap.data.partition import partition
+from fedtap.data.partition import Partition, fingerprints, partition
+from fedtap.deployment.journal import Journal
 from fedtap.deployment.node import NodeSettings, check_node, read_node
 from fedtap.deployment.policy import Ledger, Spent
 from fedtap.deployment.reach import method_name
@@ -26,6 +27,7 @@ from fedtap.federation.filters import SPENT
 from fedtap.federation.messages import SECRETS, Reply, Request
 from fedtap.federation.secure.client import SecureClient
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.lock import locked
 from fedtap.runtime.private import private_folder
 from fedtap.runtime.storage import write_json
 from fedtap.scenario.scenario import load_scenario
@@ -63,7 +65,9 @@ class RemoteSite:
         method = method_name(config.method, self._scenario, node.allow_methods, node.folder)
         algorithm = make(self._scenario.method, method)
         name = f"{self._scenario.name}-{algorithm.name}-seed{config.seed}-{federation[:16]}"
-        self._folder = RunFolder(node.states / name, self._scenario, algorithm, config.seed)
+        self._folder = RunFolder(node.states / name, self._scenario, algorithm, config.seed, federation)
+        self._journal = Journal(node.states, node.client, name)
+        self._store = self._folder.store
 
     def examples(self) -> Mapping[str, int]:
         """Return the number of training examples of each task as the client tells it, having looked at all data."""
@@ -71,12 +75,24 @@ class RemoteSite:
         return {task: reported(sizes["train"]) for task, sizes in found.items()}
 
     def newest(self) -> int:
-        """Return the round of the client's newest private state, 0 where it has none."""
-        return max(self._folder.store.rounds(self.client), default=0)
+        """Return the round of the newest private state that the client has, or has had; 0 where it never had one."""
+        return max([*self._store.rounds(self.client), *self._journal.rounds()], default=0)
 
     def answer(self, request: Request) -> Reply:
-        """Train, or make the personal model; the new private state is committed only if all went well."""
+        """Train, or make the personal model; the new private state is committed only if all went well.
+
+        One process at a time works for a node, whatever run it is of: they share its account of private steps.
+        """
         private_folder(self._node.states)
+        with locked(self._node.states, wait=True):
+            self._folder.tidy()
+            self._store.expect(self.client, self._journal.rounds())
+            self._store.check(self.client, request.round)
+            reply = self._answer(request)
+            self._journal.note_rounds(self._store.rounds(self.client))
+        return reply
+
+    def _answer(self, request: Request) -> Reply:
         newest = self.newest()
         if newest > request.round:
             raise UserError(
@@ -84,7 +100,7 @@ class RemoteSite:
                 "it lost rounds; restore its folder from a newer copy, or start a new run"
             )
         if request.kind in SECRETS and self._scenario.privacy.secure is not None:
-            return SecureClient(self._folder.store, self._scenario.privacy.secure).answer(request)
+            return SecureClient(self._store, self._scenario.privacy.secure).answer(request)
         if request.kind != "train" or self._scenario.privacy.local is None:
             return self._context.site.answer(request)
         ledger = self._charge(self._scenario.privacy.local.noise, request.round)
@@ -95,10 +111,13 @@ class RemoteSite:
     def evaluate(self, request: Request) -> list[dict[str, Any]]:
         """Save the client's models and their rows on its own test data on this machine; return the rows, if they may leave it."""
         private_folder(self._node.states)
-        models, rows = self._context.test(self._settings, request.components, cross=False)
-        self._folder.begin(self._node.device)
-        self._folder.save_models(self._settings, models, rows)
-        write_json(self._folder.path / "rows.json", rows)
+        with locked(self._node.states, wait=True):
+            self._store.expect(self.client, self._journal.rounds())
+            self._store.check(self.client, request.round + 1)
+            models, rows = self._context.test(self._settings, request.components, cross=False)
+            self._folder.begin(self._node.device)
+            self._folder.save_models(self._settings, models, rows)
+            write_json(self._folder.path / "rows.json", rows)
         return rows if self._node.policy.results else []
 
     def _charge(self, noise: float, round_number: int) -> Ledger:
@@ -106,7 +125,10 @@ class RemoteSite:
         rate = self._context.site.local(self.client, round_number).sampling_rate
         run, steps = self._folder.path.name, self._scenario.local_steps
         ledger = Ledger(self._node.states)
+        if self._journal.spent and not ledger.path.exists():
+            raise UserError(f"{ledger.path}: the account of private steps is gone; restore it from a copy")
         ledger.charge(Spent(run=run, round=round_number, noise=noise, rate=rate, steps=steps), self._node.policy)
+        self._journal.note_spent()
         return ledger
 
     @cached_property
@@ -120,10 +142,16 @@ class RemoteSite:
             algorithm,
             seed=self._seed,
             device=self._node.device,
-            store=self._folder.store,
-            shares=lambda: partition(scenario, self._seed, self._node.site_data(scenario)),
+            store=self._store,
+            shares=self._shares,
             tell=lambda event: None,
         )
+
+    def _shares(self) -> Partition:
+        """Return the client's share of the data, if it is the one that the run began with."""
+        found = partition(self._scenario, self._seed, self._node.site_data(self._scenario))
+        self._journal.check_data(fingerprints(found)[self.client])
+        return found
 
 
 def open_site(

@@ -2,77 +2,143 @@
 
 from __future__ import annotations
 
+import json
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 
 from fedtap import __version__
 from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.outside import code_of
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
 from fedtap.data.sources import source
 from fedtap.experiment.planning import architecture_name, network_of
+from fedtap.experiment.provenance import versions
 from fedtap.federation.store import ClientStore
 from fedtap.reporting.cards import CardTask, model_card
+from fedtap.reporting.events import Settled
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.storage import read_json, write_bytes, write_json
+from fedtap.runtime.lock import LOCKS, ROUNDS, locked
+from fedtap.runtime.manifest import RECORD, check_files, read_listed, read_record, write_manifest
+from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
+from fedtap.runtime.storage import clear_scraps, digest, scrap_of, write_bytes, write_json
 from fedtap.scenario.renamed import with_current_keys
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
 SCHEMA = 1
+Resume: TypeAlias = bool | Literal["auto"]
+"""Whether to go on with a run: False, True (refused where there is none), or ``auto`` (go on, or start)."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The folder of one run."""
+    """The folder of one run. ``run`` names the run in every file of it that is read back."""
 
     path: Path
     scenario: Scenario
     algorithm: Algorithm
     seed: int
+    run: str = ""
 
     @classmethod
     def open(
-        cls, scenario: Scenario, *, method: str | None, seed: int, out: str | Path | None, resume: bool, device: str
+        cls, scenario: Scenario, *, method: str | None, seed: int, out: str | Path | None, resume: Resume, device: str
     ) -> RunFolder:
         """Make a new run's folder, or take up an old one; nothing is written into it before :meth:`begin`.
 
         Raises
         ------
         UserError
-            If the folder holds a run and ``resume`` is not asked for, or holds another run than the one described.
+            If the folder holds a run and ``resume`` is not asked for, holds none and it is, or holds another run than the one
+            described.
         """
         algorithm = make(scenario.method, method, f"scenario '{scenario.name}', method")
         path = Path(out) if out is not None else default_path(scenario.name, algorithm.name, seed)
-        folder = cls(path, scenario, algorithm, seed)
+        folder = cls(path, scenario, algorithm, seed, uuid.uuid4().hex)
         if folder.record.exists():
             if not resume:
                 raise UserError(f"{path}: already holds a run; add --resume to go on with it, or give another --out")
-            _same_run(folder._recorded(), folder._describe(device), folder.record)
-        elif path.exists() and any(not each.name.startswith(".run.json.") for each in path.iterdir()):
+            old = folder._recorded()
+            _same_run(old, folder._describe(device), folder.record)
+            return replace(folder, run=str(old["run"]))
+        if path.exists() and any(each.name not in LOCKS and scrap_of(each) != RECORD for each in path.iterdir()):
             raise UserError(f"{path}: is not empty and holds no run; give another --out")
-        else:
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise UserError(f"{path}: cannot be made ({error.strerror}); give another --out") from error
+        if resume is True:
+            raise UserError(
+                f"{path}: holds no run to go on with; leave out --resume, or give --resume=auto, which starts one then"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be made ({error.strerror}); give another --out") from error
         return folder
+
+    @staticmethod
+    def place(scenario: Scenario, *, method: str | None, seed: int, out: str | Path | None) -> Path:
+        """Return where a run's folder is, or would be."""
+        if out is not None:
+            return Path(out)
+        return default_path(
+            scenario.name, make(scenario.method, method, f"scenario '{scenario.name}', method").name, seed
+        )
 
     def _recorded(self) -> dict[str, Any]:
         """Return what run.json says, with the names that keys have now."""
-        old: dict[str, Any] = read_json(self.record)
-        if isinstance(old, dict) and isinstance(old.get("config"), dict):
+        old = read_record(self.path)
+        if isinstance(old.get("config"), dict):
             old["config"] = with_current_keys(old["config"], str(self.record))
         return old
 
-    def begin(self, device: str) -> None:
-        """Write run.json if it is not there: whatever was given has proved right, and from here on there is a run to resume."""
-        if not self.record.exists():
-            write_json(self.record, self._describe(device))
+    @property
+    def begun(self) -> bool:
+        """Whether there is a run to go on with."""
+        return self.record.exists()
+
+    def begin(self, device: str, data: Mapping[str, str] | None = None) -> None:
+        """Write run.json if it is not there: whatever was given has proved right, and from here on there is a run to resume.
+
+        Parameters
+        ----------
+        device
+            What the run is done on.
+        data
+            A digest of each client's examples, where they are in this process.
+
+        Raises
+        ------
+        UserError
+            If the run that is there was begun with other examples.
+        """
+        if not self.begun:
+            description = {**self._describe(device), "data": dict(data or {})}
+            write_sealed_json(self.record, description, {"what": "run", "run": self.run})
+            return
+        old = self._recorded().get("data") or {}
+        for client in sorted(old.keys() & (data or {}).keys()):
+            if data is not None and old[client] != data[client]:
+                raise UserError(
+                    f"{self.record}: holds a run with other data of client '{client}'; put those back, or give another --out"
+                )
+
+    def tidy(self) -> None:
+        """Remove what writes that were killed have left: parts of private models among them. Call it under the lock."""
+        clear_scraps(self.path, apart=frozenset({"flower"}))  # its nodes look after their own
+
+    def identity(self, what: str, **whose: str | int) -> Identity:
+        """Return what a file of this run says of itself."""
+        return {"what": what, "run": self.run, **whose}
+
+    @property
+    def kind(self) -> str:
+        """A digest of what makes equal runs equal; saved models, which are the same bytes for them, go by it."""
+        return _kind(self._describe(""))
 
     @property
     def record(self) -> Path:
@@ -92,14 +158,14 @@ class RunFolder:
     @property
     def store(self) -> ClientStore:
         """The clients' private states."""
-        return ClientStore(self.path / "checkpoint" / "clients")
+        return ClientStore(self.path / "checkpoint" / "clients", self.run)
 
     def results(self) -> dict[str, Any] | None:
         """Return the results, if the run is finished."""
-        path = self.path / "results.json"
-        if not path.exists():
+        if not (self.path / "results.json").exists():
             return None
-        results: dict[str, Any] = read_json(path)
+        results: dict[str, Any] = read_listed(self.path, self.run, "results.json")
+        check_files(self.path, self.run)
         return results
 
     def check_age(self, round_number: int, clients: Sequence[str]) -> None:
@@ -118,39 +184,63 @@ class RunFolder:
                     f"in round {newest}; restore the whole folder {self.checkpoint.parent} from one copy, or give another --out"
                 )
 
-    def answered(self, clients: Sequence[str], round_number: int, *, remote: bool = False) -> dict[str, int]:
-        """Return which clients need not be asked for their personal models again, and the event log's bytes at each answer.
+    def check_states(self, taken: Mapping[str, int], round_number: int) -> None:
+        """Check that the states are there of the clients that have answered, by the newest round that they did.
+
+        Raises
+        ------
+        UserError
+            If one is gone: the client would begin anew.
+        """
+        store = self.store
+        for client, newest in taken.items():
+            store.expect(client, [newest])
+            store.check(client, round_number + 1)
+
+    def answered(self, clients: Sequence[str], round_number: int, *, remote: bool = False) -> dict[str, Settled]:
+        """Return which clients need not be asked for their personal models again, and the event log at each answer.
 
         They are asked in order, so these are the first of ``clients``, up to one that has not answered or whose state of that
         round is gone. Clients on machines of their own (``remote``) keep their states there and are asked together: either
         all of them have been asked, or none.
         """
-        found: dict[str, int] = {}
+        found: dict[str, Settled] = {}
         for client in clients:
             path = self._mark(client)
             if not path.exists():
                 break
-            mark = read_json(path)
+            mend = "remove it: the client is asked again"
+            mark = read_sealed_json(path, self.identity("answer", client=client, round=round_number), mend)
             if mark["made"] and not remote and round_number not in self.store.rounds(client):
                 break
-            found[client] = int(mark["events"])
+            found[client] = Settled(int(mark["events"]), str(mark["events_sha256"]))
         return {} if remote and len(found) < len(clients) else found
 
-    def mark_answered(self, client: str, *, made: bool, events: int) -> None:
-        """Remember that a client was asked for its personal model, whether it made one, and how long the event log is now."""
-        write_json(self._mark(client), {"made": made, "events": events})
+    def mark_answered(self, client: str, round_number: int, *, made: bool, events: Settled) -> None:
+        """Remember that a client was asked for its personal model, whether it made one, and what the event log is now."""
+        mark = {"made": made, "events": events.bytes, "events_sha256": events.sha256}
+        write_sealed_json(self._mark(client), mark, self.identity("answer", client=client, round=round_number))
 
-    def write_results(self, rows: list[dict[str, Any]], privacy: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Write results.json; it holds nothing that varies from run to run. With noise, ``privacy`` is what it is worth."""
+    def write_results(
+        self,
+        rows: list[dict[str, Any]],
+        privacy: Mapping[str, Any] | None,
+        *,
+        cost: Mapping[str, Any],
+        events: Settled,
+    ) -> dict[str, Any]:
+        """Write cost.json and results.json, and before them digests.json, which tells whether they and the log are whole.
+
+        results.json holds nothing that varies from run to run. With noise, ``privacy`` is what it is worth.
+        """
         results = {"schema": SCHEMA, "method": self.algorithm.name, "seed": self.seed, "rows": rows}
         if privacy is not None:
             results["privacy"] = dict(privacy)
-        write_json(self.path / "results.json", results)
+        values = {"cost.json": dict(cost), "results.json": results}
+        write_manifest(self.path, self.run, values, {self.events.name: events.sha256})
+        for name, value in values.items():  # with the results the run counts as finished
+            write_json(self.path / name, value)
         return results
-
-    def write_cost(self, cost: Mapping[str, Any]) -> None:
-        """Write cost.json."""
-        write_json(self.path / "cost.json", dict(cost))
 
     @property
     def report(self) -> Path:
@@ -173,34 +263,36 @@ class RunFolder:
             if not models.get(model):
                 continue  # the method has none for this client, or one without any component
             place = self.path / "clients" / client.id / model
-            models[model].save(place / "model.safetensors")
-            write_json(place / "config.json", self._model_config(client, model))
+            about = model_identity(self.kind, client.id, model)
+            models[model].save(place / "model.safetensors", about)
+            write_sealed_json(place / "config.json", self._model_config(client, model), about)
             write_bytes(place / "README.md", self._card(client, model, rows).encode())
 
     def _mark(self, client: str) -> Path:
         return self.path / "checkpoint" / "personalised" / client
 
     def _describe(self, device: str) -> dict[str, Any]:
-        return {
+        told = {
             "schema": SCHEMA,
+            "run": self.run,
             "fedtap": __version__,
             "scenario": self.scenario.name,
             "method": self.algorithm.name,
             "deployed": self.algorithm.deployed,
             "seed": self.seed,
             "config": {
-                **self.scenario.resolved(),
+                **_from_here(self.scenario.resolved(), self.scenario.folder),
                 "method": {"name": self.algorithm.name, **self.algorithm.params.model_dump(mode="json")},
-                "folder": str(self.scenario.folder),
             },
+            "code": code_of(type(self.algorithm)),
             "environment": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
+                **versions(),
                 "platform": platform.platform(),
                 "threads": torch.get_num_threads(),
                 "device": device,
             },
         }
+        return {**told, "kind": _kind(told)}
 
     def _model_config(self, client: ClientSettings, model: str) -> dict[str, Any]:
         return {
@@ -233,17 +325,60 @@ class RunFolder:
         )
 
 
+@contextmanager
+def at_work(folder: Path, *, wait: bool = False) -> Iterator[None]:
+    """Keep a run's folder for this process, which does its rounds too; raises :class:`UserError` while another has it.
+
+    ``wait``: until the other is done.
+    """
+    with locked(folder, wait=wait), locked(folder, name=ROUNDS, wait=wait):
+        yield
+
+
 def default_path(scenario: str, method: str, seed: int) -> Path:
     """Return where a run goes that is given no folder."""
     return Path("runs") / f"{scenario}-{method}-seed{seed}"
 
 
+def model_identity(kind: str, client: str, model: str) -> Identity:
+    """Return what a saved model says of itself; ``kind`` is that of its run."""
+    return {"what": "model", "kind": kind, "client": client, "model": model}
+
+
+def _kind(description: Mapping[str, Any]) -> str:
+    parts = {key: description[key] for key in ("fedtap", "method", "seed", "config", "code")}
+    return digest(json.dumps(parts, sort_keys=True, ensure_ascii=True))
+
+
+def _from_here(value: Any, folder: Path) -> Any:
+    """Return settings with paths below the scenario's folder relative to it: where a project lies is no setting."""
+    if isinstance(value, dict):
+        return {key: _from_here(inner, folder) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_from_here(inner, folder) for inner in value]
+    if isinstance(value, str) and Path(value).is_absolute():
+        home = folder.resolve()
+        return Path(value).relative_to(home).as_posix() if Path(value).is_relative_to(home) else value
+    return value
+
+
 def _same_run(old: Mapping[str, Any], new: Mapping[str, Any], place: Path) -> None:
-    """Refuse to go on with a run under another description; what the machine is called does not matter."""
+    """Refuse to go on with a run under another description; what the machine is called, and the place, does not matter."""
     for key in ("fedtap", "method", "seed", "config"):
         if old.get(key) != new[key]:
             what = key if key != "config" else f"config.{_first_difference(old.get('config') or {}, new['config'])}"
             raise UserError(f"{place}: holds a run with another {what}; give that one's settings, or another --out")
+    if old.get("code") != new["code"]:
+        raise UserError(
+            f"{place}: holds a run of another version of the method's file; put that one back, or give another --out"
+        )
+    before, now = old.get("environment") or {}, new["environment"]
+    for package in versions():
+        if before.get(package) != now[package]:
+            raise UserError(
+                f"{place}: holds a run made with {package} {before.get(package)}, and here is {now[package]}; use that "
+                "version, or give another --out"
+            )
 
 
 def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

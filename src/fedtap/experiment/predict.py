@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,13 +16,15 @@ from fedtap.components import ComponentState
 from fedtap.data.images import denormalise, read_image
 from fedtap.data.loader import TaskExamples
 from fedtap.data.sources import source
+from fedtap.experiment.folder import model_identity
 from fedtap.experiment.planning import ARCHITECTURES
 from fedtap.experiment.site import words_of
 from fedtap.network.architecture import Blueprint, HeadInfo
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError, nearest
-from fedtap.runtime.storage import read_json
+from fedtap.runtime.manifest import read_record
+from fedtap.runtime.sealed import Identity, read_sealed_json
 from fedtap.scenario.scenario import BackboneSettings, ClientSettings, NetworkSettings, explain
 from fedtap.tasks import TASK_TYPES
 
@@ -62,7 +65,9 @@ def predict(
         If the run, client, model or task does not exist, or the input does not fit the task.
     """
     folder, chosen = _model_folder(Path(run), client, model)
-    settings, backbone_settings, network_settings, architecture_name = _read_config(folder / "config.json")
+    record = read_record(Path(run))
+    about = model_identity(str(record.get("kind")), client, chosen)
+    settings, backbone_settings, network_settings, architecture_name = _read_config(folder / "config.json", about)
     pairs = {each.name: each for each in settings.tasks}
     if task not in pairs:
         raise UserError(f"--task {task}: client '{client}' has no such task; {nearest(task, pairs)}")
@@ -78,8 +83,8 @@ def predict(
     if not architecture.served([pair]):
         raise UserError(f"--task {task}: the method of this run has no model for {pair.type}; give another task")
     words = words_of(backbone, torch.device("cpu")) if pair.type == "text_generation" else None
-    state = ComponentState.load(folder / "model.safetensors")
-    network = Network(architecture, state, seed=_seed(Path(run) / "run.json"), words=words)
+    state = ComponentState.load(folder / "model.safetensors", about)
+    network = Network(architecture, state, seed=_seed(record, Path(run) / "run.json"), words=words)
     try:
         network.load(state)
     except (KeyError, RuntimeError) as error:
@@ -103,15 +108,15 @@ def _model_folder(run: Path, client: str, model: str | None) -> tuple[Path, str]
         )
         raise UserError(f"--client {client}: {run} has no model of this client; {known}")
     models = sorted(path.name for path in (run / "clients" / client).glob("*") if path.is_dir())
-    deployed = read_json(run / "run.json").get("deployed")
+    deployed = read_record(run).get("deployed")
     chosen = model or (deployed if deployed in models else models[0])
     if chosen not in models:
         raise UserError(f"--model {chosen}: client '{client}' has no such model; {nearest(chosen, models)}")
     return run / "clients" / client / chosen, chosen
 
 
-def _read_config(path: Path) -> tuple[ClientSettings, BackboneSettings, NetworkSettings, str]:
-    raw = read_json(path)
+def _read_config(path: Path, about: Identity) -> tuple[ClientSettings, BackboneSettings, NetworkSettings, str]:
+    raw = read_sealed_json(path, about)
     try:
         return (
             ClientSettings.model_validate(raw["client"]),
@@ -125,9 +130,9 @@ def _read_config(path: Path) -> tuple[ClientSettings, BackboneSettings, NetworkS
         raise UserError(f"{path}: {explain(error, ClientSettings)}") from error
 
 
-def _seed(path: Path) -> int:
+def _seed(record: Mapping[str, Any], path: Path) -> int:
     """Return a run's seed, from which the frozen layers are drawn that low-rank adapters belong to."""
-    seed = read_json(path).get("seed")
+    seed = record.get("seed")
     if not isinstance(seed, int):
         raise UserError(f"{path}: 'seed' is missing; restore the file from a copy")
     return seed

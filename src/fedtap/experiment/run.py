@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtap.experiment.cost import Cost
-from fedtap.experiment.folder import RunFolder
+from fedtap.experiment.folder import Resume, RunFolder, at_work
 from fedtap.experiment.setup import Clients, LocalClients, ServerContext, set_up
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Failure, Request
@@ -17,7 +17,7 @@ from fedtap.federation.rounds import ask, one_short_line, run_round
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
 from fedtap.privacy.guarantee import guarantee
-from fedtap.reporting.events import EventLog, read_events
+from fedtap.reporting.events import NOTHING, EventLog, Settled, check_log, read_events
 from fedtap.runtime.errors import RunError
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
@@ -30,24 +30,36 @@ def run_in_process(
     method: str | None = None,
     seed: int = 0,
     out: Path | None = None,
-    resume: bool = False,
+    resume: Resume = False,
     device: str = "auto",
     tell: Observer = lambda event: None,
+    wait: bool = False,
 ) -> dict[str, Any]:
     """Run a method on a scenario in this process; parameters and errors are those of :func:`fedtap.run`.
 
-    ``tell`` is called with every event.
+    ``tell`` is called with every event. ``wait`` for another process that is at work in the folder, instead of refusing.
     """
     began = time.perf_counter()
-    folder = RunFolder.open(scenario, method=method, seed=seed, out=out, resume=resume, device=device)
-    done = folder.results()
-    if done is not None:
-        if not folder.report.exists():
-            folder.write_report()
-        return done
-    simulation = set_up(scenario, folder.algorithm, seed=seed, device=device, store=folder.store, tell=tell)
-    folder.begin(device)
-    return FederatedRun(simulation.server, LocalClients(simulation, folder.save_models), folder, tell, began).complete()
+    with at_work(RunFolder.place(scenario, method=method, seed=seed, out=out), wait=wait):
+        folder = RunFolder.open(scenario, method=method, seed=seed, out=out, resume=resume, device=device)
+        if resume == "auto":
+            tell(auto_note(folder))
+        done = folder.results()
+        if done is not None:
+            if not folder.report.exists():
+                folder.write_report()
+            return done
+        folder.tidy()
+        simulation = set_up(scenario, folder.algorithm, seed=seed, device=device, store=folder.store, tell=tell)
+        folder.begin(device, simulation.dataset.fingerprints())
+        clients = LocalClients(simulation, folder.save_models)
+        return FederatedRun(simulation.server, clients, folder, tell, began).complete()
+
+
+def auto_note(folder: RunFolder) -> dict[str, Any]:
+    """Return the event that says which of its two ways ``resume="auto"`` goes."""
+    way = "goes on with the run that it holds" if folder.begun else "holds no run yet: starting one"
+    return {"event": "note", "text": f"{folder.path}: {way}"}
 
 
 class FederatedRun:
@@ -75,9 +87,9 @@ class FederatedRun:
         self._folder = folder
         self._tell = tell
         self._cost = Cost(began)
-        checkpoint = Checkpoint.load(folder.checkpoint)
+        checkpoint = Checkpoint.load(folder.checkpoint, folder.run)
         if checkpoint is None:
-            checkpoint = Checkpoint(0, context.start, 0, 0.0)
+            checkpoint = Checkpoint(0, context.start, NOTHING.bytes, 0.0, NOTHING.sha256)
         self._cost.carried = checkpoint.seconds
         self._round = checkpoint.round
         self._server = Server(
@@ -94,7 +106,12 @@ class FederatedRun:
         self._answered = folder.answered(names, checkpoint.round + 1, remote=clients.remote) if last else {}
         self._log = EventLog(folder.events)
         try:
-            self._log.truncate(max([checkpoint.events, *self._answered.values()]))
+            settled = [Settled(checkpoint.events, checkpoint.events_sha256), *self._answered.values()]
+            self._log.resume(max(settled, key=lambda each: each.bytes))
+            if not clients.remote:
+                told = read_events(folder.events)
+                taken = {str(event["client"]): int(event["round"]) for event in told if event["event"] == "update"}
+                folder.check_states(taken, checkpoint.round)
         except BaseException:
             self._log.close()
             raise
@@ -140,12 +157,14 @@ class FederatedRun:
             with self._cost.phase("evaluate"):
                 rows = self._evaluate()
             self.observe({"event": "finished", "round": scenario.rounds})
+            settled = self._log.settle()
         finally:
             self._log.close()
-        self._folder.write_cost(self._cost.summary(self._folder.events))
+        check_log(self._folder.events, settled)  # costs and privacy are summed from what was written, and nothing else
+        cost = self._cost.summary(self._folder.events)
         privacy = guarantee(scenario, read_events(self._folder.events))
         # With the results the run counts as finished: all but the report is there.
-        results = self._folder.write_results(rows, privacy)
+        results = self._folder.write_results(rows, privacy, cost=cost, events=settled)
         self._folder.write_report()
         return results
 
@@ -161,8 +180,9 @@ class FederatedRun:
             self._server.register(card)
 
     def _commit(self, number: int) -> None:
-        checkpoint = Checkpoint(number, self._server.state, self._log.settle(), self._cost.so_far())
-        checkpoint.save(self._folder.checkpoint)
+        settled = self._log.settle()
+        checkpoint = Checkpoint(number, self._server.state, settled.bytes, self._cost.so_far(), settled.sha256)
+        checkpoint.save(self._folder.checkpoint, self._folder.run)
 
     def _check_rounds(self) -> None:
         """Refuse to go on where nothing was federated: what follows would be the results of an untrained model."""
@@ -199,7 +219,7 @@ class FederatedRun:
             made = {reply.client for reply in accepted}
             events = self._log.settle()
             for client in group:
-                self._folder.mark_answered(client, made=client in made, events=events)
+                self._folder.mark_answered(client, number, made=client in made, events=events)
             done += len(group)
         self._tell({"event": "personalising", "done": len(clients), "total": len(clients)})
 

@@ -91,6 +91,7 @@ def set_up_site(
         backbone=backbone,
         folder=default_folder(),
         progress=lambda tower, done, total: tell({"event": "encoding", "tower": tower, "done": done, "total": total}),
+        note=lambda line: tell({"event": "note", "text": line}),
     )
     dataset.prepare([client.id for client in clients])
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in clients))

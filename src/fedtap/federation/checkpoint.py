@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from fedtap.algorithms.base import ServerState
 from fedtap.components import ComponentState
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.storage import write_bytes
+from fedtap.runtime.sealed import Identity, read_sealed_tensors, write_sealed_tensors
 
 _OF = "::"  # after the part of the state, and after the client, that a tensor belongs to
 _PARTS = ("tailored", "kept")
+_MEND = "restore it from a copy, or start anew with another --out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +32,23 @@ class Checkpoint:
         Bytes of the event log that belong to complete rounds; what is beyond was written by a round that was cut off.
     seconds
         Seconds of work so far, over all attempts.
+    events_sha256
+        Of those bytes of the event log.
     """
 
     round: int
     state: ServerState
     events: int
     seconds: float
+    events_sha256: str = ""
 
-    def save(self, path: Path) -> None:
-        """Write the checkpoint, atomically."""
+    def save(self, path: Path, run: str = "") -> None:
+        """Write the checkpoint of a run, atomically."""
         parts: dict[str, Mapping[str, ComponentState]] = {part: getattr(self.state, part) for part in _PARTS}
         facts = {
             "round": self.round,
             "events": self.events,
+            "events_sha256": self.events_sha256,
             "seconds": self.seconds,
             "clients": {part: sorted(held) for part, held in parts.items()},
             "facts": dict(self.state.facts),
@@ -56,23 +58,21 @@ class Checkpoint:
             for client, components in sorted(held.items()):
                 flat = components.clone().flat()
                 tensors |= {f"{part}{_OF}{client}{_OF}{label}": tensor for label, tensor in flat.items()}
-        write_bytes(path, save(tensors, {"checkpoint": json.dumps(facts)}))
+        write_sealed_tensors(path, tensors, facts, _identity(run))
 
     @classmethod
-    def load(cls, path: Path) -> Checkpoint | None:
-        """Return the checkpoint, or None if there is none yet.
+    def load(cls, path: Path, run: str = "") -> Checkpoint | None:
+        """Return the checkpoint of a run, or None if there is none yet.
 
         Raises
         ------
         UserError
-            If the file is damaged.
+            If the file is damaged, or of another run.
         """
         if not path.exists():
             return None
+        flat, facts = read_sealed_tensors(path, _identity(run), _MEND)
         try:
-            with safe_open(path, framework="pt") as file:
-                facts = json.loads((file.metadata() or {})["checkpoint"])
-                flat = {label: file.get_tensor(label) for label in file.keys()}  # noqa: SIM118
             owners: dict[str, dict[str, Tensor]] = {"": {}}  # by part and client; "" is the federated model
             for part in _PARTS:
                 owners |= {f"{part}{_OF}{client}": {} for client in facts["clients"][part]}
@@ -84,8 +84,11 @@ class Checkpoint:
                 {client: states[f"{part}{_OF}{client}"] for client in facts["clients"][part]} for part in _PARTS
             )
             state = ServerState(states[""], tailored, kept, facts["facts"])
-            return cls(int(facts["round"]), state, int(facts["events"]), float(facts["seconds"]))
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path}: damaged or truncated ({error}); restore it from a copy, or start anew with another --out"
-            ) from error
+            told = str(facts["events_sha256"])
+            return cls(int(facts["round"]), state, int(facts["events"]), float(facts["seconds"]), told)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: damaged or truncated ({error}); {_MEND}") from error
+
+
+def _identity(run: str) -> Identity:
+    return {"what": "checkpoint", "run": run}

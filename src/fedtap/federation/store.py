@@ -6,26 +6,42 @@ that a state saved in the aborted attempt is not trained on twice. No commit mes
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from torch import Tensor
 
 from fedtap.algorithms.base import ClientState
 from fedtap.components import ComponentState
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.private import FILE, private_folder
-from fedtap.runtime.storage import write_bytes
+from fedtap.runtime.sealed import (
+    Identity,
+    read_sealed_json,
+    read_sealed_tensors,
+    write_sealed_json,
+    write_sealed_tensors,
+)
 
 _MODEL = "::"
+_MEND = "restore it from a copy, or start anew with another --out"
 
 
 class ClientStore:
-    """One folder, one sub-folder a client, one file a state: ``<client>/round-0007.safetensors``."""
+    """One folder, one sub-folder a client, one file a state: ``<client>/round-0007.safetensors``.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder
+        Where the states lie.
+    run
+        Names the run that they are of; a state of another is refused.
+    """
+
+    def __init__(self, folder: Path, run: str = "") -> None:
         self._folder = folder
+        self._run = run
+        self._known: dict[str, list[int]] = {}
 
     def rounds(self, client: str) -> list[int]:
         """Return the rounds after which states of a client are held, in order."""
@@ -33,33 +49,47 @@ class ClientStore:
         numbers = (file.stem.removeprefix("round-") for file in files)
         return sorted(int(number) for number in numbers if number.isdecimal())
 
+    def expect(self, client: str, rounds: Sequence[int]) -> None:
+        """Remember from elsewhere that a client has kept states of these rounds: without them it must not begin anew."""
+        self._known[client] = sorted({*self._known.get(client, []), *rounds})
+
+    def check(self, client: str, before: int) -> None:
+        """Check that the state to go on from in a round is there, if there has been one.
+
+        Raises
+        ------
+        UserError
+            If the client has taken part, and its states of that time are gone.
+        """
+        taken = [number for number in self._known.get(client, []) if number < before]
+        if taken and not any(taken[-1] <= number < before for number in self.rounds(client)):
+            raise UserError(
+                f"{self._path(client, taken[-1])}: missing, and client '{client}' has taken part up to round {taken[-1]}; "
+                "restore it from a copy, or start anew with another --out"
+            )
+
     def load(self, client: str, before: int) -> ClientState | None:
         """Return the newest state from a round earlier than ``before``, or None if there is none.
 
         Raises
         ------
         UserError
-            If its file is damaged.
+            If its file is damaged, of another client, run or round, or is gone though the client has taken part.
         """
+        self.check(client, before)
         earlier = [number for number in self.rounds(client) if number < before]
         if not earlier:
             return None
         path = self._path(client, earlier[-1])
+        flat, facts = read_sealed_tensors(path, self._identity(client, "state", earlier[-1]), _MEND)
         try:
-            with safe_open(path, framework="pt") as file:
-                facts = json.loads((file.metadata() or {})["facts"])
-                models: dict[str, ComponentState] = {}
-                for model in facts["models"]:
-                    prefix = f"{model}{_MODEL}"
-                    names = [label for label in file.keys() if label.startswith(prefix)]  # noqa: SIM118
-                    models[model] = ComponentState.from_flat(
-                        {label.removeprefix(prefix): file.get_tensor(label) for label in names}
-                    )
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path}: damaged or truncated ({error}); restore it from a copy, or remove it to go on from the round before"
-            ) from error
-        return ClientState(models, facts["facts"])
+            models: dict[str, dict[str, Tensor]] = {model: {} for model in facts["models"]}
+            for label, tensor in flat.items():
+                model, _, rest = label.partition(_MODEL)
+                models[model][rest] = tensor
+            return ClientState({name: ComponentState.from_flat(flat) for name, flat in models.items()}, facts["facts"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: damaged or truncated ({error}); {_MEND}") from error
 
     def save(self, client: str, round_number: int, state: ClientState) -> None:
         """Keep a state as that after a round, then forget all but the newest of the earlier ones."""
@@ -71,8 +101,9 @@ class ClientStore:
         facts = {"models": sorted(state.models), "facts": dict(state.facts)}
         path = self._path(client, round_number)
         private_folder(private_folder(self._folder) / client)
-        write_bytes(path, save(tensors, {"facts": json.dumps(facts, sort_keys=True)}))
+        write_sealed_tensors(path, tensors, facts, self._identity(client, "state", round_number))
         path.chmod(FILE)
+        self._known[client] = [*[n for n in self._known.get(client, []) if n < round_number][-1:], round_number]
         earlier = [number for number in self.rounds(client) if number < round_number]
         for number in earlier[:-1]:
             self._path(client, number).unlink(missing_ok=True)
@@ -81,7 +112,7 @@ class ClientStore:
         """Keep what a client must not lose within a round, and not tell; that of other rounds is forgotten."""
         path = self._secret(client, round_number)
         private_folder(private_folder(self._folder) / client)
-        write_bytes(path, text.encode())
+        write_sealed_json(path, {"secret": text}, self._identity(client, "secret", round_number))
         path.chmod(0o600)
         for other in path.parent.glob("secret-*.json"):
             if other != path:
@@ -90,11 +121,17 @@ class ClientStore:
     def secret(self, client: str, round_number: int) -> str | None:
         """Return what :meth:`keep_secret` keeps for a round, or None."""
         path = self._secret(client, round_number)
-        return path.read_text(encoding="utf-8") if path.exists() else None
+        if not path.exists():
+            return None
+        mend = "remove it: the round begins anew without it"
+        return str(read_sealed_json(path, self._identity(client, "secret", round_number), mend)["secret"])
 
     def forget_secret(self, client: str, round_number: int) -> None:
         """Forget it."""
         self._secret(client, round_number).unlink(missing_ok=True)
+
+    def _identity(self, client: str, what: str, round_number: int) -> Identity:
+        return {"what": what, "run": self._run, "client": client, "round": round_number}
 
     def _secret(self, client: str, round_number: int) -> Path:
         return self._folder / client / f"secret-{round_number:04d}.json"

@@ -6,20 +6,37 @@ command line).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.sealed import sha256_of
 from fedtap.runtime.storage import raise_full
 
 TRANSIENT = frozenset({"encoding", "evaluating", "personalising"})
 """Events that tell of progress only: they come by the thousand and are of no use afterwards, so the log leaves them out."""
+
+
+_MEND = "restore the file from a copy, or start the run anew with another --out"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A beginning of the log that is known to be whole: its bytes, and their SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+NOTHING = Settled(0, hashlib.sha256().hexdigest())
 
 
 class EventLog:
@@ -56,6 +73,7 @@ class EventLog:
             raise_full(error, path)
             raise
         self._cut_torn_line()
+        self._hashed_anew()
 
     def __call__(self, event: Mapping[str, Any]) -> None:
         """Append an event, with the ``time`` in seconds since the epoch added.
@@ -71,8 +89,10 @@ class EventLog:
         data = (line + "\n").encode()
         start = self.offset()
         try:
-            while data:
-                data = data[self._file.write(data) :]
+            left = data
+            while left:
+                left = left[self._file.write(left) :]
+            self._sha.update(data)
         except OSError as error:
             self.truncate(start)
             raise_full(error, self._path)
@@ -82,10 +102,21 @@ class EventLog:
         """Return the log's length in bytes, to come back to with :meth:`truncate`."""
         return os.fstat(self._file.fileno()).st_size
 
-    def settle(self) -> int:
-        """Wait until the log is on the disk, and return its length: a checkpoint may then say that it was this long."""
+    def settle(self) -> Settled:
+        """Wait until the log is on the disk, and return what it is now: a checkpoint may then say that it was this."""
         os.fsync(self._file.fileno())
-        return self.offset()
+        return Settled(self.offset(), self._sha.hexdigest())
+
+    def resume(self, settled: Settled) -> None:
+        """Cut the log back to what was settled.
+
+        Raises
+        ------
+        UserError
+            If that is not what the log begins with: costs and privacy, which are summed from it, would be wrong.
+        """
+        check_log(self._path, settled)
+        self.truncate(settled.bytes)
 
     def truncate(self, offset: int) -> None:
         """Cut the log back to ``offset`` bytes, e.g. to drop the lines of a round that was never finished.
@@ -97,10 +128,10 @@ class EventLog:
         """
         if offset > self.offset():
             raise UserError(
-                f"{self._path}: {self.offset()} bytes, but the checkpoint was made when it had {offset}; restore the file "
-                "from a copy, or start the run anew"
+                f"{self._path}: {self.offset()} bytes, but the checkpoint was made when it had {offset}; {_MEND}"
             )
         self._file.truncate(offset)
+        self._hashed_anew()
 
     def close(self) -> None:
         """Close the file."""
@@ -118,6 +149,26 @@ class EventLog:
         data = self._path.read_bytes()
         if data and not data.endswith(b"\n"):
             self.truncate(data.rfind(b"\n") + 1)
+
+    def _hashed_anew(self) -> None:
+        self._sha = hashlib.sha256(self._path.read_bytes())
+
+
+def check_log(path: Path, settled: Settled) -> None:
+    """Check that a log begins with what was settled.
+
+    Raises
+    ------
+    UserError
+        If it is shorter, or other than it was.
+    """
+    size = path.stat().st_size if path.exists() else 0
+    if size < settled.bytes:
+        raise UserError(f"{path}: {size} bytes, but the checkpoint was made when it had {settled.bytes}; {_MEND}")
+    if settled.bytes and sha256_of(path, settled.bytes) != settled.sha256:
+        raise UserError(
+            f"{path}: its first {settled.bytes} bytes are not those that the checkpoint was made with; {_MEND}"
+        )
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

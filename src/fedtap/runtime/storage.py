@@ -7,11 +7,15 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from fedtap.runtime.errors import RunError, UserError
+
+_SCRAP = re.compile(r"\.(.+)\.[A-Za-z0-9_]{6,8}")
+"""The temporary name of a file that is being written."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -53,14 +57,39 @@ def raise_full(error: OSError, path: Path) -> None:
     """Raise a :class:`RunError` with the mend if ``error`` says that the disk is full; return otherwise."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         raise RunError(
-            f"{path}: no space left to write; free some space, then run the same command with --resume"
+            f"{path}: no space left to write; free some space, then run the same command with --resume=auto"
         ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON value atomically, with sorted keys, so that equal values are equal bytes."""
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    write_bytes(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return the bytes that :func:`write_json` writes."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def scrap_of(path: Path) -> str | None:
+    """Return the name of the file that a temporary one was to become, or None if it is no temporary one of ours."""
+    found = _SCRAP.fullmatch(path.name)
+    return found.group(1) if found and not path.is_symlink() and path.is_file() else None
+
+
+def clear_scraps(folder: Path, *, apart: frozenset[str] = frozenset()) -> list[Path]:
+    """Remove, and return, what writes that were killed have left in a folder and below; call it under the folder's lock.
+
+    ``apart`` are names of sub-folders that are let be. A temporary file is private, and holds a part of what it was to become.
+    """
+    found: list[Path] = []
+    for place, inner, names in os.walk(folder):
+        inner[:] = [name for name in inner if name not in apart]
+        for path in (Path(place, name) for name in names if name.startswith(".")):
+            if scrap_of(path) is not None:
+                path.unlink(missing_ok=True)
+                found.append(path)
+    return found
 
 
 def read_json(path: Path) -> Any:

@@ -7,20 +7,18 @@ Every process has one thread, so that the results do not depend on how many are 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from fedtap.experiment.folder import RunFolder
-from fedtap.runtime.errors import UserError
 from fedtap.runtime.storage import digest
 from fedtap.scenario.scenario import Scenario
 
@@ -52,29 +50,13 @@ class Job:
     def check(self, device: str) -> None:
         """Refuse, with a :class:`UserError`, a folder that holds another run."""
         if self.out.exists():
-            RunFolder.open(self.scenario, method=None, seed=self.seed, out=self.out, resume=True, device=device)
+            RunFolder.open(self.scenario, method=None, seed=self.seed, out=self.out, resume="auto", device=device)
 
 
 def default_jobs(runs: int) -> int:
     """Return how many runs to do at a time: one for each core that this process may use, and not more than there are."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, runs))
-
-
-@contextlib.contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Keep a folder for this process; raises :class:`UserError` while another is at work in it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written ({error.strerror}); give another --out") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(f"{folder}: another fedtap is at work there; wait for it, or give another --out") from error
-        yield
 
 
 def run_batch(

@@ -9,9 +9,10 @@ from typing import Any
 from fedtap.experiment.provenance import provenance
 from fedtap.reporting.run.standings import BASELINES
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.lock import locked
 from fedtap.runtime.storage import write_bytes, write_json
 from fedtap.scenario.scenario import Scenario
-from fedtap.study.batch import Job, Observer, claimed, default_jobs, run_batch
+from fedtap.study.batch import Job, Observer, default_jobs, run_batch
 from fedtap.study.comparison import compare_runs
 from fedtap.study.families import Entrant
 from fedtap.study.folder import begin, checked_seeds, describe, failure, prepared, tell
@@ -83,9 +84,8 @@ def compare(
     plan = jobs_of(entered, checked_seeds(seeds), folder)
     everything = [job for its in plan.values() for job in its]
     about = describe(loaded)
-    begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
-    with claimed(folder):
-        write_json(folder / RECORD, about)
+    with locked(folder):
+        begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
         ordered = sorted(everything, key=lambda job: job.seed)  # all methods of a seed, then those of the next
         failed = run_batch(
             ordered,

@@ -15,7 +15,9 @@ from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.experiment.planning import check
 from fedtap.experiment.site import resolve_device
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.storage import read_json
+from fedtap.runtime.lock import LOCKS
+from fedtap.runtime.sealed import read_sealed_json, write_sealed_json
+from fedtap.runtime.storage import clear_scraps, scrap_of
 from fedtap.scenario.scenario import Scenario, load_scenario
 from fedtap.study.batch import Job, Observer
 
@@ -59,7 +61,7 @@ def begin(
     device: str,
     at_a_time: int | None,
 ) -> None:
-    """Check, before anything is written, that the folder is new or holds runs of this very kind.
+    """Check that the folder is new or holds runs of this very kind, then write down which, if it is new; call it under its lock.
 
     Raises
     ------
@@ -70,25 +72,25 @@ def begin(
         raise UserError(f"--jobs {at_a_time}: at least one process is needed")
     resolve_device(device)
     place = folder / record
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: is a file; give a folder as --out")
+    what = {"what": place.stem}
     if place.exists():
-        old = read_json(place)
+        old = read_sealed_json(place, what)
         for key, value in description.items():
             if old.get(key) != value:
                 inner = _difference(old.get(key), value)
                 raise UserError(
                     f"{place}: holds runs with another {key}{inner}; give that one's settings, or another --out"
                 )
-    elif folder.exists() and any(
-        path.name not in (".lock",) and not path.name.startswith(f".{record}") for path in folder.iterdir()
-    ):
+    elif folder.exists() and any(path.name not in LOCKS and scrap_of(path) != record for path in folder.iterdir()):
         raise UserError(f"{folder}: is not empty and holds no {Path(record).stem}; give another --out")
     for job in jobs:
         job.check(device)
     asked = {job.scenario.evaluation: job.scenario for job in jobs if not job.finished()}
     for scenario in asked.values():
         text_metrics(scenario, torch.device("cpu"))  # what they lack is told here, and not by every run
+    clear_scraps(folder, apart=frozenset({"runs"}))  # each run clears its own, under its own lock
+    if not place.exists():
+        write_sealed_json(place, description, what)
 
 
 def _difference(old: Any, new: Any) -> str:

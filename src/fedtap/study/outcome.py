@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedtap.runtime.storage import read_json
+from fedtap.runtime.manifest import read_listed, read_record
 from fedtap.study.batch import Job
 from fedtap.study.statistics import Run
 
@@ -79,12 +79,12 @@ def gather(jobs: Mapping[str, Sequence[Job]], failed: Mapping[str, str]) -> Gath
             seeds = ", ".join(str(job.seed) for job in lacking)
             found.incomplete[label] = f"seed {seeds}: {failed.get(lacking[0].name, 'not run')}"
             continue
-        rows = {job.seed: read_json(job.out / "results.json")["rows"] for job in its}
+        rows = {job.seed: _read(job, "results.json")["rows"] for job in its}
         wrong = _not_finite(rows)
         if wrong:
             found.incomplete[label] = wrong
             continue
-        found.costs[label] = [read_json(job.out / "cost.json") for job in its]
+        found.costs[label] = [_read(job, "cost.json") for job in its]
         found.runs.extend(Run(label, job.seed, rows[job.seed]) for job in its)
     return found
 
@@ -95,6 +95,11 @@ def cost_rows(gathered: Gathered, keys: Sequence[str]) -> list[dict[str, Any]]:
         {"method": label, **{key: math.fsum(cost[key] for cost in costs) / len(costs) for key in keys}}
         for label, costs in gathered.costs.items()
     ]
+
+
+def _read(job: Job, name: str) -> Any:
+    """Return what a file of a finished run holds, if it is what the run left."""
+    return read_listed(job.out, str(read_record(job.out)["run"]), name)
 
 
 def _not_finite(rows: Mapping[int, Sequence[Mapping[str, Any]]]) -> str:

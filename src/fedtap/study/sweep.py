@@ -9,9 +9,10 @@ from typing import Any
 
 from fedtap.experiment.provenance import provenance
 from fedtap.runtime.errors import RunError
+from fedtap.runtime.lock import locked
 from fedtap.runtime.storage import write_bytes, write_json
 from fedtap.scenario.scenario import Scenario
-from fedtap.study.batch import Job, Observer, claimed, default_jobs, run_batch
+from fedtap.study.batch import Job, Observer, default_jobs, run_batch
 from fedtap.study.comparison import SPLITS
 from fedtap.study.families import Entrant, family_rows
 from fedtap.study.folder import begin, checked_seeds, failure, prepared, tell
@@ -101,10 +102,9 @@ def sweep(
     everything = [job for its in plan.values() for job in its]
     first = places[0].variant.scenario
     about = {"schema": SCHEMA, "scenario": first.name}
-    begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
-    tell(observers, f"{len(places)} settings, seeds {', '.join(map(str, checked_seeds(seeds)))}")
-    with claimed(folder):
-        write_json(folder / RECORD, about)
+    with locked(folder):
+        begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
+        tell(observers, f"{len(places)} settings, seeds {', '.join(map(str, checked_seeds(seeds)))}")
         ordered = sorted(everything, key=lambda job: job.seed)
         failed = run_batch(
             ordered,

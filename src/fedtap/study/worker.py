@@ -2,13 +2,12 @@
 
 Its standard input is one line of JSON that says what to run, and then stays open: when it closes, because the batch was
 interrupted or killed, the worker stops at the next place from which the run can be taken up again. Its standard output is an
-event a line; whatever libraries print goes to standard error, which is the run's log. The log is locked while the worker is at
-work, so that a worker left over from a batch that was killed and the one that takes its place never write to one folder.
+event a line; whatever libraries print goes to standard error, which is the run's log. Where a worker is left over from a batch
+that was killed, the one that takes its place waits for the lock of the run's folder.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import signal
@@ -32,7 +31,6 @@ def main() -> int:
     threading.Thread(target=_wait_for_end, args=(sys.stdin, stop), daemon=True).start()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    fcntl.flock(2, fcntl.LOCK_EX)
     code, why = _work(job, messages, stop)
     _send(messages, {"event": "ended", "code": code, "why": why})
     return code
@@ -58,7 +56,7 @@ def _work(job: dict[str, Any], messages: TextIO, stop: threading.Event) -> tuple
         torch.set_num_threads(1)
         scenario = build_scenario(job["scenario"], place=job["name"], folder=Path(job["folder"]))
         out = Path(job["out"])
-        run_in_process(scenario, seed=job["seed"], out=out, resume=True, device=job["device"], tell=watch)
+        run_in_process(scenario, seed=job["seed"], out=out, resume="auto", device=job["device"], tell=watch, wait=True)
     except KeyboardInterrupt:
         return 130, "interrupted"
     except UserError as error:

@@ -10,6 +10,7 @@ from typing import Any
 from fedtap.pairs import Pair
 from fedtap.reporting.events import read_events
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.manifest import check_files, read_record
 from fedtap.runtime.storage import read_json
 
 Row = Mapping[str, Any]
@@ -73,6 +74,11 @@ def read_run(folder: Path) -> RunRecord:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of a run made by `fedtap run`")
     run = _mapping(folder / "run.json")
+    if "digest" in run:  # a run made before there were digests is shown as it is
+        run = read_record(folder)
+        if (folder / "results.json").exists():
+            _mapping(folder / "results.json")
+            check_files(folder, str(run.get("run")))
     events = folder / "events.jsonl"
     results, cost = folder / "results.json", folder / "cost.json"
     return RunRecord(

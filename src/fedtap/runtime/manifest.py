@@ -1,0 +1,74 @@
+"""digests.json: the digests of files in a folder whose form is fixed, so that they cannot hold their own.
+
+These are results.json, which must be the same bytes for equal runs, cost.json and events.jsonl, which others read. Written before
+the file that says that a run is finished, it tells ever after whether they are what that run left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fedtap.runtime.errors import UserError
+from fedtap.runtime.sealed import read_sealed_json, sha256_of, write_sealed_json
+from fedtap.runtime.storage import json_bytes, read_json
+
+FILE = "digests.json"
+RECORD = "run.json"
+_MEND = "restore the run's folder from a copy, or make the run anew with another --out"
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what run.json says of a run; raises :class:`UserError` if it is not whole."""
+    return read_sealed_json(folder / RECORD, {"what": "run"})
+
+
+def write_manifest(folder: Path, run: str, values: Mapping[str, Any], digests: Mapping[str, str]) -> None:
+    """Write down the digests of JSON files that are about to be written (``values``) and of files that are there."""
+    found = {name: hashlib.sha256(json_bytes(value)).hexdigest() for name, value in values.items()}
+    write_sealed_json(folder / FILE, {"files": {**found, **digests}}, {"what": "digests", "run": run})
+
+
+def check_files(folder: Path, run: str) -> None:
+    """Check that the files of a finished run are those that it left.
+
+    Raises
+    ------
+    UserError
+        If one of them, or the list of their digests, is missing, changed, or of another run.
+    """
+    for name, digest in sorted(_listed(folder, run).items()):
+        _check(folder / name, digest)
+
+
+def read_listed(folder: Path, run: str, name: str) -> Any:
+    """Return what a JSON file of a finished run holds; raises :class:`UserError` if it is not what the run left."""
+    value = read_json(folder / name)
+    digest = _listed(folder, run).get(name)
+    if digest is None:
+        raise UserError(f"{folder / FILE}: has no digest of {name}; {_MEND}")
+    _check(folder / name, digest)
+    return value
+
+
+def _listed(folder: Path, run: str) -> dict[str, str]:
+    path = folder / FILE
+    if not path.exists():
+        raise UserError(f"{path}: missing, so nobody knows whether the results are whole; {_MEND}")
+    files = read_sealed_json(path, {"what": "digests", "run": run}, _MEND).get("files")
+    if not isinstance(files, dict) or not all(isinstance(digest, str) for digest in files.values()):
+        raise UserError(f"{path}: 'files' must be digests by name; {_MEND}")
+    return files
+
+
+def _check(path: Path, digest: str) -> None:
+    try:
+        found = sha256_of(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: the file is missing; {_MEND}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); mend that, or {_MEND}") from error
+    if found != digest:
+        raise UserError(f"{path}: was changed after the run had ended (its digest is another); {_MEND}")
