@@ -10,7 +10,7 @@ Stage 1, each round at a sampled client i with federated slice W and personal mo
 where :math:`h` are the mean training losses of a task in the model's last local training that had an example of it. W is sent up,
 X never is. :math:`h^p = \infty` until a client first takes part: X then adopts W whole, once. From then on X has in each task the
 loss of what it adopted until a training of its own gives it another (:mod:`loss_history`), so that a task which the few batches
-of a round miss is not replaced anew; with no step of its own (one local step at equal compute) X is the best W so far, by the gate.
+of a round miss is not replaced anew; with no step of its own (one local step at equal compute) X is the best W so far.
 A task without any loss to compare is kept. Where X follows W until a round, its first participation apart adopts W once more.
 
 Stage 2, after the last round: the teacher is the finished slice fine-tuned for T' steps, the student X is trained for T' steps on
@@ -119,6 +119,11 @@ class Tap(Algorithm):
     Params = TapParams
     deployed = "personal"
     params: TapParams
+
+    @property
+    def compares_examples(self) -> str:
+        """The term that keeps latents apart does."""
+        return "disentangle" if self.params.disentangle else ""
 
     def start(self, client: LocalClient) -> ClientState:
         """Start the personal model at the common start, with no history: the first participation adopts W."""
