@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -32,6 +32,9 @@ class TaskBatch:
     target
         Classification: ``(n,)`` long class index. Reconstruction: ``(n, 3, 64, 64)`` float32 in the normalised image space.
         Text generation: ``(n, length)`` long token ids that end with the end token, padded with 0.
+    stands_for
+        In a part of a larger batch: how many of the whole's examples of this pair its mean loss speaks for, so that the parts
+        together weigh as the whole does (see :func:`micro_batches`). None: as many as it has.
     """
 
     pair: Pair
@@ -40,9 +43,20 @@ class TaskBatch:
     text: Tensor | None
     text_mask: Tensor | None
     target: Tensor
+    stands_for: float | None = None
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
+
+    @property
+    def units(self) -> int:
+        """How many things its mean loss is a mean over: tokens of the answers in text generation, examples otherwise."""
+        return int((self.target != 0).sum()) if self.pair.type == "text_generation" else len(self)
+
+    @property
+    def weight(self) -> float:
+        """How many examples its mean loss counts for within its batch."""
+        return len(self) if self.stands_for is None else self.stands_for
 
     def take(self, chosen: Tensor, rows: Tensor) -> TaskBatch:
         """Return the examples at these places ``(k,)`` long, at other rows of a batch; padding that nobody needs is cut off."""
@@ -67,7 +81,8 @@ class TaskBatch:
         def of(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else change(tensor)
 
-        return TaskBatch(self.pair, self.rows, of(self.image), of(self.text), of(self.text_mask), change(self.target))
+        moved = of(self.image), of(self.text), of(self.text_mask), change(self.target)
+        return TaskBatch(self.pair, self.rows, *moved, self.stands_for)
 
 
 Batch = tuple[TaskBatch, ...]
@@ -78,16 +93,31 @@ def batch_size(batch: Batch) -> int:
     return sum(len(part) for part in batch)
 
 
-def micro_batches(batch: Batch, size: int | None) -> Iterator[Batch]:
-    """Cut a batch into parts of at most ``size`` examples, by row; None, or a batch that is small enough, is left whole."""
-    total = batch_size(batch)
-    if size is None or total <= size:
-        yield batch
-        return
-    for start in range(0, total, size):
+def split(batch: Batch, size: int) -> Iterator[Batch]:
+    """Cut a batch into batches of at most ``size`` examples, by row; each stands for itself alone."""
+    for start in range(0, batch_size(batch), size):
         parts: list[TaskBatch] = []
         for part in batch:
             chosen = ((part.rows >= start) & (part.rows < start + size)).nonzero().flatten()
             if len(chosen):
                 parts.append(part.take(chosen, part.rows[chosen] - start))
         yield tuple(parts)
+
+
+def micro_batches(batch: Batch, size: int | None) -> Iterator[Batch]:
+    r"""Cut a batch into parts whose losses, weighted by their examples, have the whole's loss as their mean.
+
+    With :math:`n_o` examples of a pair and :math:`u_o` units of its mean loss in the whole, a part with :math:`u` of these stands
+    for :math:`n_o u / u_o` examples: a text's loss is a mean over tokens, and a part of long texts weighs more. None, or a batch
+    that is small enough, is left whole.
+    """
+    if size is None or batch_size(batch) <= size:
+        yield batch
+        return
+    whole = {part.pair: (len(part), part.units) for part in batch}
+    for parts in split(batch, size):
+        sizes = [whole[part.pair] for part in parts]
+        yield tuple(
+            replace(part, stands_for=n * part.units / max(1, units))
+            for part, (n, units) in zip(parts, sizes, strict=True)
+        )

@@ -1,17 +1,20 @@
 """TAP: what is replaced, what is trained, what is sent, and what the second stage makes of it."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
-from fedtap.algorithms.base import ClientState
+from fedtap.algorithms.base import Algorithm, ClientState, Update
 from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
 from fedtap.algorithms.registry import make
 from fedtap.components import ComponentState
+from fedtap.federation.store import ClientStore
 from fedtap.pairs import ComponentKey, Pair
+from fedtap.personalization.loss_history import LossHistory
 from fedtap.training.client import LocalClient
-from tiny import CONCEPTS, DIGITS, LAW, MEDICINE, MOOD, REDRAW_DIGITS, jittered, local_client
+from tiny import CONCEPTS, DIGITS, LAW, MEDICINE, MOOD, REDRAW_DIGITS, build_network, jittered, local_client
 
 PAIRS = (DIGITS, MOOD, LAW)
 HISTORY = {"digits": 0.0, "mood": 0.0, "law": 0.0}
@@ -56,7 +59,8 @@ def test_a_method_starts_at_the_common_start_with_no_history() -> None:
     client = local_client(PAIRS)
     state = tap().start(client)
     assert state.models["personal"].equal(client.initial_state())
-    assert state.facts == {"personal_losses": {}}
+    assert LossHistory.of(state.facts) == LossHistory()
+    assert "took_part" not in state.facts
 
 
 @pytest.mark.parametrize("scope", ["path", "exclusive"])
@@ -128,7 +132,8 @@ def test_history_is_the_personal_models_own_training_loss() -> None:
         personal, 2, "federated"
     )  # nothing was replaced: the same draw as the federated model's
     assert state.models["personal"].equal(alone.state)
-    assert state.facts == {"personal_losses": alone.losses, "took_part": True}
+    assert state.facts["personal_losses"] == alone.losses
+    assert (state.facts["took_part"], state.facts["adopted"]) == (True, [])
     assert update.personal_losses == alone.losses
 
 
@@ -178,6 +183,141 @@ def test_without_replacement_the_personal_model_is_trained_alone() -> None:
     assert update.decisions == []
     alone = local_client(PAIRS)
     assert state.models["personal"].equal(alone.train(alone.initial_state(), 2, "federated").state)
+
+
+# --- histories -----------------------------------------------------------------------------------------------------------
+# Batches of two examples, of three tasks: in most rounds some task has no example.
+
+
+def rounds(method: Algorithm, count: int = 12, **settings: object) -> list[tuple[Update, ClientState]]:
+    """Return what a client sent and kept in each of some rounds, every one from another received slice."""
+    network, done = build_network(PAIRS), []
+    state = method.start(local_client(PAIRS, network=network))
+    for number in range(1, count + 1):
+        client = local_client(PAIRS, network=network, round=number, rounds=count, batch_size=2, **settings)
+        update, state = method.local_round(client, jittered(client.initial_state(), seed=number, scale=0.1), state)
+        done.append((update, state))
+    return done
+
+
+@pytest.mark.parametrize("local_steps", [1, 2, 3])
+@pytest.mark.parametrize("compute", ["equal", "paper"])
+def test_a_margin_that_nothing_passes_replaces_nothing_after_the_first_participation(
+    local_steps: int, compute: str
+) -> None:
+    first, *later = rounds(tap(margin=1000, compute=compute), local_steps=local_steps)
+    assert any(set(update.losses) < set(HISTORY) for update, _ in later), "every draw held every task"
+    assert {d.outcome for d in first[0].decisions} == {"replaced"}
+    assert {d.outcome for update, _ in later for d in update.decisions} == {"kept"}
+    assert all(not d.rule.startswith("first") for update, _ in later for d in update.decisions)
+
+
+@pytest.mark.parametrize("local_steps", [1, 2, 4])
+def test_the_gate_goes_by_the_last_losses_that_there_were(local_steps: int) -> None:
+    federated: dict[str, tuple[float, int]] = {}
+    personal: dict[str, float] = {}
+    seen = set()
+    for number, (update, state) in enumerate(rounds(tap(margin=0.02), local_steps=local_steps), start=1):
+        federated |= {task: (loss, number) for task, loss in update.losses.items()}
+        for d in update.decisions:
+            f, when = federated.get(d.task, (None, 0))
+            p = personal.get(d.task)
+            if number == 1:
+                expected = ("replaced", "first participation")
+            elif f is None or p is None:
+                expected = ("kept", f"kept: no {'federated' if f is None else 'personal'} loss yet")
+            else:
+                old = "" if when == number else f", last known federated loss of round {when}"
+                expected = ("replaced" if f + 0.02 < p else "kept", f"margin: 0.02{old}")
+                assert (d.federated_loss, d.personal_loss) == (f, p)
+            assert (d.outcome, d.rule.removesuffix(", personal loss of the model adopted")) == expected
+            seen.add(expected)
+            if f is not None and (d.outcome == "replaced" or p is None):
+                personal[d.task] = f  # X is now what it adopted
+        personal |= update.personal_losses
+        assert state.facts["personal_losses"] == personal
+        assert {
+            t: (state.facts["federated_losses"][t], n) for t, n in state.facts["federated_rounds"].items()
+        } == federated
+    assert any("last known" in rule for _, rule in seen)
+    assert {outcome for outcome, _ in seen} == {"kept", "replaced"}
+
+
+def test_without_a_step_of_its_own_the_personal_model_is_the_best_federated_one_so_far() -> None:
+    """It is not replaced in every round for ever, nor never again."""
+    best: dict[str, float] = {}
+    for number, (update, state) in enumerate(rounds(tap(margin=0.0), local_steps=1), start=1):
+        assert update.personal_losses == {}
+        for d in update.decisions:
+            if number > 1 and d.task in best and d.task in update.losses:
+                assert (d.outcome == "replaced") == (update.losses[d.task] < best[d.task])
+        for task, loss in update.losses.items():
+            best[task] = min(loss, best.get(task, loss))
+        assert state.facts["personal_losses"] == best
+        assert state.facts["adopted"] == sorted(best)
+
+
+def test_a_task_that_had_no_example_is_not_decided_on_but_by_what_is_known() -> None:
+    client = local_client(PAIRS, local_steps=2, batch_size=1)
+    received, personal = states(client)
+    known = {"federated_losses": {"digits": 0.5, "law": 0.5}, "federated_rounds": {"digits": 1, "law": 1}}
+    facts = {**known, "personal_losses": {"digits": 9.0, "mood": 9.0, "law": 0.4}, "took_part": True, "apart": True}
+    update, _ = tap().local_round(client, received, ClientState({"personal": personal}, facts))
+    unseen = {d.task: d for d in update.decisions if d.task not in update.losses}
+    assert unseen, "the draw held every task"
+    says = {
+        "digits": ("replaced", 0.5, "margin: 0.01, last known federated loss of round 1"),
+        "mood": ("kept", None, "kept: no federated loss yet"),
+        "law": ("kept", 0.5, "margin: 0.01, last known federated loss of round 1"),
+    }
+    assert {t: (d.outcome, d.federated_loss, d.rule) for t, d in unseen.items()} == {t: says[t] for t in unseen}
+
+
+def test_the_paired_gate_needs_no_history() -> None:
+    _, *later = rounds(tap(gate="paired"), 6, local_steps=1)
+    assert all(d.rule.startswith("paired: p = ") for update, _ in later for d in update.decisions)
+    assert all(d.federated_loss is not None for update, _ in later for d in update.decisions)
+
+
+@pytest.mark.parametrize("local_steps", [1, 4])
+@pytest.mark.parametrize("gate", ["margin", "paired"])
+def test_a_late_personal_model_adopts_once_when_it_parts(local_steps: int, gate: str) -> None:
+    method = tap(personal_from=3, margin=1000, alpha=1e-12, gate=gate)
+    rules = [{d.rule for d in update.decisions} for update, _ in rounds(method, 6, local_steps=local_steps)]
+    assert rules[:3] == [
+        {"first participation"},
+        {"follows until round 3"},
+        {"first participation apart, from round 3"},
+    ]
+    assert all(rule.startswith(("margin", "paired", "kept")) for later in rules[3:] for rule in later)
+
+
+@pytest.mark.parametrize(
+    "way", [{"replace": "soft"}, {"replace": "average"}, {"personal": "shared"}, {"replace": "off"}]
+)
+def test_other_ways_have_at_most_one_first_participation(way: dict[str, str]) -> None:
+    first, *later = rounds(tap(**way), 5, local_steps=2)
+    assert {d.rule for d in first[0].decisions} == (set() if way == {"replace": "off"} else {"first participation"})
+    assert all(not d.rule.startswith("first") for update, _ in later for d in update.decisions)
+
+
+def test_a_state_stored_without_histories_goes_on(tmp_path: Path) -> None:
+    client = local_client(PAIRS, local_steps=4)
+    received, personal = states(client)
+    store = ClientStore(tmp_path)
+    store.save("c", 1, ClientState({"personal": personal}, {"personal_losses": {"digits": 1e6}, "took_part": True}))
+    old = store.load("c", before=2)
+    assert old is not None
+    update, state = tap().local_round(client, received, old)
+    assert {d.task: (d.outcome, d.rule) for d in update.decisions} == {
+        "digits": ("replaced", "margin: 0.01"),
+        "mood": ("kept", "kept: no personal loss yet"),
+        "law": ("kept", "kept: no personal loss yet"),
+    }
+    store.save("c", 2, state)
+    again = store.load("c", before=3)
+    assert again is not None
+    assert again.facts == state.facts
 
 
 # --- stage 2 -------------------------------------------------------------------------------------------------------------

@@ -83,7 +83,7 @@ def test_without_losses_of_training_the_margin_is_taken_on_validation() -> None:
             margins=dict.fromkeys(client.tasks, margin),
             alpha=0.1,
             scope=client.exclusive,
-            losses=None,
+            history=None,
         )
         assert {d.task: d.outcome for d in decisions} == {"digits": outcome, "mood": "kept", "law": "kept"}
 

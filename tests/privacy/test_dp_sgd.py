@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fedtap.algorithms.registry import algorithms, make
-from fedtap.batch import micro_batches
+from fedtap.batch import split
 from fedtap.network.network import Network
 from fedtap.privacy.dp_sgd import CHUNK, DPSGD
 from fedtap.runtime.errors import UserError
@@ -37,7 +37,7 @@ def test_a_step_is_the_mean_of_gradients_clipped_one_by_one() -> None:
     mine, theirs = network(), network()
     total = [torch.zeros_like(parameter) for parameter in mine.trainable()]
     clipped = 0
-    for example in micro_batches(batch, 1):
+    for example in split(batch, 1):
         mine.zero_grad(set_to_none=True)
         batch_loss(mine, example).backward()
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in mine.trainable()]
@@ -112,6 +112,8 @@ def test_told_counts_are_blurred_and_set_the_sampling_rate() -> None:
 
 UNCOVERED = {"apfl", "colora", "fedala", "perfedavg", "pfedme"}
 """Methods whose uploads come of more than training by the common rule."""
+COMPARING = {"disentafl", "disentafl_ft", "tap_best"}
+"""Methods whose loss compares the examples of a batch, of which DP-SGD sees one at a time."""
 
 
 @pytest.mark.parametrize("method", sorted(algorithms()))
@@ -125,6 +127,10 @@ def test_a_method_is_covered_or_refused(method: str) -> None:
         with pytest.raises(UserError, match=r"privacy.local: the method .* choose another"):
             algorithm.local_round(at_work, received, algorithm.start(at_work))
         return
+    if method in COMPARING:
+        with pytest.raises(UserError, match=r"privacy.local: DP-SGD .* compares the examples"):
+            algorithm.local_round(at_work, received, algorithm.start(at_work))
+        algorithm = make({"name": method, "disentangle": 0})
     update, _ = algorithm.local_round(at_work, received, algorithm.start(at_work))
     sent = update.components.select(algorithm.travels)
     assert (at_work.private_steps > 0) == bool(sent)

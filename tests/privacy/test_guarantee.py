@@ -97,3 +97,23 @@ def test_a_run_with_noise_says_what_it_is_worth_and_little_of_the_data(kind: str
     assert again == results  # seeded
     if kind == "local":  # half of the two steps of a round train what is sent
         assert {event["steps"] for event in log if event["event"] == "private_steps"} == {1}
+
+
+@pytest.mark.parametrize("method", ["disentafl", "disentafl_ft", "tap_best", "tap"])
+@pytest.mark.parametrize(
+    ("settings", "place"),
+    [
+        ({"training": {"micro_batch": 2}}, "training.micro_batch"),
+        ({"privacy": {"local": {"noise": 1.0}, "delta": 1e-5}}, "privacy.local"),
+    ],
+)
+def test_latents_cannot_be_kept_apart_where_batches_are_cut(method: str, settings: dict[str, Any], place: str) -> None:
+    scenario = scenario_of(CLIENTS, **settings)
+    with pytest.raises(UserError) as refused:
+        check_privacy(scenario, make({"name": method, "disentangle": 0.5}))
+    said = str(refused.value)
+    assert said.startswith(place)
+    assert said.endswith(f"set method.disentangle=0, or leave {place} out")
+    check_privacy(scenario, make({"name": method, "disentangle": 0}))
+    check_privacy(scenario_of(CLIENTS), make({"name": method, "disentangle": 0.5}))
+    check_privacy(scenario_of(CLIENTS, training={"micro_batch": 8}), make({"name": method, "disentangle": 0.5}))

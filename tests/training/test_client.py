@@ -7,10 +7,11 @@ from fedtap.batch import Batch
 from fedtap.components import ComponentState
 from fedtap.network.network import Network
 from fedtap.pairs import ComponentKey
+from fedtap.runtime.errors import UserError
 from fedtap.training.client import LocalClient
 from fedtap.training.loop import Objective, batch_loss, plain_gradient, train
 from fedtap.training.schedule import finetune_rates
-from fedtap.training.terms import Proximal, Teacher
+from fedtap.training.terms import Disentangle, Proximal, Teacher
 from tiny import CONCEPTS, CPU, DIGITS, LAW, MOOD, REDRAW, VQA, build_network, jittered, local_client, mixed_batch
 
 PAIRS = (DIGITS, MOOD, LAW)
@@ -316,3 +317,18 @@ def test_a_finish_may_leave_a_part_as_it_is() -> None:
     assert done.kept_steps > 0
     for key, name, tensor in done.state.tensors():
         assert torch.equal(tensor, start[key][name]) == (key.kind != "head")
+
+
+@pytest.mark.parametrize("settings", [{"training": {"micro_batch": 3}}, {"privacy": {"local": {"noise": 1.0}}}])
+def test_a_term_that_compares_examples_needs_the_batch_whole(settings: dict[str, object]) -> None:
+    client = local_client((DIGITS, MOOD), **settings)
+    state, terms = client.initial_state(), [Disentangle(0.5)]
+    with pytest.raises(
+        UserError, match=r"(training\.micro_batch=3|privacy\.local): .* compares the examples of a batch"
+    ):
+        client.train(state, 2, "federated", terms=terms)
+    if "privacy" in settings:
+        client.train(state, 2, "federated", terms=terms, stays=True)  # what never leaves is trained as ever
+    roomy = local_client((DIGITS, MOOD), training={"micro_batch": 8})  # as large as a batch: nothing is cut
+    whole = local_client((DIGITS, MOOD), training={}).train(state, 2, "federated", terms=terms).state
+    assert roomy.train(state, 2, "federated", terms=terms).state.equal(whole)

@@ -1,6 +1,7 @@
 """The training loop against hand-computed losses and a hand-written AdamW."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,10 +12,10 @@ from fedtap.batch import batch_size, micro_batches
 from fedtap.components import ComponentState
 from fedtap.network.network import Network
 from fedtap.network.probe import probe_features
-from fedtap.pairs import ComponentKey
+from fedtap.pairs import ComponentKey, Pair
 from fedtap.scenario.scenario import TrainingSettings
-from fedtap.training.loop import TaskMeans, batch_loss, plain_gradient, train
-from fedtap.training.terms import Teacher
+from fedtap.training.loop import Objective, TaskMeans, batch_loss, plain_gradient, train
+from fedtap.training.terms import Proximal, Teacher
 from tiny import DIGITS, LAW, MOOD, REDRAW, VQA, build_network, client_data, jittered, mixed_batch
 
 PAIRS = (DIGITS, MOOD, REDRAW, VQA, LAW)
@@ -346,6 +347,53 @@ def test_a_step_of_a_batch_in_parts_is_the_step_of_the_whole() -> None:
     for where, gradient in results[None].items():
         torch.testing.assert_close(results[2][where], gradient, atol=1e-6, rtol=1e-4)
     assert seen == [1, 1]
+
+
+@pytest.mark.parametrize("micro", [1, 3])
+@pytest.mark.parametrize("pairs", [(LAW,), (LAW, VQA, DIGITS, MOOD, REDRAW)])
+@pytest.mark.parametrize("with_terms", ["plain", "teacher", "ensemble", "proximal"])
+def test_parts_weigh_as_the_whole_batch_does(micro: int, pairs: tuple[Pair, ...], with_terms: str) -> None:
+    """Texts have unequal lengths: a part's mean over its tokens counts for its tokens, not for its examples."""
+    network = build_network(pairs)
+    start = jittered(network.initial_state())
+    other = jittered(start, seed=5)
+    sizes = {pair.task: n for pair, n in zip(pairs, (7, 4, 3, 2, 2), strict=False)}
+    batch = client_data(pairs, sizes).collate([(task, i) for task, n in sizes.items() for i in range(n)])
+    lengths = [(part.target != 0).sum(dim=1) for part in batch if part.pair.type == "text_generation"]
+    assert all(len(set(each.tolist())) > 1 for each in lengths)
+    weights = dict.fromkeys(sizes, 2.0)
+    terms = {
+        "plain": [],
+        "teacher": [Teacher(other, weights, 2.0)],
+        "ensemble": [Teacher(other, weights, ensemble_with=[start])],
+        "proximal": [Proximal(other, 0.7)],
+    }[with_terms]
+    beside = [other] if with_terms == "ensemble" else []
+    found, means = {}, {}
+    for cut in (None, micro):
+        network.load(start)
+        means[cut] = TaskMeans()
+        loss = partial(batch_loss, network, means=means[cut], terms=terms, ensemble_with=beside)
+        plain_gradient(network, batch, Objective(loss, cut))
+        grads = [p.grad.flatten() for _, _, p in network.named() if p.grad is not None]
+        found[cut] = torch.cat(grads)
+    assert float((found[micro] - found[None]).norm() / found[None].norm()) < 1e-6
+    assert means[micro].means() == pytest.approx(means[None].means(), rel=1e-6)
+
+
+def test_parts_of_a_whole_stand_for_its_examples_by_their_tokens() -> None:
+    batch = client_data((LAW, DIGITS), {"law": 5, "digits": 3}).collate(
+        [("law", i) for i in range(5)] + [("digits", i) for i in range(3)]
+    )
+    law = next(part for part in batch if part.pair == LAW)
+    tokens = (law.target != 0).sum(dim=1)
+    parts = [part for whole in micro_batches(batch, 2) for part in whole]
+    assert [part.weight for part in parts if part.pair == LAW] == pytest.approx(
+        [5 * float(tokens[i : i + 2].sum()) / float(tokens.sum()) for i in (0, 2, 4)]
+    )
+    assert [part.weight for part in parts if part.pair == DIGITS] == [1, 2]
+    assert sum(part.weight for part in parts) == pytest.approx(8)
+    assert [part.weight for part in batch] == [len(part) for part in batch]
 
 
 def test_no_more_than_a_part_goes_through_the_network_at_once() -> None:

@@ -108,6 +108,14 @@ class Algorithm(ABC):
         self.params = params
         self._rule: ComponentMean = weighted
 
+    @property
+    def compares_examples(self) -> str:
+        """The parameter by which the method's loss compares a batch's examples with each other (0 switches it off); or nothing.
+
+        Such a batch must go through the network as a whole.
+        """
+        return ""
+
     def travels(self, key: ComponentKey, name: str) -> bool:
         """Tell whether a component's tensor is sent down and up; others stay with the client. By default all travel."""
         return True

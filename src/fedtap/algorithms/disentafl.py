@@ -46,10 +46,15 @@ class DisentAfl(FedAvg):
     architectures = ("experts",)
     params: DisentAflParams
 
+    @property
+    def compares_examples(self) -> str:
+        """The term that keeps latents apart does."""
+        return "disentangle" if self.params.disentangle else ""
+
     def local_round(
         self, client: LocalClient, received: ComponentState, state: ClientState
     ) -> tuple[Update, ClientState]:
         """Train the received slice for E steps with the term, and send it back."""
-        terms = [Disentangle(self.params.disentangle)]
+        terms = [Disentangle(self.params.disentangle)] if self.params.disentangle else []
         trained = client.train(received, client.scenario.local_steps, "federated", terms=terms)
         return Update(trained.state, client.counts(), trained.losses), state

@@ -7,9 +7,14 @@ Stage 1, each round at a sampled client i with federated slice W and personal mo
     X[c] \leftarrow W[c] \;\; \forall c \in path(i, o) \;\text{ iff }\; h^f_o + m_o < h^p_o, \quad
     X \leftarrow \mathrm{AdamW}^E(f_i, X)
 
-where :math:`h` are the mean training losses of a task in the model's last local training (:math:`h^p = \infty` at first).
-W is sent up, X never is. Stage 2, after the last round: the teacher is the finished slice fine-tuned for T' steps, the
-student X is trained for T' steps on :math:`L + \lambda_o \tau^2 KL(teacher \| student)` (pictures: squared error).
+where :math:`h` are the mean training losses of a task in the model's last local training that had an example of it. W is sent up,
+X never is. :math:`h^p = \infty` until a client first takes part: X then adopts W whole, once. From then on X has in each task the
+loss of what it adopted until a training of its own gives it another (:mod:`loss_history`), so that a task which the few batches
+of a round miss is not replaced anew; with no step of its own (one local step at equal compute) X is the best W so far.
+A task without any loss to compare is kept. Where X follows W until a round, its first participation apart adopts W once more.
+
+Stage 2, after the last round: the teacher is the finished slice fine-tuned for T' steps, the student X is trained for T' steps on
+:math:`L + \lambda_o \tau^2 KL(teacher \| student)` (pictures: squared error).
 
 Differences from the paper, each a parameter whose default is named first: ``guard: on`` keeps of the distilled model only task
 paths that leave no task of the client worse on validation; ``compute: equal`` splits the E (and T') steps of the other methods
@@ -36,6 +41,7 @@ from fedtap.components import ComponentState, towards
 from fedtap.pairs import FAMILIES
 from fedtap.personalization.decision import Decision
 from fedtap.personalization.guard import guard
+from fedtap.personalization.loss_history import LossHistory
 from fedtap.personalization.refit import refit_heads
 from fedtap.personalization.replacement import Scope, keep_personal, replace_hard, replace_soft
 from fedtap.runtime.errors import nearest
@@ -65,7 +71,7 @@ class TapParams(Params):
     has training steps of its own (``separate``) or shares W's; ``personal_from`` is the round (from 1) in which it parts from W.
     ``mix: end`` needs no student, hence ``distil: off``. ``disentangle`` is gamma of :mod:`disentafl`, 0 for none; an
     architecture without paths has nothing to keep apart. With ``compute: equal`` a single local step goes to the federated model;
-    the personal one needs a second.
+    the personal one needs a second, and without it is the federated model that the gate last let in.
     """
 
     compute: Compute = "equal"
@@ -114,9 +120,14 @@ class Tap(Algorithm):
     deployed = "personal"
     params: TapParams
 
+    @property
+    def compares_examples(self) -> str:
+        """The term that keeps latents apart does."""
+        return "disentangle" if self.params.disentangle else ""
+
     def start(self, client: LocalClient) -> ClientState:
         """Start the personal model at the common start, with no history: the first participation adopts W."""
-        return ClientState({"personal": client.initial_state()}, {"personal_losses": {}})
+        return ClientState({"personal": client.initial_state()}, LossHistory().facts)
 
     def local_round(
         self, client: LocalClient, received: ComponentState, state: ClientState
@@ -127,14 +138,17 @@ class Tap(Algorithm):
         federated_steps, personal_steps = split(steps, self.params.compute) if apart else (steps, 0)
         terms = [Disentangle(self.params.disentangle)] if self.params.disentangle else []
         federated = client.train(received, federated_steps, "federated", terms=terms)
-        personal, decisions = self._adopt(client, federated, state)
+        history = LossHistory.of(state.facts).after_federated(federated.losses, client.round)
+        personal, decisions = self._adopt(client, federated, state, history)
+        history = history.after_replacement(decisions)
         losses: Mapping[str, float] = {}
         if apart:
             replaced = any(decision.outcome != "kept" for decision in decisions)
             trained = client.train(personal, personal_steps, "personal" if replaced else "federated", stays=True)
             personal, losses = trained.state, trained.losses
         update = Update(federated.state, client.counts(), federated.losses, losses, decisions)
-        return update, ClientState({"personal": personal}, {"personal_losses": dict(losses), "took_part": True})
+        facts = {**history.after_personal(losses).facts, "took_part": True, "apart": apart or _was_apart(state)}
+        return update, ClientState({"personal": personal}, facts)
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         """Fine-tune the slice (the teacher), then X, with mixing, distillation, guard and refit where they are on."""
@@ -174,15 +188,14 @@ class Tap(Algorithm):
         return {"federated": received, **state.models}
 
     def _adopt(
-        self, client: LocalClient, federated: Trained, state: ClientState
+        self, client: LocalClient, federated: Trained, state: ClientState, history: LossHistory
     ) -> tuple[ComponentState, list[Decision]]:
         """Return X after replacement from the trained W, and what was decided."""
-        personal, history = state.models["personal"], state.facts["personal_losses"]
+        personal = state.models["personal"]
         if self.params.replace == "off":
             return personal, []
-        first = not state.facts.get("took_part")
-        if first or client.round < self.params.personal_from:
-            rule = "first participation" if first else f"follows until round {self.params.personal_from}"
+        rule = self._adoption(client, state)
+        if rule:
             losses = federated.losses
             return federated.state, [
                 Decision(t, "replace", "replaced", losses.get(t), None, rule) for t in client.tasks
@@ -200,8 +213,20 @@ class Tap(Algorithm):
             margins=self._refined(client, self.params.margin, self.params.margins),
             alpha=self.params.alpha,
             scope=scope,
-            losses=(federated.losses, history) if self.params.personal == "separate" else None,
+            history=history if self.params.personal == "separate" else None,
         )
+
+    def _adoption(self, client: LocalClient, state: ClientState) -> str:
+        """Return the rule by which X becomes W whatever the losses, or nothing where there is a choice."""
+        since = self.params.personal_from
+        if not state.facts.get("took_part"):
+            return "first participation"
+        if client.round < since:
+            return f"follows until round {since}"
+        compares = self.params.replace == "hard" and self.params.personal == "separate"
+        if compares and since > 1 and not _was_apart(state):
+            return f"first participation apart, from round {since}"
+        return ""
 
     def _scope(self, client: LocalClient) -> Scope:
         return client.path if self.params.scope == "path" else client.exclusive
@@ -209,3 +234,8 @@ class Tap(Algorithm):
     @staticmethod
     def _refined(client: LocalClient, common: float, by_family: Mapping[str, float]) -> dict[str, float]:
         return {pair.task: by_family.get(pair.family, common) for pair in client.pairs}
+
+
+def _was_apart(state: ClientState) -> bool:
+    """Tell whether X has parted from W before; a state stored without the fact has personal losses if it has."""
+    return bool(state.facts.get("apart", state.facts.get("personal_losses")))

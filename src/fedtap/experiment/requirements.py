@@ -1,4 +1,4 @@
-"""What must be there for a scenario's safety: packages, and a method that bears it. Checked before anything is trained."""
+"""What must be there for a scenario: packages, and a method that bears its privacy and its batches. Checked before training."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from fedtap.federation.secure.masking import require_crypto
 from fedtap.privacy.accounting import require_opacus
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import Scenario
+from fedtap.training.client import cuts_batches
 
 
 def check_privacy(scenario: Scenario, algorithm: Algorithm) -> None:
     """Refuse what privacy asks for where a package is missing, or the method does not bear it, before anything is trained."""
+    check_batches(scenario, algorithm)
     if scenario.privacy.noised:
         require_opacus()
     if scenario.privacy.secure is None:
@@ -25,4 +27,14 @@ def check_privacy(scenario: Scenario, algorithm: Algorithm) -> None:
         raise UserError(
             f"privacy.secure: lora_mean={algorithm.params.lora_mean} averages products; masked factors are only summed; "
             "set lora_mean=factors"
+        )
+
+
+def check_batches(scenario: Scenario, algorithm: Algorithm) -> None:
+    """Refuse a method that compares the examples of a batch where they do not go through the network together."""
+    cut = cuts_batches(scenario, private=scenario.privacy.local is not None)
+    if cut and algorithm.compares_examples:
+        raise UserError(
+            f"{cut}, and method.{algorithm.compares_examples} of method '{algorithm.name}' compares the examples of a batch; set "
+            f"method.{algorithm.compares_examples}=0, or leave {cut.partition(':')[0].partition('=')[0]} out"
         )

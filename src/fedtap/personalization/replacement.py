@@ -15,6 +15,7 @@ from fedtap.components import ComponentState, towards
 from fedtap.pairs import ComponentKey
 from fedtap.personalization.decision import Decision
 from fedtap.personalization.gates import margin_gate, paired_gate
+from fedtap.personalization.loss_history import LossHistory
 from fedtap.training.client import LocalClient
 from fedtap.training.model_selection import mean_ratio
 
@@ -34,7 +35,7 @@ def replace_hard(
     margins: Mapping[str, float],
     alpha: float,
     scope: Scope,
-    losses: tuple[Mapping[str, float], Mapping[str, float]] | None,
+    history: LossHistory | None,
 ) -> tuple[ComponentState, list[Decision]]:
     """Replace task by task where the gate opens, all decisions taken on the models as they were before any replacement.
 
@@ -52,28 +53,23 @@ def replace_hard(
         Level of the paired gate.
     scope
         What replacing a task touches.
-    losses
-        Mean losses of W and of X by task, for the margin; a task without one of X is replaced (the first participation). None:
-        both models are scored on the validation split.
+    history
+        What is known of the losses of W and of X, for the margin: a task of which one is not known is kept. None: both models are
+        scored on the validation split, as the paired gate always does.
     """
-    scored = losses is None
-    if losses is None or (gate == "paired" and losses[1]):
+    if gate == "margin" and history is not None:
+        decisions = [_by_history(task, history, margins[task], client.round) for task in client.tasks]
+    else:
         theirs, mine = client.example_losses(federated), client.example_losses(personal)
-        means = {task: float(values.mean()) for task, values in theirs.items()}
-        losses = (means, {task: float(values.mean()) for task, values in mine.items()})
-    decisions: list[Decision] = []
-    for task in client.tasks:
-        f, p = losses[0].get(task, math.inf), losses[1].get(task, math.inf)
-        if math.isinf(p):
-            better, rule = True, "first participation"
-        elif gate == "paired":
-            better, p_value = paired_gate(theirs[task], mine[task], alpha)
-            rule = f"paired: p = {p_value:.3g}, alpha = {alpha:g}"
-        else:
-            better = margin_gate(f, p, margins[task])
-            rule = f"margin{' on validation' if scored else ''}: {margins[task]:g}"
-        outcome = "replaced" if better else "kept"
-        decisions.append(Decision(task, "replace", outcome, _finite(f), _finite(p), rule))
+        decisions = []
+        for task in client.tasks:
+            f, p = float(theirs[task].mean()), float(mine[task].mean())
+            if gate == "paired":
+                better, p_value = paired_gate(theirs[task], mine[task], alpha)
+                rule = f"paired: p = {p_value:.3g}, alpha = {alpha:g}"
+            else:
+                better, rule = margin_gate(f, p, margins[task]), f"margin on validation: {margins[task]:g}"
+            decisions.append(_hard(task, better, _finite(f), _finite(p), rule))
     for decision in decisions:
         if decision.outcome == "replaced":
             personal = personal.merge(federated.slice(scope(decision.task)))
@@ -131,6 +127,19 @@ def keep_personal(
         for move in moves
     ]
     return mixed, decisions
+
+
+def _by_history(task: str, history: LossHistory, margin: float, round_number: int) -> Decision:
+    f, p = history.federated.get(task), history.personal.get(task)
+    if f is None:
+        return _hard(task, False, f, p, "kept: no federated loss yet")
+    if p is None:
+        return _hard(task, False, f, p, "kept: no personal loss yet")
+    return _hard(task, margin_gate(f, p, margin), f, p, f"margin: {margin:g}{history.note(task, round_number)}")
+
+
+def _hard(task: str, better: bool, federated: float | None, personal: float | None, rule: str) -> Decision:
+    return Decision(task, "replace", "replaced" if better else "kept", federated, personal, rule)
 
 
 def _finite(value: float) -> float | None:

@@ -20,7 +20,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from fedtap.batch import Batch, micro_batches
+from fedtap.batch import Batch, split
 from fedtap.network.network import Network
 from fedtap.scenario.safety import NoiseSettings
 
@@ -78,9 +78,11 @@ def dp_sgd_step(
 ) -> None:
     """Take one step along the clipped and noised gradient of a batch, which may be empty.
 
-    ``loss`` is the objective; it is asked of one example at a time, so whatever a method adds to it is clipped with it.
+    ``loss`` is the objective; it is asked of one example at a time, so whatever a method adds to it is clipped with it, and
+    an example's loss is its own mean, whatever the others' length. What compares examples has none to compare: the caller
+    refuses it.
     """
-    examples = list(micro_batches(batch, 1)) if batch else []
+    examples = list(split(batch, 1)) if batch else []
     chunks = [examples[start : start + CHUNK] for start in range(0, len(examples), CHUNK)] or [[]]
     for place, chunk in enumerate(chunks):
         grads: list[list[Tensor]] = [[] for _ in moving]

@@ -111,8 +111,9 @@ class TrainingSettings(Settings):
     method takes ``finetune_steps`` steps at ``finetune_lr`` and keeps, of the states seen every ``select_every`` steps, the best
     on the client's validation split.
     ``micro_batch`` is how many examples go through the network at once where a whole batch would not fit into memory: gradients
-    are accumulated over the parts of a batch, and a step is still one step. ``recompute`` keeps of adapted tower layers what goes
-    in and computes the rest again in the backward pass: less memory, a third more arithmetic. ``precision`` is that of matrix
+    are accumulated over the parts of a batch, weighted as the means of the whole weigh them, and a step is still one step; a loss
+    that compares examples (``disentangle``) needs batches whole. ``recompute`` keeps of adapted tower layers what goes in and
+    computes the rest again in the backward pass: less memory, a third more arithmetic. ``precision`` is that of matrix
     products: ``bf16`` multiplies in bfloat16, in training as in evaluation; what is trained, sent and added up stays float32.
     """
 

@@ -23,7 +23,17 @@ from fedtap.tasks.base import ClosedForm
 from fedtap.training.loop import GradientRule, Objective, batch_loss, plain_gradient, train
 from fedtap.training.model_selection import Best
 from fedtap.training.schedule import finetune_rates, round_rate
-from fedtap.training.terms import Term
+from fedtap.training.terms import Term, compares_examples
+
+
+def cuts_batches(scenario: Scenario, *, private: bool) -> str:
+    """Return what keeps a batch's examples from going through the network together, or nothing."""
+    if private:
+        return "privacy.local: DP-SGD takes the gradient of each example alone"
+    micro = scenario.training.micro_batch
+    if micro is not None and micro < scenario.batch_size:
+        return f"training.micro_batch={micro}: a batch of {scenario.batch_size} goes through the network in parts"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +217,7 @@ class LocalClient:
     ) -> Trained:
         if not self.pairs or not rates:
             return Trained(state, {}, 0)
+        self._refuse_cuts(terms, dp_sgd is not None)
         self.network.load(state)
         every = self.scenario.training.select_every
         best = Best(self.network, partial(self.swapped_in_losses, "validation"), every, state) if select else None
@@ -267,6 +278,15 @@ class LocalClient:
             device=self.network.device,
         )
 
+    def _refuse_cuts(self, terms: Sequence[Term], private: bool) -> None:
+        """Refuse a term that compares a batch's examples where they do not go through the network together."""
+        if compares_examples(terms):
+            cut = cuts_batches(self.scenario, private=private)
+            if cut:
+                raise UserError(
+                    f"{cut}, and the method has a loss that compares the examples of a batch; remove one of the two"
+                )
+
     def _uncovered(self, what: str) -> UserError:
         method = self.scenario.method.get("name", "tap")
         return UserError(
@@ -297,6 +317,7 @@ class LocalClient:
         """
         if self._guarded:
             raise self._uncovered("asks for exact gradients")
+        self._refuse_cuts(terms, private=False)
         self.network.load(state)
         self.network.train()
         with drawing(self.seed, self.round, self.id, "dropout", self.steps_taken):

@@ -72,6 +72,7 @@ def batch_loss(
 ) -> Tensor:
     """Return the loss of a batch under the model swapped into the network, its terms added, a scalar.
 
+    A part of a larger batch gives its share of the whole's loss, as a mean over the part's examples.
     With models ``ensemble_with`` it, the loss and the terms are those of their common answer (see :func:`ensemble_outputs`).
     """
     outputs = ensemble_outputs(network, network(batch), ensemble_with, batch)
@@ -81,7 +82,7 @@ def batch_loss(
         losses = TASK_TYPES[part.pair.type].losses(output.output, part.target, network.words)
         if means is not None:
             means.add(part.pair.task, float(losses.total.detach().sum()), float(losses.units.sum()))
-        total = total + losses.mean() * (len(part) / size)
+        total = total + losses.mean() * (part.weight / size)
     for term in terms:
         total = total + term(network, batch, outputs)
     return total
@@ -90,7 +91,9 @@ def batch_loss(
 def plain_gradient(network: Network, batch: Batch, objective: Objective) -> None:
     """Leave the gradient of the objective where the model stands: what every method does that names no other rule.
 
-    A batch that is too large to go through the network at once is cut; its gradient is the mean of the parts', by examples.
+    A batch that is too large to go through the network at once is cut; its gradient is the mean of the parts', by examples, and
+    what the examples of a part weigh within it is what they weigh in the whole (:func:`fedtap.batch.micro_batches`). A term
+    beside the losses that is no mean over examples thus counts once.
     """
     network.zero_grad(set_to_none=True)
     objective.asked()

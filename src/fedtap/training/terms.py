@@ -1,14 +1,16 @@
 r"""What a method may add to the loss of a batch: a teacher, a pull towards another model, latents to keep apart.
 
 A term is a function of the network (with the model in training swapped in), the batch and the model's outputs for it. It returns
-a scalar, which is added to :math:`\sum_o (n_o / B) L_o`.
+a scalar, which is added to :math:`\sum_o (n_o / B) L_o`. A batch may be a part of a larger one, whose parts' terms are averaged
+by their examples; what a task's mean weighs is then its :attr:`~fedtap.batch.TaskBatch.weight`. A term that no such mean gives
+back, because it compares examples with each other, says so by ``whole_batch = True``, and is refused where batches are cut.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -52,7 +54,7 @@ class Teacher:
             if weight > 0:
                 kind = TASK_TYPES[part.pair.type]
                 distance = kind.distance(mine.output, theirs.output, part.target, network.words, self.temperature)
-                total = total + weight * distance * (len(part) / size)
+                total = total + weight * distance * (part.weight / size)
         return total
 
 
@@ -86,6 +88,7 @@ class Disentangle:
 
     strength: float
     route: str = "modality-task"
+    whole_batch: ClassVar[bool] = True
 
     def __call__(self, network: Network, batch: Batch, outputs: Sequence[TaskOutput]) -> Tensor:
         """Return the strength times the mean squared cosine."""
@@ -96,6 +99,11 @@ class Disentangle:
         if len(latents) < 2:
             return torch.zeros((), device=network.device)
         return self.strength * mean_squared_cosine([torch.cat(held) for held in latents.values()])
+
+
+def compares_examples(terms: Sequence[Term]) -> bool:
+    """Tell whether one of the terms needs a batch's examples together."""
+    return any(getattr(term, "whole_batch", False) for term in terms)
 
 
 def mean_squared_cosine(groups: Sequence[Tensor]) -> Tensor:

@@ -41,8 +41,12 @@ def changed(decision: Mapping[str, Any]) -> bool:
 
 
 def is_first(decision: Mapping[str, Any]) -> bool:
-    """Tell whether a replacement was no choice: a client's first participation has no personal loss to compare with."""
-    return decision.get("personal_loss") is None
+    """Tell whether there was no choice: a first participation has no personal loss to compare with, or a task no loss yet.
+
+    >>> is_first({"federated_loss": 0.5, "personal_loss": None}), is_first({"federated_loss": None, "personal_loss": 0.5})
+    (True, True)
+    """
+    return decision.get("personal_loss") is None or decision.get("federated_loss", 0.0) is None
 
 
 def timelines(events: Iterable[Mapping[str, Any]], order: Sequence[tuple[str, str]] = ()) -> list[Timeline]:
