@@ -14,6 +14,7 @@ from fedtap.federation.store import ClientStore
 from fedtap.pairs import ComponentKey, Pair
 from fedtap.personalization.loss_history import LossHistory
 from fedtap.training.client import LocalClient
+from fedtap.training.terms import Teacher
 from tiny import CONCEPTS, DIGITS, LAW, MEDICINE, MOOD, REDRAW_DIGITS, build_network, jittered, local_client
 
 PAIRS = (DIGITS, MOOD, LAW)
@@ -414,3 +415,15 @@ def test_the_term_that_keeps_paths_apart_is_that_of_disentafl() -> None:
     assert sent({**shared, "disentangle": 0.5}).equal(sent({"name": "disentafl"}))
     assert sent(shared).equal(sent({"name": "fedavg"}))
     assert not sent({**shared, "disentangle": 0.5}).equal(sent(shared))
+
+
+def test_the_student_learns_from_the_fine_tuned_teacher_and_not_from_the_slice() -> None:
+    received, personal = states(final_client())
+    state = tap(compute="paper", guard=False, weight=5.0).personalise(final_client(), received, private(personal))
+    by_hand = final_client()
+    teacher = by_hand.finetune(received, 8, "finish").state
+    assert not teacher.equal(received)
+    weights = dict.fromkeys(by_hand.tasks, 5.0)
+    assert state.models["personal"].equal(
+        by_hand.finetune(personal, 8, "distil", terms=[Teacher(teacher, weights)]).state
+    )

@@ -190,3 +190,15 @@ def test_an_empty_split_names_client_task_split_and_mend(folder: Path) -> None:
 def test_a_task_that_its_source_cannot_serve_is_refused(folder: Path) -> None:
     with pytest.raises(UserError, match=r"task 't', source 'digits': no classification on text here"):
         partition(scenario(folder, many(1, source="digits", path=None, classes=None)), 0)
+
+
+def test_the_test_split_follows_the_training_that_there_was_not_the_one_asked_for(folder: Path) -> None:
+    """With strong skew and a source nearly used up, clients get other classes to train on than they asked for."""
+    data = {"train": 80, "validation": 8, "test": 14, "dirichlet": 0.1, "quantity": 0}
+    for seed in range(5):
+        for tasks in partition(scenario(folder, many(8), **data), seed).values():
+            train, validation, test = (Counter(e.stratum for e in tasks["t"][split]) for split in SPLITS)
+            size = sum(train.values())
+            for stratum in range(4):
+                assert abs(validation[stratum] - 8 * train[stratum] / size) <= 1.5
+                assert abs(test[stratum] - 14 * train[stratum] / size) <= 1.5

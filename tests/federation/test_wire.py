@@ -253,3 +253,19 @@ def test_the_plan_tells_the_bytes_that_an_update_then_has(precision: WirePrecisi
     for client in told.values():
         assert client["parameters"] * each <= client["bytes"] <= client["parameters"] * (each + (precision == "int8"))
         assert client["bytes"] == sum(kind["bytes"] for kind in client["kinds"].values())
+
+
+@pytest.mark.parametrize("precision", LOSSY)
+def test_what_is_owed_of_components_that_are_not_in_an_update_stays_owed(precision: WirePrecision) -> None:
+    other, draw = ComponentKey("head", ("away",)), torch.Generator().manual_seed(3)
+    owed = ComponentState(
+        {
+            other: {"w": torch.randn(4, generator=draw)},
+            KEY: {"w": torch.zeros(3, 40), "bias": torch.randn(5, generator=draw)},
+        }
+    )
+    start, change = state(torch.zeros(3, 40)), state(torch.randn(3, 40, generator=draw))
+    _, then = compress_update(change, start, owed, WireSettings(precision=precision))
+    assert then.slice([other]).equal(owed.slice([other]))
+    assert then[KEY]["bias"].equal(owed[KEY]["bias"])
+    assert then[KEY]["w"].any()

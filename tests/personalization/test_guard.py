@@ -1,6 +1,7 @@
 """What distillation changed is kept only where no task is worse on validation."""
 
 from functools import cache
+from typing import ClassVar, cast
 
 import torch
 
@@ -85,3 +86,32 @@ def test_a_model_that_changes_nothing_is_kept() -> None:
     assert kept.equal(good)
     assert {decision.outcome for decision in decisions} == {"kept"}
     assert all(torch.isfinite(torch.tensor(decision.federated_loss)) for decision in decisions)
+
+
+class Scripted:
+    """A client of three tasks, each with one component; losses are looked up by which components are the distilled ones."""
+
+    tasks = ("a", "b", "c")
+    losses: ClassVar[dict[str, dict[str, float]]] = {
+        "": {"a": 1.0, "b": 1.0, "c": 1.0},
+        "abc": {"a": 1.0, "b": 1.0, "c": 2.0},
+        "a": {"a": 0.5, "b": 0.5, "c": 1.0},
+        "ab": {"a": 0.8, "b": 0.8, "c": 1.0},  # better than at first, worse than with a alone
+        "ac": {"a": 0.5, "b": 0.5, "c": 2.0},
+    }
+
+    def path(self, task: str) -> frozenset[ComponentKey]:
+        return frozenset([ComponentKey("head", (task,))])
+
+    def mean_losses(self, state: ComponentState) -> dict[str, float]:
+        return self.losses["".join(key.names[0] for key in sorted(state) if state[key]["w"] == 1)]
+
+
+def test_a_path_is_judged_by_what_the_accepted_ones_before_it_reached() -> None:
+    before, after = (
+        ComponentState({ComponentKey("head", (task,)): {"w": torch.tensor(value)} for task in "abc"})
+        for value in (0.0, 1.0)
+    )
+    kept, decisions = guard(cast("LocalClient", Scripted()), before=before, after=after)
+    assert [decision.outcome for decision in decisions] == ["kept", "reverted", "reverted"]
+    assert kept.equal(before.merge(after.slice([ComponentKey("head", ("a",))])))

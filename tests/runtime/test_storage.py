@@ -157,3 +157,20 @@ def test_parts_are_framed() -> None:
     assert digest() != digest("") != digest("", "")
     assert digest("é") == digest("é".encode())
     assert digest("ab") == hashlib.sha256(b"\x02\x00\x00\x00\x00\x00\x00\x00ab").hexdigest()
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077])
+def test_a_new_file_is_as_open_as_any_other_and_a_rewritten_one_stays_as_it_was(tmp_path: Path, mask: int) -> None:
+    path, plain = tmp_path / "file", tmp_path / "plain"
+    before = os.umask(mask)
+    try:
+        write_bytes(path, b"one")
+        plain.write_bytes(b"one")
+        assert path.stat().st_mode == plain.stat().st_mode
+        for mode in (0o600, 0o640, 0o664):
+            path.chmod(mode)
+            write_bytes(path, b"two")
+            assert path.stat().st_mode & 0o777 == mode
+        assert os.umask(mask) == mask  # which asking for it has not changed
+    finally:
+        os.umask(before)

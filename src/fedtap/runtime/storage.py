@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())  # a temporary file is private; what it becomes is as open as any other
+        os.chmod(temporary, _mode(path))  # a temporary file is private; what it becomes need not be
         os.replace(temporary, path)
         temporary = ""
     except OSError as error:
@@ -44,6 +45,13 @@ def write_bytes(path: Path, data: bytes) -> None:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def _mode(path: Path) -> int:
+    """Return the permissions that a file has, or a new one has by the process's mask."""
+    with contextlib.suppress(FileNotFoundError):
+        return stat.S_IMODE(path.stat().st_mode)
+    return 0o666 & ~_umask()
 
 
 def _umask() -> int:

@@ -480,3 +480,59 @@ def test_methods_that_need_single_updates_are_refused() -> None:
             check_privacy(scenario, make({}, name))
     with pytest.raises(UserError, match="set lora_mean=factors"):
         check_privacy(scenario, make({"name": "tap", "lora_mean": "product"}))
+
+
+@pytest.mark.parametrize("mask", ["own", "pair"])
+def test_each_component_and_round_has_a_mask_stream_of_its_own(mask: str) -> None:
+    """One stream under two components would cancel in the difference of what a client sends for them."""
+
+    def drawn(key: ComponentKey, round_number: int) -> torch.Tensor:
+        total = {"w": torch.zeros(4, dtype=torch.int64)}
+        if mask == "own":
+            masking.own_mask(total, b"s" * 16, key, round_number)
+        else:
+            masking.pair_mask(total, "a", "b", b"s" * 32, key, round_number)
+        return total["w"]
+
+    shared, head = ComponentKey("shared"), ComponentKey("head", ("x",))
+    assert drawn(shared, 1).equal(drawn(shared, 1))
+    for other in (drawn(head, 1), drawn(ComponentKey("head", ("y",)), 1), drawn(shared, 2)):
+        assert not (drawn(shared, 1) == other).any()
+
+
+def test_a_restored_key_that_is_not_the_lost_clients_takes_no_mask_away(tmp_path: Path) -> None:
+    def spoil(request: Request, reply: Reply) -> Reply | None:
+        if request.client == "a1" and request.kind == "train":
+            return None
+        if request.client != "a2" or request.kind != "unmask":
+            return reply
+        said = json.loads(reply.secure)
+        number, body = said["keys"]["a1"][:4], said["keys"]["a1"][4:]
+        said["keys"]["a1"] = number + f"{int(body, 16) ^ 1:0{len(body)}x}"
+        return replace(reply, secure=json.dumps(said))
+
+    federation, events, _ = one_round(tmp_path, SecureSettings(), spoil)
+    assert note(events)["lost"] == ["a1"]
+    assert note(events)["summed"] == 0
+    assert federation.components.equal(serving(None).components)
+
+
+def test_the_server_refuses_what_was_to_be_withheld(tmp_path: Path) -> None:
+    asked = ["a1", "a2", "a3", "c1"]
+
+    def spoil(request: Request, reply: Reply) -> Reply:
+        if request.kind != "train" or request.client != "c1":
+            return reply
+        honest = sound_reply(request, CARD["c1"]).update
+        open_ones = honest.components.select(lambda key, _: key not in reply.update.components)
+        assert open_ones
+        counts = {**honest.counts, **reply.update.counts}
+        return changed(request, reply, components=reply.update.components.merge(open_ones), counts=counts)
+
+    federation, events, homes = one_round(tmp_path, SecureSettings(few="withhold"), spoil, clients=asked)
+    (refused,) = [event for event in events if event["event"] == "rejected"]
+    assert (refused["client"], refused["why"]) == ("c1", "components came that were to stay at the client")
+    before = serving(None).components
+    withheld = set(before) - {key for reply in homes.sent for key in reply.update.components}
+    assert withheld
+    assert federation.components.slice(withheld).equal(before.slice(withheld))
