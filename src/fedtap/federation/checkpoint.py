@@ -61,8 +61,8 @@ class Checkpoint:
         write_sealed_tensors(path, tensors, facts, _identity(run))
 
     @classmethod
-    def load(cls, path: Path, run: str = "") -> Checkpoint | None:
-        """Return the checkpoint of a run, or None if there is none yet.
+    def load(cls, path: Path, run: str | None = None) -> Checkpoint | None:
+        """Return the checkpoint, or None if there is none yet; of whichever run, unless ``run`` names one.
 
         Raises
         ------
@@ -90,5 +90,5 @@ class Checkpoint:
             raise UserError(f"{path}: damaged or truncated ({error}); {_MEND}") from error
 
 
-def _identity(run: str) -> Identity:
-    return {"what": "checkpoint", "run": run}
+def _identity(run: str | None) -> Identity:
+    return {"what": "checkpoint"} if run is None else {"what": "checkpoint", "run": run}
