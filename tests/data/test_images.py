@@ -158,3 +158,11 @@ def test_denormalise_rounds_clips_and_undoes_normalise() -> None:
     np.testing.assert_array_equal(denormalise(normalise(every)), every)
     given = np.array([-7, 9, -1 + 1.6 / 127.5], np.float32).reshape(3, 1, 1)
     assert denormalise(given).ravel().tolist() == [0, 255, 2]
+
+
+def test_the_content_decides_and_only_decoders_of_pictures_are_tried(tmp_path: Path) -> None:
+    for format in ("EPS", "PDF", "ICO", "PCX", "TGA", "SGI"):
+        path = tmp_path / f"{format}.png"
+        Image.fromarray(COLOURS).resize((16, 16)).save(path, format=format)
+        with pytest.raises(UserError, match="not a readable image"):
+            read_image(path)

@@ -20,6 +20,9 @@ from fedtap.runtime.errors import UserError
 
 RECONSTRUCTION_SIZE = 64
 
+# Pillow goes by a file's content, not its name: without this list an EPS named .png would start Ghostscript.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+
 # What Pillow's decoders are known to raise on files that are cut short or garbled.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, zlib.error)
 
@@ -55,7 +58,7 @@ def _decoded(file: Path | io.BytesIO, place: str) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)
-            with Image.open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 return _rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise
