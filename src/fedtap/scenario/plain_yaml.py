@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+MAX_TEXT = 1_000_000  # characters: a scenario of a thousand clients is a tenth of it
+
 
 class NotYamlError(Exception):
     """The text is not YAML that we take. The message is one line; ``line`` is 1-based, or None where it is not known."""
@@ -21,13 +23,15 @@ def parse(text: str) -> Any:
     Raises
     ------
     NotYamlError
-        If it is not YAML, names a Python object, or gives a key of a mapping twice.
+        If it is too long, is not YAML, names a Python object, or gives a key of a mapping twice.
 
     Examples
     --------
     >>> parse("rounds: 3")
     {'rounds': 3}
     """
+    if len(text) > MAX_TEXT:
+        raise NotYamlError(f"{len(text)} characters; {MAX_TEXT} at the most", None)
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-45
