@@ -53,7 +53,7 @@ def cut_off(scenario: Path, method: str, out: Path, event: str, **where: Any) ->
             raise Cut
 
     with pytest.raises(Cut):
-        library.run(scenario, method=method, out=out, resume=True, observers=[watch])
+        library.run(scenario, method=method, out=out, resume="auto", observers=[watch])
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -63,7 +63,7 @@ def test_cut_off_after_a_round_and_resumed_it_ends_in_the_same_bytes(method: str
     assert events(whole, "failed", "rejected") == []
     cut_off(small, method, out, "update", round=2, client="reader")  # round 1 is on the disk, half of round 2 is not
     cut_off(small, method, out, "personalised", client="reader")
-    assert library.run(small, method=method, out=out, resume=True) == results
+    assert library.run(small, method=method, out=out, resume="auto") == results
     same_end(out, whole)
     server = "checkpoint/server.safetensors"
     assert state_of(out / server) == state_of(whole / server)

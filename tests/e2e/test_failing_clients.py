@@ -80,8 +80,8 @@ def test_a_run_with_a_failing_client_resumes_to_the_same_end(
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            library.run(scenario, out=out, resume=True, observers=[stop])
-    library.run(scenario, out=out, resume=True)
+            library.run(scenario, out=out, resume="auto", observers=[stop])
+    library.run(scenario, out=out, resume="auto")
     same_end(out, whole)
 
 
