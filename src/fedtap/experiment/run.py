@@ -13,7 +13,7 @@ from fedtap.experiment.setup import Clients, LocalClients, ServerContext, set_up
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Failure, Request
 from fedtap.federation.result_validation import result_complaint
-from fedtap.federation.rounds import ask, one_short_line, run_round
+from fedtap.federation.rounds import ask, judged, one_short_line, run_round
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
 from fedtap.privacy.guarantee import guarantee
@@ -201,7 +201,7 @@ class FederatedRun:
                 why = answer.why if isinstance(answer, Failure) else "rows that nobody asked for"
                 self.observe({"event": "failed", **about, "why": one_short_line(why)})
             elif self._clients.remote and (
-                wrong := result_complaint(answer.rows, client.id, client.pairs, own_split(client))
+                wrong := judged(result_complaint, answer.rows, client.id, client.pairs, own_split(client))
             ):
                 self.observe({"event": "rejected", **about, "why": one_short_line(wrong)})
             else:
