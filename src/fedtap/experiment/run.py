@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedtap.data.partition import most_tested
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import RunFolder
 from fedtap.experiment.setup import Clients, LocalClients, ServerContext, set_up
@@ -201,7 +202,14 @@ class FederatedRun:
                 why = answer.why if isinstance(answer, Failure) else "rows that nobody asked for"
                 self.observe({"event": "failed", **about, "why": one_short_line(why)})
             elif self._clients.remote and (
-                wrong := judged(result_complaint, answer.rows, client.id, client.pairs, own_split(client))
+                wrong := judged(
+                    result_complaint,
+                    answer.rows,
+                    client.id,
+                    client.pairs,
+                    own_split(client),
+                    most_behind_a_value(scenario, client),
+                )
             ):
                 self.observe({"event": "rejected", **about, "why": one_short_line(wrong)})
             else:
@@ -210,6 +218,14 @@ class FederatedRun:
                     self.observe({"event": "failed", **about, "why": lost})
             self._tell({"event": "evaluating", "done": min(done, len(clients)), "total": len(clients)})
         return [row for client in clients for row in found.get(client, [])]
+
+
+def most_behind_a_value(scenario: Scenario, client: ClientSettings) -> dict[str, int]:
+    """Return, for each task of a client, the most test examples, or tokens of text, that a result can be a mean over."""
+    tokens = scenario.network.answer_tokens + 1  # with the end
+    text = {pair.task for pair in client.pairs if pair.type == "text_generation"}
+    tested = most_tested(client, scenario.data)
+    return {task: number * (tokens if task in text else 1) for task, number in tested.items()}
 
 
 def not_finite(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -92,7 +92,7 @@ def ask(
     asked = {request.client: request for request in requests}
     accepted: dict[str, Reply] = {}
     for answer in transport.exchange(requests, timeout=timeout):
-        client = answer.client if isinstance(answer.client, str) else repr(answer.client)
+        client = answer.client if isinstance(answer.client, str) else f"a {type(answer.client).__name__}"
         about = {"round": round_number, "client": client if client in asked else one_short_line(client)}
         if isinstance(answer, Failure):
             observe({"event": "failed", **about, "why": one_short_line(answer.why)})
@@ -100,7 +100,7 @@ def ask(
         request = asked.get(client)
         if request is None:
             why: str | None = "nobody asked"
-        elif client in accepted and answer.round == request.round:
+        elif client in accepted and type(answer.round) is int and answer.round == request.round:
             why = "a second reply to one request"
         else:
             why = judged(judge, answer, request)
