@@ -158,3 +158,11 @@ def test_denormalise_rounds_clips_and_undoes_normalise() -> None:
     np.testing.assert_array_equal(denormalise(normalise(every)), every)
     given = np.array([-7, 9, -1 + 1.6 / 127.5], np.float32).reshape(3, 1, 1)
     assert denormalise(given).ravel().tolist() == [0, 255, 2]
+
+
+def test_content_of_another_format_reaches_no_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(UserError, match="not a readable image"):
+        read_image(path)

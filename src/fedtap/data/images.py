@@ -19,6 +19,8 @@ from PIL import Image, ImageOps
 from fedtap.runtime.errors import UserError
 
 RECONSTRUCTION_SIZE = 64
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""The decoders that a file may reach, whatever its name says: others start programs (EPS: Ghostscript)."""
 
 # What Pillow's decoders are known to raise on files that are cut short or garbled.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, zlib.error)
@@ -55,7 +57,7 @@ def _decoded(file: Path | io.BytesIO, place: str) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)
-            with Image.open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 return _rgb(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise
