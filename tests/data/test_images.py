@@ -166,3 +166,11 @@ def test_the_content_decides_and_only_decoders_of_pictures_are_tried(tmp_path: P
         Image.fromarray(COLOURS).resize((16, 16)).save(path, format=format)
         with pytest.raises(UserError, match="not a readable image"):
             read_image(path)
+
+
+def test_content_of_another_format_reaches_no_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n")
+    with pytest.raises(UserError, match="not a readable image"):
+        read_image(path)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from builders import DIGITS, MOOD
+from builders import DIGITS, MOOD, VQA, scenario_of
+from fedtap.experiment.run import most_behind_a_value
 from fedtap.federation.result_validation import MAX_ROWS, result_complaint
 
 ROW = {
@@ -20,13 +21,15 @@ ROW = {
 
 
 def complaint(rows: Any) -> str | None:
-    return result_complaint(rows, "a", (DIGITS, MOOD), "test")
+    return result_complaint(rows, "a", (DIGITS, MOOD), "test", {"digits": 40})
 
 
 def test_sound_rows_pass() -> None:
     other = {**ROW, "task": "mood", "family": "text_classification", "value": 1}
-    encoder = {**other, "metric": "bertscore_f1[minilm-l6]"}
-    assert complaint([ROW, {**ROW, "model": "federated"}, {**ROW, "metric": "macro_f1"}, other, encoder]) is None
+    lost = {**other, "metric": "cross_entropy", "value": None}
+    assert complaint([ROW, {**ROW, "model": "federated"}, {**ROW, "metric": "macro_f1"}, other, lost]) is None
+    text = {**ROW, "task": "vqa", "family": "text_generation", "metric": "bertscore_f1[minilm-l6]", "value": 1.0000002}
+    assert result_complaint([text], "a", (VQA,), "test") is None
     assert complaint([]) is None
 
 
@@ -49,7 +52,13 @@ BAD: dict[str, tuple[Any, str]] = {
     "infinite": ([{**ROW, "value": float("inf")}], "no finite number"),
     "beyond floats": ([{**ROW, "value": 10**400}], "no finite number"),
     "a switch": ([{**ROW, "value": True}], "no finite number"),
-    "nothing": ([{**ROW, "value": None}], "no finite number"),
+    "beyond its range": ([{**ROW, "value": 1e300}], "the accuracy of task 'digits' is 1e+300; it is from 0 to 1"),
+    "absurd": ([{**ROW, "metric": "cross_entropy", "value": 1.7e308}], "it is from 0 to 1e+06"),
+    "a metric of other tasks": ([{**ROW, "metric": "chrf"}], "the metric 'chrf' of task 'digits'"),
+    "a metric that is a list": ([{**ROW, "metric": ["accuracy"]}], "'metric'"),
+    "a task that is a list": ([{**ROW, "task": ["digits"]}], "'task'"),
+    "invented models": ([{**ROW, "model": f"m{i}"} for i in range(1900)], "more than 16 models"),
+    "over more than there are": ([{**ROW, "n": 41}], "over 41 examples; there can be 40"),
     "over no examples": ([{**ROW, "n": 0}], "sensible number"),
     "over half an example": ([{**ROW, "n": 0.5}], "sensible number"),
     "over endless examples": ([{**ROW, "n": 10**30}], "sensible number"),
@@ -64,3 +73,14 @@ def test_what_is_not_sound_is_named(what: str) -> None:
     assert told is not None
     assert why in told
     assert "\n" not in told
+
+
+def test_a_value_is_over_the_test_examples_or_the_tokens_of_their_texts() -> None:
+    scenario = scenario_of(data={"test": 20}, network={"answer_tokens": 8})
+    found = {client.id: most_behind_a_value(scenario, client) for client in scenario.clients}
+    assert found == {
+        "a": {"digits": 20, "mood": 20},
+        "b": {"digits": 20},
+        "c": {"vqa": 180},
+        "d": {"mood": 20, "redraw": 20},
+    }

@@ -87,7 +87,12 @@ def test_the_events_of_a_round_are_complete() -> None:
             "rule": "margin: 0.01",
         },
         {"event": "failed", "round": 4, "client": "c", "why": "ran out of paper"},
-        {"event": "rejected", "round": 4, "client": "a", "why": "the loss of task 'digits' is not a finite number"},
+        {
+            "event": "rejected",
+            "round": 4,
+            "client": "a",
+            "why": "the loss of task 'digits' is not a finite number from 0 to 1e+06",
+        },
         {"event": "round_finished", "round": 4, "clients": ["b"], "seconds": events[-1]["seconds"]},
     ]
 
@@ -208,3 +213,30 @@ def test_a_personal_model_is_reported_without_what_is_in_it() -> None:
     assert kinds(events) == ["personalised", "decision"]
     assert (events[0]["bytes_up"], events[0]["components"], events[0]["examples"]) == (0, 0, 0)
     json.dumps(events, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("unhashable type: 'list'"), RecursionError("too deep"), KeyError("two\nlines")]
+)
+def test_a_check_that_fails_over_a_reply_has_refused_it(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    federation, events = server(), list[dict[str, Any]]()
+    sound = federation.complaint
+
+    def complaint(reply: Reply, request: Request) -> str | None:
+        if reply.client == "a":
+            raise error
+        return sound(reply, request)
+
+    monkeypatch.setattr(federation, "complaint", complaint)
+    transport = ScriptedTransport(lambda requests: map(honest, requests))
+    run_round(federation, transport, ["a", "b"], 1, events.append)
+    (rejected,) = told(events, "rejected")
+    assert rejected["client"] == "a"
+    assert rejected["why"].startswith(f"cannot be checked ({type(error).__name__}: ")
+    assert "\n" not in rejected["why"]
+    assert told(events, "round_finished")[0]["clients"] == ["b"]
+
+
+def test_an_answer_in_the_name_of_a_list_is_refused() -> None:
+    _, events = run(lambda requests: [dataclasses.replace(honest(requests[0]), client=["a"])], "a")  # type: ignore[arg-type]
+    assert told(events, "rejected") == [{"event": "rejected", "round": 1, "client": "a list", "why": "nobody asked"}]

@@ -19,6 +19,8 @@ from PIL import Image, ImageOps
 from fedtap.runtime.errors import UserError
 
 RECONSTRUCTION_SIZE = 64
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
+"""The decoders that a file may reach, whatever its name says: others start programs (EPS: Ghostscript)."""
 
 # Pillow goes by a file's content, not its name: without this list an EPS named .png would start Ghostscript.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")

@@ -27,7 +27,7 @@ from fedtap.data.splits import SPLITS, Split, assign, check_disjoint, published_
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.randomness import numpy_generator
 from fedtap.runtime.storage import digest
-from fedtap.scenario.scenario import DataSettings, Scenario, TaskSettings
+from fedtap.scenario.scenario import ClientSettings, DataSettings, Scenario, TaskSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,13 @@ def most_examples(scenario: Scenario, seed: int) -> dict[str, dict[str, int]]:
     for request, size in zip(requests, _sizes(requests, "train", scenario.data, seed).tolist(), strict=True):
         found[request.client][request.task.name] = scenario.privacy.reported(size)
     return found
+
+
+def most_tested(client: ClientSettings, data: DataSettings) -> dict[str, int]:
+    """Return, for each task of a client, the examples that it is tested on where there are enough: it never has more."""
+    requests = [_Request(client.id, task) for task in client.tasks]
+    sizes = _sizes(requests, "test", data, 0)  # the seed skews training sizes alone
+    return {task.name: int(size) for task, size in zip(client.tasks, sizes, strict=True)}
 
 
 def _held(

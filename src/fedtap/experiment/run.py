@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fedtap.data.partition import most_tested
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import Resume, RunFolder, at_work
 from fedtap.experiment.setup import Clients, LocalClients, ServerContext, set_up
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Failure, Request
 from fedtap.federation.result_validation import result_complaint
-from fedtap.federation.rounds import ask, one_short_line, run_round
+from fedtap.federation.rounds import ask, judged, one_short_line, run_round
 from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
 from fedtap.privacy.guarantee import guarantee
@@ -239,7 +240,14 @@ class FederatedRun:
                 why = answer.why if isinstance(answer, Failure) else "rows that nobody asked for"
                 self.observe({"event": "failed", **about, "why": one_short_line(why)})
             elif self._clients.remote and (
-                wrong := result_complaint(answer.rows, client.id, client.pairs, own_split(client))
+                wrong := judged(
+                    result_complaint,
+                    answer.rows,
+                    client.id,
+                    client.pairs,
+                    own_split(client),
+                    most_behind_a_value(scenario, client),
+                )
             ):
                 self.observe({"event": "rejected", **about, "why": one_short_line(wrong)})
             else:
@@ -253,6 +261,14 @@ class FederatedRun:
                 f"{self._folder.path}: no client gave results{why}; mend that, then run the same command with --resume"
             )
         return [row for client in clients for row in found.get(client, [])]
+
+
+def most_behind_a_value(scenario: Scenario, client: ClientSettings) -> dict[str, int]:
+    """Return, for each task of a client, the most test examples, or tokens of text, that a result can be a mean over."""
+    tokens = scenario.network.answer_tokens + 1  # with the end
+    text = {pair.task for pair in client.pairs if pair.type == "text_generation"}
+    tested = most_tested(client, scenario.data)
+    return {task: number * (tokens if task in text else 1) for task, number in tested.items()}
 
 
 def not_finite(rows: Sequence[Mapping[str, Any]]) -> str:

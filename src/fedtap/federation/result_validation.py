@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedtap.federation.words import MAX_NAME, ResultRow, fault
 from fedtap.pairs import Pair
-from fedtap.tasks.metrics import HIGHER_IS_BETTER
+from fedtap.tasks.metrics import HIGHER_IS_BETTER, RANGES, measures, possible
 
 MAX_ROWS = 2_000
-MAX_NAME = 64
-MAX_N = 10**12
-FIELDS = frozenset({"client", "task", "family", "model", "split", "metric", "value", "n"})
+MAX_MODELS = 16  # of one client, baselines too; a method has three or four
+FIELDS = frozenset(ResultRow.model_fields)
 
 
-def result_complaint(rows: Sequence[Any], client: str, pairs: Sequence[Pair], split: str) -> str | None:
+def result_complaint(
+    rows: Sequence[Any], client: str, pairs: Sequence[Pair], split: str, most: Mapping[str, int] | None = None
+) -> str | None:
     """Return in one line why the rows of a client must be refused, or None if they are sound.
 
     Parameters
@@ -26,50 +27,61 @@ def result_complaint(rows: Sequence[Any], client: str, pairs: Sequence[Pair], sp
         Who was asked, and its pairs.
     split
         The only split that it may have tested on: its own.
+    most
+        By task, the most examples (for text: tokens) that a value can be a mean over, where that is known.
     """
     if not isinstance(rows, list | tuple) or len(rows) > MAX_ROWS:
         return f"the rows are no list of {MAX_ROWS} at the most"
-    families = {pair.task: pair.family for pair in pairs}
+    asked = {pair.task: pair for pair in pairs}
     seen: set[tuple[Any, ...]] = set()
+    models: set[str] = set()
     for row in rows:
         if not isinstance(row, dict) or row.keys() != FIELDS:
             return "a row does not have the fields that were agreed on"
-        why = _row_complaint(row, client, families, split)
+        why = _form_complaint(row) or _row_complaint(row, client, asked, split, most or {})
         if why is not None:
             return why
         place = (row["task"], row["model"], row["metric"])
         if place in seen:
             return f"two rows for task '{row['task']}', model '{row['model']}', metric '{row['metric']}'"
         seen.add(place)
+        models.add(row["model"])
+        if len(models) > MAX_MODELS:
+            return f"rows of more than {MAX_MODELS} models"
     return None
 
 
-def _row_complaint(row: Mapping[str, Any], client: str, families: Mapping[str, str], split: str) -> str | None:
-    for field in FIELDS - {"value", "n"}:
-        text = row[field]
-        if not isinstance(text, str) or not 0 < len(text) <= 2 * MAX_NAME or not text.isprintable():
-            return f"the '{field}' of a row is no plain name"
-    task = row["task"]
+def _form_complaint(row: Mapping[str, Any]) -> str | None:
+    place = fault(ResultRow, row)
+    if place is None:
+        return None
+    if place[0] == "value":
+        return "the value of a row is no finite number"
+    if place[0] == "n":
+        return "a row is not over a sensible number of examples"
+    if place[0] == "model" and isinstance(row["model"], str) and len(row["model"]) > MAX_NAME:
+        return "the name of a model is too long"
+    return f"the '{place[0]}' of a row is no plain name"
+
+
+def _row_complaint(
+    row: Mapping[str, Any], client: str, asked: Mapping[str, Pair], split: str, most: Mapping[str, int]
+) -> str | None:
+    task, metric, value = row["task"], row["metric"], row["value"]
     if row["client"] != client:
         return f"a row for client '{row['client']}'"
-    if task not in families:
+    if task not in asked:
         return f"a row for task '{task}', which the client does not have"
-    if row["family"] != families[task] or row["split"] != split:
-        return f"a row for task '{task}' is not of family '{families[task]}' and split '{split}'"
-    if row["metric"].partition("[")[0] not in HIGHER_IS_BETTER:
-        return f"an unknown metric '{row['metric']}'"
-    if len(row["model"]) > MAX_NAME:
-        return "the name of a model is too long"
-    value, n = row["value"], row["n"]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
-        return f"the {row['metric']} of task '{task}' is no finite number"
-    if isinstance(n, bool) or not isinstance(n, int) or not 0 < n <= MAX_N:
-        return f"a row for task '{task}' is not over a sensible number of examples"
+    pair = asked[task]
+    if row["family"] != pair.family or row["split"] != split:
+        return f"a row for task '{task}' is not of family '{pair.family}' and split '{split}'"
+    if metric.partition("[")[0] not in HIGHER_IS_BETTER:
+        return f"an unknown metric '{metric}'"
+    if not measures(metric, pair.type):
+        return f"the metric '{metric}' of task '{task}', which is {pair.type}"
+    if value is not None and not possible(metric, value, pair.type):
+        low, high = RANGES[metric.partition("[")[0]]
+        return f"the {metric} of task '{task}' is {value:g}; it is from {low:g} to {high:g}"
+    if task in most and row["n"] > most[task]:
+        return f"a row for task '{task}' over {row['n']} examples; there can be {most[task]}"
     return None
-
-
-def _is_finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # a whole number beyond any float
-        return False

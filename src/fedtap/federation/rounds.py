@@ -92,27 +92,36 @@ def ask(
     asked = {request.client: request for request in requests}
     accepted: dict[str, Reply] = {}
     for answer in transport.exchange(requests, timeout=timeout):
-        request = asked.get(answer.client)
+        client = answer.client if isinstance(answer.client, str) else f"a {type(answer.client).__name__}"
+        about = {"round": round_number, "client": client if client in asked else one_short_line(client)}
         if isinstance(answer, Failure):
-            observe(
-                {"event": "failed", "round": round_number, "client": answer.client, "why": one_short_line(answer.why)}
-            )
+            observe({"event": "failed", **about, "why": one_short_line(answer.why)})
             continue
+        request = asked.get(client)
         if request is None:
             why: str | None = "nobody asked"
-        elif answer.client in accepted and answer.round == request.round:
+        elif client in accepted and type(answer.round) is int and answer.round == request.round:
             why = "a second reply to one request"
         else:
-            why = judge(answer, request)
+            why = judged(judge, answer, request)
         if why is not None or request is None:
-            observe(
-                {"event": "rejected", "round": round_number, "client": answer.client, "why": one_short_line(why or "")}
-            )
+            observe({"event": "rejected", **about, "why": one_short_line(why or "")})
             continue
         accepted[answer.client] = answer
         if request.kind not in SECRETS:
             report(answer, request, observe)
     return list(accepted.values())
+
+
+def judged(judge: Callable[..., str | None], *given: Any) -> str | None:
+    """Return what a judge says of what a client sent; one that fails over it has refused it.
+
+    A dishonest client must never end the round of the others, so whatever its words make the check raise is a refusal.
+    """
+    try:
+        return judge(*given)
+    except Exception as error:
+        return f"cannot be checked ({type(error).__name__}: {error})"
 
 
 def one_short_line(text: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
 
 import torch
 
@@ -11,13 +12,11 @@ from fedtap.algorithms.base import Update
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.messages import ClientCard, Reply, Request
 from fedtap.federation.wire import form_complaint, unpack
+from fedtap.federation.words import HUGE, MAX_DECISIONS, MAX_LOSS, MAX_TEXT, ReplyWords, fault
 from fedtap.personalization.decision import Decision
 from fedtap.scenario.safety import WirePrecision
 
-MAX_DECISIONS = 1_000
-HUGE = 10**15  # no count of anything here comes near it
 MAX_VECTORS, MAX_VECTOR = 16, 100_000  # how many of them, and scalars in each
-MAX_TEXT = 200  # characters of a decision's words
 MAX_ABS = 1e6  # a trained weight of this size means that the model has long been useless
 
 
@@ -44,11 +43,16 @@ def complaint(
     precision
         The form in which its components must come.
     """
-    if reply.client != request.client or reply.round != request.round:
-        return f"answers for client '{reply.client}' in round {reply.round}, asked was '{request.client}' in {request.round}"
+    about = (reply.client, reply.round)
+    if tuple(map(type, about)) != (str, int) or about != (request.client, request.round):
+        who = reply.client[:MAX_TEXT] if isinstance(reply.client, str) else type(reply.client).__name__
+        return f"answers for client '{who}' in round {_shown(reply.round)}, asked was '{request.client}' in {request.round}"
     update = reply.update
     if not _has_form(update):
         return "the update is not of the form that was agreed on"
+    wrong = _words_complaint(reply)
+    if wrong:
+        return wrong
     for key in update.components:
         if key not in counts:
             return f"component '{key}' is not in the client's plan"
@@ -58,20 +62,12 @@ def complaint(
     for key, count in update.counts.items():
         if key not in update.components:
             return f"an example count for component '{key}', which was not sent"
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            return f"the example count of '{key}' is {_shown(count)}; expected a whole number from 0"
         if count > counts[key]:
             return f"the example count of '{key}' is {_shown(count)}; the client registered {counts[key]}"
     missing = [key for key in update.components if key not in update.counts]
     if missing:
         return f"no example count for component '{missing[0]}'"
-    return (
-        _vector_complaint(update.vectors)
-        or _loss_complaint(update.losses, card)
-        or _loss_complaint(update.personal_losses, card)
-        or _decision_complaint(update.decisions, card)
-        or _effort_complaint(reply)
-    )
+    return _vector_complaint(update.vectors) or _task_complaint(update, card)
 
 
 def _has_form(update: Update) -> bool:
@@ -129,48 +125,55 @@ def _value_complaint(what: str, tensor: torch.Tensor, dtype: torch.dtype) -> str
     return None
 
 
-def _loss_complaint(losses: Mapping[str, float], card: ClientCard) -> str | None:
-    for task, loss in losses.items():
+def _words_complaint(reply: Reply) -> str | None:
+    """Return what is wrong with all that is not a tensor, whatever it is: none of it has been looked at before."""
+    update = reply.update
+    if len(update.decisions) > MAX_DECISIONS:
+        return f"{len(update.decisions)} decisions; expected {MAX_DECISIONS} at the most"
+    if not all(isinstance(decision, Decision) for decision in update.decisions):
+        return "a decision for a task that the client does not have"
+    values: dict[str, Any] = {
+        "counts": {str(key): count for key, count in update.counts.items()},
+        "losses": dict(update.losses),
+        "personal_losses": dict(update.personal_losses),
+        "decisions": [asdict(decision) for decision in update.decisions],
+        "seconds": reply.seconds,
+        "steps": reply.steps,
+    }
+    place = fault(ReplyWords, values)
+    if place is None:
+        return None
+    what, inner = place[0], place[1:]
+    if what == "counts" and inner:
+        count = values["counts"][inner[0]]
+        return f"the example count of '{inner[0]}' is {_shown(count)}; expected a whole number from 0"
+    if what in ("losses", "personal_losses") and inner:
+        return f"the loss of task '{inner[0]}' is not a finite number from 0 to {MAX_LOSS:g}"
+    if what == "decisions" and len(inner) > 1:
+        task = values["decisions"][inner[0]]["task"]
+        if inner[1] == "task":
+            return "a decision for a task that the client does not have"
+        if inner[1] in ("federated_loss", "personal_loss"):
+            return f"a loss in a decision for task '{task}' is not a finite number from 0 to {MAX_LOSS:g}"
+        return f"a decision for task '{task}' holds no plain words"
+    if what == "seconds":
+        return "the seconds of work are not a finite number from 0"
+    if what == "steps":
+        return "the steps of work are not a whole number from 0"
+    return "the update is not of the form that was agreed on"
+
+
+def _task_complaint(update: Update, card: ClientCard) -> str | None:
+    for task in [*update.losses, *update.personal_losses]:
         if task not in card.examples:
             return f"a loss for task '{task}', which the client does not have"
-        if not _is_finite(loss):
-            return f"the loss of task '{task}' is not a finite number"
-    return None
-
-
-def _decision_complaint(decisions: Sequence[Decision], card: ClientCard) -> str | None:
-    if len(decisions) > MAX_DECISIONS:
-        return f"{len(decisions)} decisions; expected {MAX_DECISIONS} at the most"
-    for decision in decisions:
-        if not isinstance(decision, Decision) or decision.task not in card.examples:
-            return "a decision for a task that the client does not have"
-        for text in (decision.kind, decision.outcome, decision.rule):
-            if not isinstance(text, str) or len(text) > MAX_TEXT or not text.isprintable():
-                return f"a decision for task '{decision.task}' holds no plain words"
-        for loss in (decision.federated_loss, decision.personal_loss):
-            if loss is not None and not _is_finite(loss):
-                return f"a loss in a decision for task '{decision.task}' is not a finite number"
-    return None
-
-
-def _effort_complaint(reply: Reply) -> str | None:
-    if not _is_finite(reply.seconds) or reply.seconds < 0:
-        return "the seconds of work are not a finite number from 0"
-    if isinstance(reply.steps, bool) or not isinstance(reply.steps, int) or not 0 <= reply.steps <= HUGE:
-        return "the steps of work are not a whole number from 0"
+    if any(decision.task not in card.examples for decision in update.decisions):
+        return "a decision for a task that the client does not have"
     return None
 
 
 def _shown(value: object) -> str:
-    """Return a value's ``repr``; Python refuses to write out whole numbers of thousands of digits."""
-    return f"beyond {HUGE:g}" if isinstance(value, int) and abs(value) > HUGE else repr(value)
-
-
-def _is_finite(value: object) -> bool:
-    """Tell whether a value is a real number; one too large for a float is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:
-        return False
+    """Return a short ``repr`` of a plain value, and of others their type alone: their ``repr`` may be endless, or fail."""
+    if isinstance(value, int) and abs(value) > HUGE:  # Python refuses to write out thousands of digits
+        return f"beyond {HUGE:g}"
+    return repr(value)[:MAX_TEXT] if isinstance(value, int | float | str) else f"a {type(value).__name__}"

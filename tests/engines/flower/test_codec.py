@@ -194,3 +194,13 @@ def test_what_has_not_the_form_is_malformed(what: str) -> None:
     with pytest.raises(MalformedError) as told:
         codec.decode_reply(RecordDict(dict(content)), "train")
     assert "\n" not in str(told.value)
+
+
+def test_a_description_without_end_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedtap.engines.flower.arrays.load", lambda data: pytest.fail("parsed"))
+    tensors = {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(300_000)}
+    header = json.dumps(tensors).encode()
+    data = len(header).to_bytes(8, "little") + header
+    record = ArrayRecord({ONLY: Array("uint8", (len(data),), STYPE, data)})
+    with pytest.raises(MalformedError, match=f"a description of {len(header)} bytes; 1000000 at the most"):
+        tensors_of(record, "'shared'")

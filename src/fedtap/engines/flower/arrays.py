@@ -33,6 +33,8 @@ DTYPES = frozenset(
     }
 )
 MAX_AXES = 8
+MAX_HEADER = 1_000_000
+"""Bytes of the description of one record's tensors: one component, of at most some thousand tensors of 150 bytes each."""
 
 
 def record_of(tensors: Mapping[str, Tensor]) -> ArrayRecord:
@@ -70,6 +72,10 @@ def tensors_of(record: object, what: str) -> dict[str, Tensor]:
         raise MalformedError(f"{what} comes as {array.stype!r} of {array.dtype!r}, which is not agreed on")
     if not isinstance(array.data, bytes) or array.shape != (len(array.data),):
         raise MalformedError(f"{what} has another length than it says")
+    # The description is parsed into an object a tensor, so its length is looked at first.
+    header = int.from_bytes(array.data[:8], "little")
+    if header > MAX_HEADER:
+        raise MalformedError(f"{what} has a description of {header} bytes; {MAX_HEADER} at the most")
     try:
         found = load(array.data)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:

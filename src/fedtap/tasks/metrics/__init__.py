@@ -6,18 +6,30 @@ examples of a short last batch more than the others. Not here: losses, which are
 
 from fedtap.tasks.metrics.classification import ClassificationScores
 from fedtap.tasks.metrics.reconstruction import ReconstructionScores
-from fedtap.tasks.metrics.table import HIGHER_IS_BETTER, PRIMARY, Values, primary, primary_metrics
+from fedtap.tasks.metrics.table import (
+    HIGHER_IS_BETTER,
+    PRIMARY,
+    RANGES,
+    Values,
+    measures,
+    possible,
+    primary,
+    primary_metrics,
+)
 from fedtap.tasks.metrics.text import TextMetric, TextScores, normalise_answer, token_values
 
 __all__ = [
     "HIGHER_IS_BETTER",
     "PRIMARY",
+    "RANGES",
     "ClassificationScores",
     "ReconstructionScores",
     "TextMetric",
     "TextScores",
     "Values",
+    "measures",
     "normalise_answer",
+    "possible",
     "primary",
     "primary_metrics",
     "token_values",

@@ -29,6 +29,61 @@ HIGHER_IS_BETTER: Mapping[str, bool] = MappingProxyType(
 )
 """By a metric's name, without the ``[encoder]`` at the end of those that depend on one."""
 
+RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "accuracy": (0.0, 1.0),
+        "macro_f1": (0.0, 1.0),
+        "cross_entropy": (0.0, 1e6),
+        "perplexity": (1.0, 1e100),
+        "mse": (0.0, 1e6),
+        "psnr": (0.0, 100.0),
+        "ssim": (-1.0, 1.0),
+        "exact_match": (0.0, 1.0),
+        "chrf": (0.0, 100.0),
+        "rouge_l": (0.0, 1.0),
+        "meteor": (0.0, 1.0),
+        "meteor-exact-stem": (0.0, 1.0),
+        "bertscore_f1": (-1.0, 1.0),
+    }
+)
+"""The least and the greatest value of each, for what others send; where there is no greatest, one beyond any use."""
+
+_OF_TYPE: Mapping[TaskName, frozenset[str]] = MappingProxyType(
+    {
+        "classification": frozenset({"accuracy", "macro_f1", "cross_entropy"}),
+        "reconstruction": frozenset({"mse", "psnr", "ssim"}),
+        "text_generation": frozenset(
+            [
+                "cross_entropy",
+                "perplexity",
+                "exact_match",
+                "chrf",
+                "rouge_l",
+                "meteor",
+                "meteor-exact-stem",
+                "bertscore_f1",
+            ]
+        ),
+    }
+)
+_ROUNDING = 1e-3  # a mean in single precision may leave its range by so much of the greatest value, or of one
+
+
+def possible(metric: str, value: float, type: TaskName) -> bool:
+    """Tell whether a metric, with or without its ``[encoder]``, can have a value on a task of some type.
+
+    >>> possible("accuracy", 0.5, "classification"), possible("accuracy", 1e300, "classification")
+    (True, False)
+    """
+    low, high = RANGES[metric.partition("[")[0]]
+    return measures(metric, type) and low - _ROUNDING <= value <= high + _ROUNDING
+
+
+def measures(metric: str, type: TaskName) -> bool:
+    """Tell whether tasks of some type have a metric."""
+    return metric.partition("[")[0] in _OF_TYPE[type]
+
+
 PRIMARY: Mapping[TaskName, str] = MappingProxyType(
     {"classification": "accuracy", "reconstruction": "mse", "text_generation": "cross_entropy"}
 )
