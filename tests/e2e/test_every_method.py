@@ -69,14 +69,16 @@ def test_cut_off_after_a_round_and_resumed_it_ends_in_the_same_bytes(method: str
     assert state_of(out / server) == state_of(whole / server)
 
 
+CLOCKED = ("seconds", "events", "events_sha256")
+"""What a checkpoint notes that a clock had a part in."""
+
+
 def state_of(path: Path) -> dict[str, bytes]:
     """Return a checkpoint's tensors and what it notes beside them, but the seconds that its work took."""
     with safe_open(path, framework="pt") as file:
-        notes = json.loads(file.metadata()["checkpoint"])
+        notes = json.loads(file.metadata()["seal"])["facts"]
         tensors = {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}  # noqa: SIM118
-    return tensors | {
-        "": json.dumps({key: notes[key] for key in sorted(notes) if key not in ("seconds", "events")}).encode()
-    }
+    return tensors | {"": json.dumps({key: notes[key] for key in sorted(notes) if key not in CLOCKED}).encode()}
 
 
 GROUNDS = [

@@ -430,3 +430,30 @@ def test_a_folder_on_the_command_line_is_one_where_the_command_runs(
         apply_override(values, f"{key}={written}")
         section, name = key.split(".")
         assert values[section] == {name: taken}
+
+
+@pytest.mark.parametrize("override", ["population=1000000000", "rounds=1000000000000"])
+def test_what_would_fill_the_memory_is_refused_in_one_line(override: str) -> None:
+    raw = {
+        "name": "n",
+        "clients": [
+            {
+                "id": "a",
+                "tasks": [
+                    {"name": "t", "type": "classification", "modality": "image", "domain": "d", "source": "digits"}
+                ],
+            }
+        ],
+    }
+    apply_override(raw, override)
+    with pytest.raises(UserError, match="less than or equal to"):
+        build_scenario(raw, place="here", folder=Path())
+
+
+@pytest.mark.parametrize(("key", "value"), [("count", 10**9), ("classes", 10**9)])
+def test_a_number_of_clients_or_classes_has_a_bound(key: str, value: int) -> None:
+    task = {"name": "t", "type": "classification", "modality": "image", "domain": "d", "source": "folder", "path": "p"}
+    client = {"id": "a", "tasks": [task | ({"classes": value} if key == "classes" else {"classes": 2})]}
+    raw = {"name": "n", "clients": [client | ({"count": value} if key == "count" else {})]}
+    with pytest.raises(UserError, match="less than or equal to"):
+        build_scenario(raw, place="here", folder=Path())

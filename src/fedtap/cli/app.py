@@ -12,10 +12,11 @@ import typer
 
 from fedtap import __version__
 from fedtap.cli import compare, doctor, flower, methods, node, predict, report, run, scenario, sweep
-from fedtap.cli.screen import examples, one_line, write_what_the_output_can
+from fedtap.cli.screen import examples, write_what_the_output_can
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.home import give_home
 from fedtap.runtime.memory import keep_freed_memory
+from fedtap.runtime.text import one_line
 from fedtap.runtime.threads import share_cores
 from fedtap.scenario.renamed import RenamedKeyWarning
 

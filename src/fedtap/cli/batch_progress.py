@@ -13,6 +13,7 @@ from rich.text import Text
 
 from fedtap.cli.screen import screen
 from fedtap.reporting.html.formatting import human_seconds, plural
+from fedtap.runtime.text import neutral
 
 STAGES = {"rounds": (0.0, 0.8), "personalising": (0.8, 0.1), "evaluating": (0.9, 0.1)}
 """Where in a run a stage begins, and how much of it it is; rough, for the time left."""
@@ -108,12 +109,14 @@ class BatchProgress:
         head += f", about {human_seconds(left)} left" if left else ""
         head += ", stopping" if self._stopping else ""
         width = max((len(name) for name in self._running), default=0)
-        lines = [Text(f"  {name:<{width}}  {what}", style="dim") for name, (what, _, _) in self._running.items()]
+        lines = [
+            Text(neutral(f"  {name:<{width}}  {what}"), style="dim") for name, (what, _, _) in self._running.items()
+        ]
         return Group(Text(head), *lines)
 
     def _say(self, line: str) -> None:
         console = self._live.console if self._console.is_terminal else self._console
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(neutral(line), markup=False, soft_wrap=True)
 
     def _plain(self, line: str) -> None:
         if not self._console.is_terminal:

@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 
 from fedtap import __version__
-from fedtap.cli.screen import examples, one_line, say
+from fedtap.cli.screen import examples, say
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.text import one_line
 
 EXAMPLES = examples("fedtap doctor")
 

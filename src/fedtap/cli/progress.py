@@ -15,6 +15,7 @@ from rich.text import Text
 from fedtap.cli.round_summary import RoundSummary
 from fedtap.cli.screen import screen
 from fedtap.reporting.html.formatting import human_seconds
+from fedtap.runtime.text import neutral
 
 STAGES = {"personalising": "personalising clients", "evaluating": "evaluating clients"}
 LOST = ("failed", "rejected", "refused", "unchanged")
@@ -88,11 +89,11 @@ class LiveProgress:
             self._note = f"round {event['round']}: {self._summary.line()}"
             self._move("rounds", event["round"], self._rounds)
         elif kind == "note":
-            self._live.console.print(event["text"], markup=False, soft_wrap=True)
+            self._live.console.print(neutral(event["text"]), markup=False, soft_wrap=True)
         else:
             self._summary.add(event)
             if kind in LOST:
-                self._live.console.print(lost(event), markup=False, soft_wrap=True)
+                self._live.console.print(neutral(lost(event)), markup=False, soft_wrap=True)
 
     def _render(self) -> Group:
         return Group(self._progress, Text(self._note, style="dim")) if self._note else Group(self._progress)
@@ -150,4 +151,4 @@ class PlainProgress:
         return "  ".join(part for part in parts if part)
 
     def _write(self, line: str) -> None:
-        self._console.print(line, markup=False, soft_wrap=True)
+        self._console.print(neutral(line), markup=False, soft_wrap=True)

@@ -6,6 +6,7 @@ import codecs
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -16,10 +17,14 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from fedtap.runtime.text import neutral, neutral_lines
+
 WIDE = 200
 """Columns where the output is no terminal: a table in a file is not to be folded."""
 
 
+_ACTIVE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+"""What JSON leaves as it is within its strings, and a terminal does not."""
 PLAIN = {
     "↑": "^",
     "↓": "v",
@@ -59,14 +64,15 @@ def screen(*, errors: bool = False) -> Console:
 
 
 def say(text: str) -> None:
-    """Write a line as it is, never folded."""
-    screen().print(Text(text), soft_wrap=True)
+    """Write a text, never folded; what would act on a terminal is written out."""
+    screen().print(Text(neutral_lines(text)), soft_wrap=True)
 
 
 def say_json(value: Any) -> None:
     """Write a value as JSON; where the output is not in UTF-8, with escapes, so that nothing of it is lost."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")
-    print(json.dumps(value, indent=2, ensure_ascii=encoding != "utf8"))
+    text = json.dumps(value, indent=2, ensure_ascii=encoding != "utf8")
+    print(_ACTIVE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def show_table(
@@ -74,7 +80,7 @@ def show_table(
 ) -> None:
     """Write a table; columns from ``numeric_from`` are aligned as numbers."""
     table = Table(
-        title=escape(title) or None,
+        title=escape(neutral(title)) or None,
         title_justify="left",
         title_style="bold",
         header_style="bold",
@@ -84,15 +90,16 @@ def show_table(
     )
     for at, name in enumerate(head):
         numeric = numeric_from is not None and at >= numeric_from
-        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+        table.add_column(
+            escape(neutral(name)), justify="right" if numeric else "left", overflow="fold", no_wrap=numeric
+        )
     for row in rows:
-        table.add_row(*(cell if isinstance(cell, Text) else Text(cell) for cell in row))
+        table.add_row(*(_cell(cell) for cell in row))
     screen().print(table)
 
 
-def one_line(text: str) -> str:
-    """Return text with its line breaks and runs of spaces made single spaces."""
-    return " ".join(text.split())
+def _cell(cell: str | Text) -> Text:
+    return Text(neutral(cell.plain), style=cell.style) if isinstance(cell, Text) else Text(neutral(cell))
 
 
 def examples(*lines: str) -> str:

@@ -22,9 +22,6 @@ RECONSTRUCTION_SIZE = 64
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 """The decoders that a file may reach, whatever its name says: others start programs (EPS: Ghostscript)."""
 
-# Pillow goes by a file's content, not its name: without this list an EPS named .png would start Ghostscript.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-
 # What Pillow's decoders are known to raise on files that are cut short or garbled.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, zlib.error)
 

@@ -11,6 +11,7 @@ from fedtap.federation.messages import SECRETS, Failure, Reply, Request
 from fedtap.federation.secure.server import Judge, train_masked
 from fedtap.federation.server import Server
 from fedtap.federation.transport import Transport
+from fedtap.runtime.text import one_line
 
 Event = Mapping[str, Any]
 Observer = Callable[[dict[str, Any]], None]
@@ -126,8 +127,7 @@ def judged(judge: Callable[..., str | None], *given: Any) -> str | None:
 
 def one_short_line(text: str) -> str:
     """Return a text that others wrote as one short line for the event log."""
-    line = " ".join(text.encode("utf-8", "replace").decode().split())
-    return line if len(line) <= MAX_WHY else f"{line[: MAX_WHY - 1]}…"
+    return one_line(text.encode("utf-8", "replace").decode(), MAX_WHY)
 
 
 def report(reply: Reply, request: Request, observe: Observer) -> None:

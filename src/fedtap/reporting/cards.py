@@ -8,6 +8,7 @@ from typing import Any
 
 from fedtap.reporting.html.formatting import metric_name, number
 from fedtap.reporting.run.standings import BASELINES
+from fedtap.runtime.text import one_line
 
 MODELS = {
     "federated": "the client's slice of the server's model after the last round",
@@ -136,4 +137,4 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _plain(text: str) -> str:
     """Return text that cannot break a table, a heading or a code span."""
-    return " ".join(text.split()).replace("|", "\\|").replace("`", "'").replace("<", "&lt;")
+    return one_line(text).replace("|", "\\|").replace("`", "'").replace("<", "&lt;")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from fedtap.pairs import Modality, Pair, TaskName
-from fedtap.scenario.settings import NAME, Positive, Settings
+from fedtap.scenario.settings import MANY, NAME, Many, Positive, Settings
 
 
 class TaskSettings(Settings):
@@ -27,7 +27,7 @@ class TaskSettings(Settings):
     head: str | None = None
     path: str | None = None
     columns: Mapping[str, str] = {}
-    classes: tuple[str, ...] | Positive | None = None
+    classes: tuple[str, ...] | Many | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str | None = None
     train: Positive | None = None
@@ -47,6 +47,8 @@ class TaskSettings(Settings):
     @classmethod
     def _classes_are_text(cls, value: Any) -> Any:
         """Tell what YAML has made of a class's name: ``yes`` and ``off`` are switches to it, and ``1`` is a number."""
+        if isinstance(value, int) and value > MANY:
+            raise ValueError(f"should be less than or equal to {MANY}, as a number of classes")
         for name in value if isinstance(value, list | tuple) else ():
             if not isinstance(name, str):
                 raise ValueError(
@@ -71,7 +73,7 @@ class ClientSettings(Settings):
 
     id: str
     tasks: tuple[TaskSettings, ...]
-    count: Positive = 1
+    count: Many = 1
     unseen: bool = False
 
     @field_validator("id")

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-MAX_TEXT = 1_000_000  # characters: a scenario of a thousand clients is a tenth of it
+MAX_TEXT = 1_000_000  # characters
+MAX_VALUES = 1_000_000  # with each alias written out: a few lines of aliases to aliases could stand for billions
 
 
 class NotYamlError(Exception):
@@ -23,7 +24,7 @@ def parse(text: str) -> Any:
     Raises
     ------
     NotYamlError
-        If it is too long, is not YAML, names a Python object, or gives a key of a mapping twice.
+        If it is too long, or its aliases make it so, is not YAML, names a Python object, or gives a key of a mapping twice.
 
     Examples
     --------
@@ -33,11 +34,27 @@ def parse(text: str) -> Any:
     if len(text) > MAX_TEXT:
         raise NotYamlError(f"{len(text)} characters; {MAX_TEXT} at the most", None)
     try:
-        return yaml.load(text, _Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _size(node, {}) > MAX_VALUES:
+            raise NotYamlError(f"it stands for more than {MAX_VALUES} values; use fewer aliases", None)
+        return loader.construct_document(node)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-45
         mark = getattr(error, "problem_mark", None)
         why = " ".join(str(getattr(error, "problem", None) or error).split())
         raise NotYamlError(why, mark.line + 1 if mark else None) from error
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node stands for, each alias counted as often as it is used."""
+    if id(node) not in known:
+        known[id(node)] = MAX_VALUES + 1  # of a node within itself, which has no end
+        below = [each for pair in node.value for each in pair] if isinstance(node, yaml.MappingNode) else []
+        below = list(node.value) if isinstance(node, yaml.SequenceNode) else below
+        known[id(node)] = 1 + sum(_size(each, known) for each in below)
+    return known[id(node)]
 
 
 class _Loader(yaml.SafeLoader):

@@ -25,7 +25,7 @@ from fedtap.scenario.plain_yaml import NotYamlError, parse
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
 from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, WireSettings
-from fedtap.scenario.settings import Count, Float, Fraction, Int, NonNegative, Positive, Rate, Settings
+from fedtap.scenario.settings import Count, Float, Fraction, Int, Many, NonNegative, Positive, Rate, Rounds, Settings
 
 
 class ReconstructionSettings(Settings):
@@ -202,7 +202,7 @@ class Scenario(Settings):
     name: str
     about: str = ""
     folder: Path = Field(default=Path(), exclude=True)
-    rounds: Positive = 15
+    rounds: Rounds = 15
     clients_per_round: Positive = 4
     round_timeout: Rate | None = None
     min_replies: Positive = 1
@@ -217,7 +217,7 @@ class Scenario(Settings):
     defence: DefenceSettings = DefenceSettings()
     wire: WireSettings = WireSettings()
     privacy: PrivacySettings = PrivacySettings()
-    population: Positive | None = None
+    population: Many | None = None
     tasks_per_client: Positive | None = None
     clients: tuple[ClientSettings, ...]
 

@@ -18,6 +18,10 @@ def _no_switch(value: Any) -> Any:
 Int = Annotated[int, BeforeValidator(_no_switch)]
 Float = Annotated[float, BeforeValidator(_no_switch), Field(allow_inf_nan=False)]
 Positive = Annotated[Int, Field(gt=0)]
+MANY = 100_000
+Many = Annotated[Int, Field(gt=0, le=MANY)]
+"""Of what there may be many, and each takes memory before anything is trained: clients, classes."""
+Rounds = Annotated[Int, Field(gt=0, le=1_000_000)]
 Count = Annotated[Int, Field(ge=0)]
 Rate = Annotated[Float, Field(gt=0)]
 NonNegative = Annotated[Float, Field(ge=0)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+from fedtap.runtime.text import neutral_lines
+
 VOID = frozenset({"br", "hr", "meta", "col"})
 
 
@@ -23,7 +25,7 @@ def el(tag: str, *children: str, **attributes: str | int | None) -> Markup:
     '<p class="note">a &lt; b</p>'
     """
     written = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
+        f' {name.rstrip("_").replace("_", "-")}="{html.escape(neutral_lines(str(value)))}"'
         for name, value in attributes.items()
         if value is not None
     )
@@ -33,5 +35,7 @@ def el(tag: str, *children: str, **attributes: str | int | None) -> Markup:
 
 
 def join(children: Iterable[str]) -> Markup:
-    """Return the children one after another, escaped where they are not :class:`Markup`."""
-    return Markup("".join(child if isinstance(child, Markup) else html.escape(child) for child in children))
+    """Return the children one after another; those that are not :class:`Markup` are escaped, and can turn no text around them."""
+    return Markup(
+        "".join(child if isinstance(child, Markup) else html.escape(neutral_lines(child)) for child in children)
+    )
