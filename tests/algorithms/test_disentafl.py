@@ -103,6 +103,6 @@ def test_an_architecture_without_the_paths_is_refused_before_anything_runs(
     with pytest.raises(UserError, match=rf"method '{method}' needs .* network\.name=experts .* it is '{network}'") as e:
         run(scenario, method=method, out=tmp_path / "run", device="cpu")
     assert "\n" not in str(e.value)
-    assert not list((tmp_path / "run").iterdir())
+    assert not list((tmp_path / "run").glob("*"))
     with pytest.raises(AssertionError, match="nothing may run"):
         run(scenario, method="fedavg", out=tmp_path / "other", device="cpu")
