@@ -19,7 +19,7 @@ import fedtap as library
 from e2e.conftest import Called, Command
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_report")]
-NUMBER = int(os.environ.get("FEDTAP_CORRUPTIONS", "40"))
+NUMBER = int(os.environ.get("FEDTAP_CORRUPTIONS", "16"))
 QUESTION = ("--client", "reader", "--task", "mood", "--text", "a warm and funny film")
 IGNORED = (".lock", "report.html", "README.md")
 """Files that nothing reads back."""

@@ -77,7 +77,7 @@ def test_killed_once(moment: str, scenario: Path, whole: Path, tmp_path: Path, f
 def test_killed_while_examples_are_encoded(scenario: Path, whole: Path, tmp_path: Path, fedtap: Command) -> None:
     out, cache = tmp_path / "run", tmp_path / "cache"
     kill_at(start(scenario, out, cache=cache), lambda: list(cache.rglob("*.npy*")))
-    done = start(scenario, out, "--resume", cache=cache)
+    done = start(scenario, out, "--resume=auto", cache=cache)
     assert done.wait(PATIENCE) == 0
     same_end(out, whole)
 
