@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from fedtap.backbones.lora import Adapters
 from fedtap.backbones.vocabulary import Vocabulary
 from fedtap.backbones.weights import checksum, load_once, package_folder, quiet, tower_id
+from fedtap.runtime import text
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.randomness import derive
 from fedtap.runtime.storage import digest
@@ -213,4 +214,4 @@ def _content(folder: Path) -> str:
 
 def one_line(error: Exception) -> str:
     """Return what an error of another library says, as one short line."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return text.one_line(str(error), 200) or type(error).__name__

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import ClientCard, Failure, Reply, Request
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.text import one_line
 
 
 class InProcessTransport:
@@ -32,4 +33,4 @@ class InProcessTransport:
             except (UserError, RunError, MemoryError):
                 raise
             except Exception as error:  # whatever a method raises at a client
-                yield Failure(request.client, request.round, " ".join(f"{type(error).__name__}: {error}".split()))
+                yield Failure(request.client, request.round, one_line(f"{type(error).__name__}: {error}"))

@@ -22,6 +22,7 @@ from fedtap.backbones.batches import bucket_length, run_fixed_batches
 from fedtap.backbones.weights import load_once, quiet
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.home import expanded
+from fedtap.runtime.text import one_line
 from fedtap.tasks.metrics.bertscore import Embeddings, TokenEncoder
 
 KEY = "evaluation.bertscore_encoder"
@@ -186,7 +187,7 @@ def _one_line(place: Path) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # a broken folder fails in many ways
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = one_line(f"{type(error).__name__}: {error}", 200)
         raise UserError(
             f"{KEY}: {place} does not encode texts ({reason}); give an encoder that save_pretrained wrote, with its tokenizer"
         ) from error
