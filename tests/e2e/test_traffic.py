@@ -101,8 +101,8 @@ class Wire:
                 (self.sent if kinds[answer.client] == "train" else self.asked_last).append(answer.update)
                 yield answer
 
-        def committed(checkpoint: Checkpoint, path: Path) -> None:
-            commit(checkpoint, path)
+        def committed(checkpoint: Checkpoint, path: Path, run: str = "") -> None:
+            commit(checkpoint, path, run)
             found = Checkpoint.load(path)  # from the disk, as a thief would find it
             assert found is not None
             self.checkpoints.append(found.state.components)
