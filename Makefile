@@ -16,6 +16,9 @@ OUT ?= runs/quickstart
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# A process a core, each with one thread (tests/conftest.py); `make test TESTS="-n 0"` is one process.
+TESTS ?= -n logical --maxprocesses 8 --dist worksteal
+PYTEST := $(BIN)/python -m pytest $(TESTS)
 READY := $(VENV)/.installed-quickstart
 READY_DEV := $(VENV)/.installed-dev
 
@@ -50,14 +53,14 @@ demo: $(READY)
 	@echo "Now open $(OUT)/report.html in a browser."
 
 test: $(READY_DEV)
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
-	$(BIN)/python -m pytest -m "slow and not deployment" --cov --cov-append --cov-report=term --cov-fail-under=85
+	$(PYTEST) -m "not slow" --cov --cov-report=
+	$(PYTEST) -m "slow and not deployment" --cov --cov-append --cov-report=term --cov-fail-under=85
 
 test-deployment: $(READY_DEV)
 	$(BIN)/python -m pytest -m deployment
 
 test-fast: $(READY_DEV)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # The rules D of ruff check the docstrings (NumPy convention).
 check: $(READY_DEV)
