@@ -58,7 +58,7 @@ def epsilon(steps: Iterable[tuple[float, float, int]], delta: float) -> float:
 
 @lru_cache(maxsize=1024)
 def _one_step(noise: float, rate: float) -> Any:
-    """Return the Rényi divergences of one step, an array over ``ORDERS``; kept, as an account asks for the same ones each round."""
+    """Return the Rényi divergences of a step, an array over ``ORDERS``; kept, as an account asks for the same each round."""
     from opacus.accountants.analysis.rdp import compute_rdp
 
     return compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=ORDERS)
