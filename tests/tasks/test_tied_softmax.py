@@ -125,7 +125,7 @@ def test_the_estimated_sum_over_the_vocabulary_is_right_on_average_and_the_loss_
     ratio = (losses - exact).exp()  # of the estimated sum to the whole one
     error = ratio.std(dim=0) / len(losses) ** 0.5
     assert bool(((ratio.mean(dim=0) - 1).abs() < 4 * error).all())
-    assert bool((error < 0.02).all())
+    assert bool((error < 0.03).all())
     assert bool((losses.mean(dim=0) < exact + 4 * losses.std(dim=0) / len(losses) ** 0.5).all())
 
 
