@@ -126,7 +126,13 @@ def validate(path: ScenarioFile, settings: Settings = None, method: Method = Non
 @app.command(
     "plan", epilog=examples("fedtap scenario plan scenarios/quickstart.yaml", "fedtap scenario plan my.yaml --json")
 )
-def plan(path: ScenarioFile, settings: Settings = None, method: Method = None, as_json: AsJson = False) -> None:
+def plan(
+    path: ScenarioFile,
+    settings: Settings = None,
+    method: Method = None,
+    all_data: Annotated[bool, typer.Option("--data", help="Look at built-in sources too; nothing is fetched.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say which components every client and the server will hold, and their parameters and bytes.
 
     Neither data nor weights are needed; of sites' own data that are on this machine it says how many examples each client gets
@@ -139,7 +145,7 @@ def plan(path: ScenarioFile, settings: Settings = None, method: Method = None, a
 
     loaded = load_scenario(path, settings or [])
     sizes = plan_report(loaded, method)
-    data = data_report(loaded)
+    data = data_report(loaded, public=all_data)
     if as_json:
         say_json({**sizes, "data": data})
         return
@@ -158,6 +164,8 @@ def plan(path: ScenarioFile, settings: Settings = None, method: Method = None, a
 
 
 def _show_data(data: dict[str, Any]) -> None:
+    from fedtap.reporting.html.formatting import listed
+
     rows = [
         (client, task, *(str(number) for number in sizes.values()))
         for client, tasks in data["clients"].items()
@@ -165,10 +173,13 @@ def _show_data(data: dict[str, Any]) -> None:
     ]
     if rows:
         head = ("client", "task", "training", "validation", "test")
-        show_table(head, rows, title="Sites' own data, on this machine", numeric_from=2)
+        show_table(head, rows, title="Examples of each client, of the data on this machine", numeric_from=2)
+    alike: dict[str, list[str]] = {}
     for client, lines in data["short"].items():
         for line in lines:
-            say(f"{client}: {line}")
+            alike.setdefault(line, []).append(client)
+    for line, clients in alike.items():
+        say(f"{listed(clients)}: {line}")
     for line in data["not_looked_at"]:
         say(f"data: {line}")
 

@@ -10,7 +10,7 @@ import torch
 from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.registry import make
 from fedtap.backbones.base import Backbone, BackboneSpec, load_backbone, spec
-from fedtap.data.at_hand import own_data_at_hand
+from fedtap.data.at_hand import data_at_hand
 from fedtap.data.feature_extractor import Tokenizer
 from fedtap.data.shortfalls import shortfalls
 from fedtap.data.sources import source
@@ -135,13 +135,15 @@ def vocabulary_of(scenario: Scenario) -> Tokenizer:
     return load_backbone(scenario.backbone, torch.device("cpu")).vocabulary
 
 
-def data_report(scenario: Scenario, seed: int = 0) -> dict[str, Any]:
+def data_report(scenario: Scenario, seed: int = 0, *, public: bool = False) -> dict[str, Any]:
     """Return what sites' own data give each client, where they are on this machine, and where they fall short.
+
+    With ``public`` built-in sources are looked at too, but for what would be fetched.
 
     ``clients``: by client and task the examples of each split. ``short``: by client, a line for each shortfall.
     ``not_looked_at``: a line for each place that could not be looked at.
     """
-    shares, missing = own_data_at_hand(scenario, seed)
+    shares, missing = data_at_hand(scenario, seed, public=public)
     tasks = {client.id: {task.name: task for task in client.tasks} for client in scenario.clients}
     words = None
     if any(tasks[client][task].type == "text_generation" for client, own in shares.items() for task in own):
