@@ -43,7 +43,7 @@ def init(
     ] = True,
 ) -> None:
     """Write node.yaml and a key pair into a folder, and check that the client's data are all there."""
-    from fedtap.deployment.node import DataPlace, NodeSettings, check_node, write_node
+    from fedtap.deployment.node import DataPlace, NodeSettings, look, write_node
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario, folder=folder)
@@ -57,7 +57,7 @@ def init(
         key="node.key" if key else None,
         folder=folder.resolve(),
     )
-    found = check_node(settings, loaded)
+    found, short = look(settings, loaded)
     if key:
         from fedtap.cli.flower import need_flower
 
@@ -68,7 +68,7 @@ def init(
         say(f"{public}: the public key; the server needs it as {client}.pub")
     path = write_node(folder, settings)
     say(f"{path}: written")
-    _show(found)
+    _show(found, short)
 
 
 @app.command("check", epilog=EXAMPLES)
@@ -77,13 +77,18 @@ def check(folder: Folder, scenario: ScenarioOption, settings: Settings = None) -
 
     Says too whether the scenario meets the node's policy, and what its data have spent of its budget of privacy.
     """
-    from fedtap.deployment.node import FILE, check_node, read_node
+    from fedtap.deployment.node import FILE, look, read_node
     from fedtap.deployment.policy import Ledger
+    from fedtap.experiment.planning import vocabulary_of
     from fedtap.scenario.scenario import load_scenario
 
     node = read_node(folder)
     loaded = load_scenario(scenario, settings or [], node.folder)
-    _show(check_node(node, loaded))
+    words = None
+    if any(pair.type == "text_generation" for pair in loaded.client(node.client).pairs):
+        node.check_models(loaded)
+        words = vocabulary_of(loaded)
+    _show(*look(node, loaded, words=words))
     node.check_models(loaded)
     complaint = node.policy.complaint(loaded.privacy)
     if complaint is not None:
@@ -102,6 +107,8 @@ def _place(given: str) -> tuple[str, str]:
     return task, str(expanded(path).resolve())
 
 
-def _show(found: dict[str, dict[str, int]]) -> None:
+def _show(found: dict[str, dict[str, int]], short: list[str]) -> None:
     rows = [[task, *(str(sizes[split]) for split in ("train", "validation", "test"))] for task, sizes in found.items()]
     show_table(("task", "train", "validation", "test"), rows, title="Examples that this node will use", numeric_from=1)
+    for line in short:
+        say(line)

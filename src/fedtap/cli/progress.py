@@ -18,6 +18,7 @@ from fedtap.reporting.html.formatting import human_seconds
 from fedtap.runtime.text import neutral
 
 STAGES = {"personalising": "personalising clients", "evaluating": "evaluating clients"}
+DATA_LINES = 12  # on clients' data, so many are shown
 LOST = ("failed", "rejected", "refused", "unchanged")
 
 
@@ -27,6 +28,24 @@ def lost(event: Mapping[str, Any]) -> str:
         return f"round {event['round']} changes nothing: {event['replies']} of {event['min_replies']} replies"
     who = event["client"] if "client" in event else f"node {event['node']}"
     return f"{who}: {event['event']}: {event['why']}"
+
+
+class DataLines:
+    """Picks what is said of clients' data: the first lines of a run, and where the rest stands."""
+
+    def __init__(self) -> None:
+        self._left = DATA_LINES
+
+    def take(self, event: Mapping[str, Any]) -> list[str]:
+        """Return the lines to show of an event on a client's data."""
+        if self._left < 0:
+            return []
+        lines = [f"{event['client']}: {line}" for line in event["lines"]]
+        shown = lines[: self._left]
+        self._left -= len(lines)
+        return (
+            shown if self._left >= 0 else [*shown, "more on where data fall short: in the report, and in events.jsonl"]
+        )
 
 
 class Watcher(Protocol):
@@ -58,6 +77,7 @@ class LiveProgress:
         self._summary = RoundSummary()
         self._bars: dict[str, TaskID] = {}
         self._note = ""
+        self._data = DataLines()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),
@@ -90,6 +110,9 @@ class LiveProgress:
             self._move("rounds", event["round"], self._rounds)
         elif kind == "note":
             self._live.console.print(neutral(event["text"]), markup=False, soft_wrap=True)
+        elif kind == "data":
+            for line in self._data.take(event):
+                self._live.console.print(neutral(line), markup=False, soft_wrap=True)
         else:
             self._summary.add(event)
             if kind in LOST:
@@ -112,6 +135,7 @@ class PlainProgress:
         self._console = console
         self._clock = clock
         self._summary = RoundSummary()
+        self._data = DataLines()
         self._began = 0.0
         self._finished: list[float] = []
 
@@ -137,6 +161,9 @@ class PlainProgress:
             self._write(self._round(event))
         elif kind == "note":
             self._write(event["text"])
+        elif kind == "data":
+            for line in self._data.take(event):
+                self._write(line)
         else:
             self._summary.add(event)
             if kind in LOST:

@@ -18,6 +18,7 @@ from fedtap.data.feature_extractor import FoundationModel
 from fedtap.data.images import RECONSTRUCTION_SIZE, resize
 from fedtap.data.loader import ClientData, Pictures, Split, TaskExamples
 from fedtap.data.partition import Partition, fingerprints
+from fedtap.data.shortfalls import shortfalls
 from fedtap.data.splits import SPLITS
 from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
@@ -100,6 +101,10 @@ class FederatedDataset:
     def fingerprints(self) -> dict[str, str]:
         """Return for each client a digest of its examples."""
         return fingerprints(self._partition)
+
+    def shortfalls(self) -> dict[str, list[str]]:
+        """Return for each client where its data fall short of what was asked, and of what a model can write."""
+        return shortfalls(self._scenario, self._partition, self._seed, words=self._backbone.vocabulary)
 
     def examples(self, client: str) -> dict[str, int]:
         """Return the number of training examples of each task of a client, as the client tells it (``privacy.blur_counts``)."""

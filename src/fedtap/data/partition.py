@@ -2,15 +2,20 @@
 
 Tasks that ask the same of the same source (source, path, columns, classes, type and modality) draw from one pool and no two of
 them, on whichever client, hold the same example of it. Splits go by content (``splits.py``) and clients' shares by the run's
-seed: training sizes are log-normal around the wanted size, and clients' shares of the strata are drawn from a Dirichlet
-distribution (``allocation.py``). A client's validation and test splits follow the strata of its training split, as far as the
-pool allows; no stratum fills more than nine tenths of what a client asks for, and no training split of two examples or more has
-one class only unless its whole source has. Where the pool is too small, everyone's share of that split shrinks by one factor.
+seed.
+
+A site's own data (sources ``csv``, ``jsonl``, ``folder``) are taken whole, in the mix that they have; clients that name one file
+or folder get even parts of it, and where they ask different things of it, every content of it goes to one of them first.
+
+Of other sources, and wherever the scenario asks for it by name, so many examples are taken: training sizes are log-normal around
+the wanted size, and clients' shares of the strata are drawn from a Dirichlet distribution (``allocation.py``). Where a mix is
+drawn, a client's validation and test splits follow the strata of its training split, as far as the pool allows; no stratum fills
+more than nine tenths of what a client asks for, and no training split of two examples or more has one class only unless its
+whole source has. Where the pool is too small, everyone's share of that split shrinks by one factor.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,15 +24,16 @@ from typing import Any
 
 import numpy as np
 
-from fedtap.data.allocation import Ints, fit, mix, proportions, share_out
+from fedtap.data.allocation import Floats, Ints, fit, mix, proportions
 from fedtap.data.example import Example, Published
+from fedtap.data.requests import Kind, Request, held, place_of, requests, shares
 from fedtap.data.site_data import SiteData
 from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS, Split, assign, check_disjoint, published_splits
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.randomness import numpy_generator
 from fedtap.runtime.storage import digest
-from fedtap.scenario.scenario import ClientSettings, DataSettings, Scenario, TaskSettings
+from fedtap.scenario.scenario import DataSettings, Scenario, TaskSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +49,6 @@ class TaskSplits:
 
 
 Partition = Mapping[str, Mapping[str, TaskSplits]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A client's task that draws from a pool."""
-
-    client: str
-    task: TaskSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +92,34 @@ def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None) 
     UserError
         If a task does not suit its source, data are missing or wrong, or a client would be left with an empty split.
     """
-    asked = _requests(scenario)
+    asked = requests(scenario)
     if site_data is None:
-        found = {kind: _examples(requests[0].task, scenario.folder) for kind, requests in asked.items()}
+        found = {kind: _examples(each[0].task, scenario.folder) for kind, each in asked.items()}
     else:
-        asked = _held(asked, site_data)
-        found = {kind: _read(requests, site_data) for kind, requests in asked.items()}
+        asked = held(asked, site_data)
+        found = {kind: _read(kind, asked, site_data) for kind in asked}
+    given = share(scenario, asked, found, seed)
+    clients = scenario.clients if site_data is None else (scenario.client(site_data.client),)
+    return {client.id: {task.name: given[client.id, task.name] for task in client.tasks} for client in clients}
+
+
+def share(
+    scenario: Scenario, asked: Mapping[Kind, list[Request]], found: Mapping[Kind, Sequence[Example]], seed: int
+) -> dict[tuple[str, str], TaskSplits]:
+    """Return, by client and task, what each request gets of the examples that were found for its kind."""
     published = published_splits(chain.from_iterable(found.values()))
     given: dict[tuple[str, str], TaskSplits] = {}
-    for kind, requests in asked.items():
-        pool = _pool(found[kind], scenario.data, published, seed, kind)
-        given.update(_divide(pool, requests, scenario.data, seed))
+    owners = _owners(asked, found, scenario.data, published, seed)
+    for kind, each in asked.items():
+        for examples, own in _parts(kind, each, found[kind], owners):
+            pool = _pool(examples, scenario.data, published, seed, kind)
+            given.update(_divide(pool, own, scenario.data, seed))
     check_disjoint(
         (f"client '{client}', task '{task}'", split, splits[split])
         for (client, task), splits in given.items()
         for split in SPLITS
     )
-    clients = scenario.clients if site_data is None else (scenario.client(site_data.client),)
-    return {client.id: {task.name: given[client.id, task.name] for task in client.tasks} for client in clients}
+    return given
 
 
 def fingerprints(shares: Partition) -> dict[str, str]:
@@ -128,36 +136,13 @@ def fingerprints(shares: Partition) -> dict[str, str]:
     }
 
 
-def most_examples(scenario: Scenario, seed: int) -> dict[str, dict[str, int]]:
-    """Return, for each client and task, the training examples that it tells of where there are enough: it never has more."""
-    requests = [_Request(client.id, task) for client in scenario.clients for task in client.tasks]
-    found: dict[str, dict[str, int]] = {client.id: {} for client in scenario.clients}
-    for request, size in zip(requests, _sizes(requests, "train", scenario.data, seed).tolist(), strict=True):
-        found[request.client][request.task.name] = scenario.privacy.reported(size)
-    return found
-
-
-def most_tested(client: ClientSettings, data: DataSettings) -> dict[str, int]:
-    """Return, for each task of a client, the examples that it is tested on where there are enough: it never has more."""
-    requests = [_Request(client.id, task) for task in client.tasks]
-    sizes = _sizes(requests, "test", data, 0)  # the seed skews training sizes alone
-    return {task.name: int(size) for task, size in zip(client.tasks, sizes, strict=True)}
-
-
-def _held(
-    asked: Mapping[tuple[Any, ...], list[_Request]], site_data: SiteData
-) -> dict[tuple[Any, ...], list[_Request]]:
-    """Return what a client's own tasks draw from: its own data for itself alone, public sources with all that draw from them."""
-    found: dict[tuple[Any, ...], list[_Request]] = {}
-    for kind, requests in asked.items():
-        own = [request for request in requests if request.client == site_data.client]
-        if own:
-            found[kind] = own if site_data.is_own(own[0].task) else requests
-    return found
-
-
-def _read(requests: Sequence[_Request], site_data: SiteData) -> Sequence[Example]:
-    own = [site_data.here(request.task) for request in requests if request.client == site_data.client]
+def _read(kind: Kind, asked: Mapping[Kind, list[Request]], site_data: SiteData) -> Sequence[Example]:
+    """Return what a pool is made of on one client's machine: its data lie where the machine says."""
+    own = [site_data.here(request.task) for request in asked[kind] if request.client == site_data.client]
+    if not own:  # of others, with whom it shares a place
+        neighbours = (request for other in asked if place_of(other) == place_of(kind) for request in asked[other])
+        path = next(site_data.here(each.task).path for each in neighbours if each.client == site_data.client)
+        return _examples(asked[kind][0].task.model_copy(update={"path": path}), site_data.folder)
     for task in own[1:]:
         if (task.path, task.columns) != (own[0].path, own[0].columns):
             raise UserError(
@@ -167,27 +152,75 @@ def _read(requests: Sequence[_Request], site_data: SiteData) -> Sequence[Example
     return _examples(own[0], site_data.folder)
 
 
-def _requests(scenario: Scenario) -> dict[tuple[Any, ...], list[_Request]]:
-    """Return the requests by the kind of pool that they draw from, sorted, so that the order of listing means nothing."""
-    asked: dict[tuple[Any, ...], list[_Request]] = {}
-    for client in scenario.clients:
-        for task in client.tasks:
-            source(task.source).check(task)
-            path = "" if task.path is None else os.path.normpath(task.path)
-            kind: tuple[Any, ...] = (
-                task.source,
-                path,
-                task.type,
-                task.modality,
-                tuple(sorted(task.columns.items())),
-                task.classes,
+def _owners(
+    asked: Mapping[Kind, list[Request]],
+    found: Mapping[Kind, Sequence[Example]],
+    data: DataSettings,
+    published: Mapping[str, Published],
+    seed: int,
+) -> dict[tuple[str, str], dict[str, str]]:
+    """Return, for the places of which several clients ask different things, to which of them each content belongs.
+
+    What only some of them can use is dealt among these; every split and stratum by itself, in turn.
+    """
+    kinds: dict[tuple[str, str], list[Kind]] = {}
+    for kind in sorted(asked, key=repr):
+        place = place_of(kind)
+        if place is not None:
+            kinds.setdefault(place, []).append(kind)
+    owners: dict[tuple[str, str], dict[str, str]] = {}
+    for place, sharing in kinds.items():
+        clients = {request.client for kind in sharing for request in asked[kind]}
+        if len(sharing) == 1 or len(clients) == 1:
+            continue
+        _refuse_skew(place, [request for kind in sharing for request in asked[kind]], data)
+        usable: dict[str, set[str]] = {}
+        cells: dict[str, tuple[Split, int]] = {}
+        for kind in sharing:
+            takers = {request.client for request in asked[kind]}
+            for example in found[kind]:
+                usable.setdefault(example.key, set()).update(takers)
+                if example.key not in cells:
+                    cells[example.key] = (assign(example, data.split, published), example.stratum)
+        hands: dict[tuple[Any, ...], list[str]] = {}
+        for key in sorted(usable):
+            hands.setdefault((tuple(sorted(usable[key])), cells[key]), []).append(key)
+        owners[place] = {}
+        for number, ((takers, cell), keys) in enumerate(sorted(hands.items())):
+            order = numpy_generator(seed, "owners", *place, repr((takers, cell))).permutation(len(keys))
+            for turn, row in enumerate(order.tolist(), start=number):
+                owners[place][keys[row]] = takers[turn % len(takers)]
+    return owners
+
+
+def _refuse_skew(place: tuple[str, str], sharing: Sequence[Request], data: DataSettings) -> None:
+    """Refuse a label mix that could not be given to those who share a place, ask different things of it, and take all."""
+    for request in sharing:
+        if data.label_skew(request.task) is not None and data.size(request.task, "train") == "all":
+            raise UserError(
+                f"client '{request.client}', task '{request.task.name}': others ask other things of {place[1]}, and of a shared "
+                "place that is taken whole no label mix can be drawn; leave out data.dirichlet, give each client a folder of its "
+                "own, or say how many to take with 'train'"
             )
-            if task.delimiter or task.encoding:
-                kind = (*kind, task.delimiter, task.encoding)
-            asked.setdefault(kind, []).append(_Request(client.id, task))
-    for requests in asked.values():
-        requests.sort(key=lambda request: (request.client, request.task.name))
-    return asked
+
+
+def _parts(
+    kind: Kind,
+    asked: Sequence[Request],
+    examples: Sequence[Example],
+    owners: Mapping[tuple[str, str], Mapping[str, str]],
+) -> list[tuple[Sequence[Example], Sequence[Request]]]:
+    """Return what of a pool is for whom: all for all, or to each client what belongs to it."""
+    place = place_of(kind)
+    if place is None or place not in owners:
+        return [(examples, asked)]
+    return [
+        (
+            [example for example in examples if owners[place][example.key] == client],
+            [request for request in asked if request.client == client],
+        )
+        for client in sorted({request.client for request in asked})
+    ]
 
 
 def _examples(task: TaskSettings, folder: Path) -> Sequence[Example]:
@@ -215,19 +248,18 @@ def _pool(
     return _Pool(examples, rows)
 
 
-def _divide(
-    pool: _Pool, requests: Sequence[_Request], data: DataSettings, seed: int
-) -> dict[tuple[str, str], TaskSplits]:
+def _divide(pool: _Pool, asked: Sequence[Request], data: DataSettings, seed: int) -> dict[tuple[str, str], TaskSplits]:
     """Return the splits of every request to one pool."""
-    wanted = _wanted(pool, requests, data, seed)
+    mixed = data.label_skew(asked[0].task) is not None  # the same for all: a pool is of one source
+    wanted = _wanted(pool, asked, data, seed)
     taken: dict[Split, list[Ints]] = {}
     for split in SPLITS:
         capacity = pool.capacity(split)
-        sizes = share_out(_sizes(requests, split, data, seed), int(capacity.sum()))
-        for request, size in zip(requests, sizes, strict=True):
+        sizes = shares(asked, split, data, seed, int(capacity.sum()))
+        for request, size in zip(asked, sizes, strict=True):
             if size == 0:
-                raise UserError(_too_few(request, split, int(capacity.sum()), len(requests)))
-        counts = fit(wanted, sizes, capacity)
+                raise UserError(_too_few(request, split, int(capacity.sum()), len(asked)))
+        counts = fit(wanted if mixed else _natural(capacity, len(asked)), sizes, capacity)
         if split == "train":
             mix(counts, capacity)
             wanted = counts / sizes[:, None]  # a client is tested on the classes that it did get to train on
@@ -236,36 +268,26 @@ def _divide(
         (request.client, request.task.name): TaskSplits(
             *(_pick(pool, taken[split][index], seed, request, split) for split in SPLITS)
         )
-        for index, request in enumerate(requests)
+        for index, request in enumerate(asked)
     }
 
 
-def _wanted(
-    pool: _Pool, requests: Sequence[_Request], data: DataSettings, seed: int
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _natural(capacity: Ints, rows: int) -> Floats:
+    """Return ``(rows, strata)`` the shares of the strata as they are in a pool, for each."""
+    return np.tile(capacity / max(1, int(capacity.sum())), (rows, 1))
+
+
+def _wanted(pool: _Pool, asked: Sequence[Request], data: DataSettings, seed: int) -> Floats:
     """Return ``(requests, strata)`` the shares of the strata that each asks for."""
-    capacity = pool.capacity("train")
-    natural = capacity / max(1, int(capacity.sum()))
-    if not natural.any():
-        return np.zeros((len(requests), capacity.size))
-    return np.stack(
-        [
-            proportions(natural, data.dirichlet, numpy_generator(seed, "label skew", request.client, request.task.name))
-            for request in requests
-        ]
-    )
-
-
-def _sizes(requests: Sequence[_Request], split: Split, data: DataSettings, seed: int) -> Ints:
-    """Return ``(requests,)`` the examples that each asks for; only training sizes are skewed."""
-    sizes = []
-    for request in requests:
-        size: float = getattr(request.task, split) or getattr(data, split)
-        if split == "train":
-            draw = numpy_generator(seed, "quantity", request.client, request.task.name).standard_normal()
-            size *= float(np.exp(data.quantity * draw))
-        sizes.append(max(1, round(size)))
-    return np.array(sizes, dtype=np.int64)
+    wanted = _natural(pool.capacity("train"), len(asked))
+    if not wanted.any():
+        return wanted
+    for row, request in enumerate(asked):
+        skew = data.label_skew(request.task)
+        if skew is not None:
+            generator = numpy_generator(seed, "label skew", request.client, request.task.name)
+            wanted[row] = proportions(wanted[row], skew, generator)
+    return wanted
 
 
 def _take(rows: Sequence[Ints], counts: Ints) -> list[Ints]:
@@ -274,13 +296,13 @@ def _take(rows: Sequence[Ints], counts: Ints) -> list[Ints]:
     return [np.concatenate([piece[client] for piece in pieces]) for client in range(len(counts))]
 
 
-def _pick(pool: _Pool, rows: Ints, seed: int, request: _Request, split: Split) -> tuple[Example, ...]:
+def _pick(pool: _Pool, rows: Ints, seed: int, request: Request, split: Split) -> tuple[Example, ...]:
     """Return examples in an order free of strata, so that any first part of them is a fair sample."""
     generator = numpy_generator(seed, "order", request.client, request.task.name, split)
     return tuple(pool.examples[row] for row in generator.permutation(rows))
 
 
-def _too_few(request: _Request, split: Split, available: int, asking: int) -> str:
+def _too_few(request: Request, split: Split, available: int, asking: int) -> str:
     many = f"{available} {split} example{'' if available == 1 else 's'} for {asking} client task{'' if asking == 1 else 's'}"
     return (
         f"client '{request.client}', task '{request.task.name}': the {split} split would be empty "

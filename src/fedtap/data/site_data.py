@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedtap.data.sources import source
 from fedtap.scenario.scenario import TaskSettings
 
 
@@ -51,4 +50,4 @@ class SiteData:
 
     def is_own(self, task: TaskSettings) -> bool:
         """Tell whether a task's data are the client's own, and not a public source from which all clients of a scenario draw."""
-        return not self.whole and source(task.source).needs_path
+        return not self.whole and task.own

@@ -11,7 +11,9 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from fedtap.data.feature_extractor import Tokenizer
 from fedtap.data.partition import Partition, partition
+from fedtap.data.shortfalls import shortfalls
 from fedtap.data.site_data import Place, SiteData
 from fedtap.deployment.policy import Policy
 from fedtap.deployment.reach import AllowedMethod, check_data_path, check_models
@@ -156,8 +158,20 @@ def check_node(node: NodeSettings, scenario: Scenario, seed: int = 0) -> dict[st
     UserError
         If data are missing or wrong, or too few.
     """
-    shares: Partition = partition(scenario, seed, node.site_data(scenario))
+    return look(node, scenario, seed)[0]
+
+
+def look(
+    node: NodeSettings, scenario: Scenario, seed: int = 0, words: Tokenizer | None = None
+) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Do as :func:`check_node`, and return as well in which respects the data fall short, a line each.
+
+    ``words`` is the vocabulary that answers are held against.
+    """
+    site_data = node.site_data(scenario)
+    shares: Partition = partition(scenario, seed, site_data)
     found: dict[str, dict[str, int]] = {}
     for task, splits in shares[node.client].items():
         found[task] = {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)}
-    return found
+    lines = shortfalls(scenario, shares, seed, words=words, site_data=site_data)
+    return found, lines.get(node.client, [])

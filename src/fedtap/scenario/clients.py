@@ -5,17 +5,32 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fedtap.pairs import Modality, Pair, TaskName
-from fedtap.scenario.settings import MANY, NAME, Many, Positive, Settings
+from fedtap.scenario.settings import MANY, NAME, Many, Settings
+
+OWN_SOURCES = frozenset({"csv", "folder", "jsonl"})
+"""Sources of a site's own data; the others are public, and all clients that name one draw from it."""
+
+
+def _size(value: Any) -> Any:
+    """Refuse, in one line, what is neither a number of examples nor the word for all."""
+    if value is not None and value != "all" and (type(value) is not int or value < 1):
+        raise ValueError("must be a whole number above 0, or all")
+    return value
+
+
+Size = Annotated[int | Literal["all"], BeforeValidator(_size)]
+"""How many examples of a split; ``all``: whatever there is."""
 
 
 class TaskSettings(Settings):
     """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources ``folder``, ``csv`` and ``jsonl``.
 
+    ``train``, ``validation`` and ``test`` are how many examples to take, or ``all``, and go before those of the section ``data``.
     ``delimiter`` (one sign) and ``encoding`` are those of a ``csv`` table, where they are not to be found by looking at it.
     """
 
@@ -30,9 +45,9 @@ class TaskSettings(Settings):
     classes: tuple[str, ...] | Many | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str | None = None
-    train: Positive | None = None
-    validation: Positive | None = None
-    test: Positive | None = None
+    train: Size | None = None
+    validation: Size | None = None
+    test: Size | None = None
 
     @field_validator("name", "domain", "head")
     @classmethod
@@ -61,6 +76,11 @@ class TaskSettings(Settings):
         if self.type == "reconstruction" and self.modality != "image":
             raise ValueError(f"reconstruction needs modality 'image', not '{self.modality}'")
         return self
+
+    @property
+    def own(self) -> bool:
+        """Whether its data are a site's own, of which all are taken as they are unless somebody says otherwise."""
+        return self.source in OWN_SOURCES
 
     @property
     def pair(self) -> Pair:

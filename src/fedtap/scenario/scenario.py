@@ -20,6 +20,7 @@ from fedtap.scenario.backbone import BackboneSettings as BackboneSettings
 from fedtap.scenario.backbone import LoraSettings as LoraSettings
 from fedtap.scenario.clients import ClientSettings as ClientSettings
 from fedtap.scenario.clients import TaskSettings as TaskSettings
+from fedtap.scenario.data import DataSettings as DataSettings
 from fedtap.scenario.explain import explain as explain
 from fedtap.scenario.plain_yaml import NotYamlError, parse
 from fedtap.scenario.population import expand_population
@@ -132,29 +133,6 @@ class TrainingSettings(Settings):
     precision: Precision = "fp32"
 
 
-class DataSettings(Settings):
-    """How sources are split and shared out.
-
-    ``train``, ``validation`` and ``test`` are examples per client and task before quantity skew; ``split`` the share of a
-    source that may serve each; ``dirichlet`` the concentration of label skew (large: none); ``quantity`` the standard
-    deviation of the logarithm of training-set sizes (0: equal).
-    """
-
-    train: Positive = 128
-    validation: Positive = 48
-    test: Positive = 128
-    split: tuple[Fraction, Fraction, Fraction] = (0.6, 0.15, 0.25)
-    dirichlet: Rate = 1.0
-    quantity: Annotated[NonNegative, Field(le=2)] = 0.15
-
-    @field_validator("split")
-    @classmethod
-    def _sums_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
-        if abs(sum(value) - 1) > 1e-6 or min(value) <= 0:
-            raise ValueError("the three shares must be positive and sum to 1")
-        return value
-
-
 TEXT_METRICS = ("meteor", "bertscore")
 """What generated texts may be scored by beside the metrics that are always given."""
 
@@ -239,9 +217,8 @@ class Scenario(Settings):
         given = info.data
         if not {"data", "population", "tasks_per_client"} <= given.keys():
             return value  # one of those is wrong, which is the fault to tell
-        sizes = {"train": given["data"].train, "validation": given["data"].validation, "test": given["data"].test}
         keys = {key: given[key] for key in ("population", "tasks_per_client")}
-        clients = expand_population(value, sizes=sizes, **keys)
+        clients = expand_population(value, size=given["data"].size, **keys)
         known: dict[str, str] = {}
         for (
             client

@@ -67,6 +67,13 @@ class Source(ABC):
             If the data are missing or wrong; one line with file, line, fault and mend.
         """
 
+    def left_alone(self, task: TaskSettings, folder: Path) -> tuple[str, ...]:
+        """Return, in a line each, what lies among a task's data and is not taken; nothing, where all is.
+
+        Parameters are those of :meth:`examples`, which has read the data before.
+        """
+        return ()
+
     def check(self, task: TaskSettings) -> None:
         """Check, without data, that this source can serve a task.
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from fedtap.data.example import Example, ImageRef, distinct
 from fedtap.data.sources.base import Source, Supports, class_names, composed
+from fedtap.data.sources.left_alone import left_alone
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.scenario import TaskSettings
 
@@ -46,6 +47,11 @@ class Folder(Source):
                 raise UserError(f"{root / name}: no folder for class '{name}'{near}; create it, or mend 'classes'")
             found += [Example(image.digest, image, None, label, label) for image in _images(below)]
         return distinct(found)
+
+    def left_alone(self, task: TaskSettings, folder: Path) -> tuple[str, ...]:
+        """Return what lies in the folder and is no picture of a class."""
+        classes = frozenset(class_names(task)) if task.type == "classification" else None
+        return left_alone(folder / (task.path or ""), classes=classes, suffixes=SUFFIXES, is_hidden=is_hidden)
 
 
 def is_hidden(path: Path) -> bool:

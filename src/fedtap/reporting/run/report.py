@@ -102,7 +102,7 @@ def render(record: RunRecord) -> str:
     bounds = [bounded_section(record.events), robust_section(record.events)]
     safety = [*bounds, secure_section(record.events), privacy_section(record.privacy)]
     about_training = [_decisions(record), _training(record), _cost(record), _lost(record)]
-    sections = [_results(record), *about_training, *safety, _setup(record)]
+    sections = [_results(record), *about_training, _data(record), *safety, _setup(record)]
     return page(
         kind="Federated run",
         title=f"{scenario} · {run.get('method', '')}",
@@ -221,6 +221,15 @@ def _lost(record: RunRecord) -> Markup:
         rows.append((str(event.get("round", "")), event["event"], who, why))
     inner = table(("round", "what", "client or node", "why"), rows, "What was not averaged, and who was not let in")
     return section("Rejected and failed", inner)
+
+
+def _data(record: RunRecord) -> Markup:
+    rows = [(str(event["client"]), str(line)) for event in record.events_of("data") for line in event["lines"]]
+    if not rows:
+        return Markup()
+    note = "Fewer examples than were asked for, classes without any, files that were not taken, answers that no model can write."
+    inner = table(("client", "what"), rows, "Where clients' data fall short")
+    return section("Where the data fall short", el("p", note, class_="note"), inner)
 
 
 def _setup(record: RunRecord) -> Markup:
