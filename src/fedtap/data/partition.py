@@ -184,6 +184,8 @@ def _requests(scenario: Scenario) -> dict[tuple[Any, ...], list[_Request]]:
             )
             if task.delimiter or task.encoding:
                 kind = (*kind, task.delimiter, task.encoding)
+            if task.pictures:
+                kind = (*kind, "pictures", task.pictures)
             asked.setdefault(kind, []).append(_Request(client.id, task))
     for requests in asked.values():
         requests.sort(key=lambda request: (request.client, request.task.name))

@@ -16,6 +16,7 @@ from fedtap.scenario.settings import MANY, NAME, Many, Positive, Settings
 class TaskSettings(Settings):
     """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources ``folder``, ``csv`` and ``jsonl``.
 
+    ``pictures`` is a folder beside the table's own in which the pictures that a table names may lie.
     ``delimiter`` (one sign) and ``encoding`` are those of a ``csv`` table, where they are not to be found by looking at it.
     """
 
@@ -26,6 +27,7 @@ class TaskSettings(Settings):
     source: str
     head: str | None = None
     path: str | None = None
+    pictures: str | None = None
     columns: Mapping[str, str] = {}
     classes: tuple[str, ...] | Many | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
