@@ -111,7 +111,7 @@ def make(settings: Mapping[str, Any], method: str | None = None, place: str = "m
     kind = known[name]
     if name != scenario_method:
         if given:
-            known = outside.with_named(scenario_method, known)
+            known = {**known, **outside.with_named(scenario_method, _OWN)}
         every = {field for other in known.values() for field in other.Params.model_fields}
         for key in given:
             if key not in every:
