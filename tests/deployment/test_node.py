@@ -1,5 +1,6 @@
 """A node's folder: what it says, what is wrong with it, and that a check finds what a run would."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,16 @@ def test_a_node_is_made_and_checked(scenario: Path, tmp_path: Path, capsys: pyte
     assert called("node", "check", node, "--scenario", scenario) == 0
     assert "shade" in capsys.readouterr().out
     assert sorted(path.name for path in node.iterdir()) == [FILE]  # nothing but the file: no data, no state
+
+
+def test_methods_that_a_node_allows_are_written_with_it(scenario: Path, tmp_path: Path) -> None:
+    node, method = tmp_path / "node", tmp_path / "mine.py"
+    method.write_text("raise RuntimeError('never run here')")
+    assert init(node, scenario, "--no-key", "--allow-method", str(method), "--allow-method", "theirs") == 0
+    file, name = read_node(node).allow_methods
+    assert (file.path, file.sha256) == (str(method), hashlib.sha256(method.read_bytes()).hexdigest())
+    assert name.name == "theirs"
+    assert init(tmp_path / "other", scenario, "--no-key", "--allow-method", str(tmp_path / "none.py")) == 2
 
 
 def test_a_node_registers_with_blurred_numbers_that_the_server_expects(scenario: Path, tmp_path: Path) -> None:

@@ -96,6 +96,8 @@ class Algorithm(ABC):
     """The ways of adaptation (``network.adaptation``) that the method replaces by its own, and by which; others stay."""
     deployed: ClassVar[str]
     """The model, of those that :meth:`models` names, that the method would have a site use."""
+    beside: ClassVar[tuple[str, ...]] = ("federated",)
+    """The other models that :meth:`models` may name; the server takes no results of any that is neither here nor ``deployed``."""
 
     def __init_subclass__(cls) -> None:
         """Refuse parameters that lack those of the method that is built upon: its hooks will ask for them."""
@@ -107,6 +109,11 @@ class Algorithm(ABC):
     def __init__(self, params: AnyParams) -> None:
         self.params = params
         self._rule: ComponentMean = weighted
+
+    @property
+    def model_names(self) -> frozenset[str]:
+        """All names of models that :meth:`models` may give."""
+        return frozenset({self.deployed, *self.beside})
 
     @property
     def compares_examples(self) -> str:

@@ -38,12 +38,21 @@ def init(
         str, typer.Option("--store", metavar="DIR", help="Where the client's private models go; by default in DIR.")
     ] = "state",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+    allow_method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-method",
+            metavar="FILE.py|NAME",
+            help="A method that is not fedtap's own and may be run here: a file as it is now, or an installed package's.",
+        ),
+    ] = None,
     key: Annotated[
         bool, typer.Option("--key/--no-key", help="Make a key pair, by which the server knows the node.")
     ] = True,
 ) -> None:
     """Write node.yaml and a key pair into a folder, and check that the client's data are all there."""
     from fedtap.deployment.node import DataPlace, NodeSettings, look, write_node
+    from fedtap.deployment.reach import allowed_now
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario, folder=folder)
@@ -55,6 +64,7 @@ def init(
         store=store,
         device=device,
         key="node.key" if key else None,
+        allow_methods=tuple(allowed_now(given) for given in allow_method or []),
         folder=folder.resolve(),
     )
     found, short = look(settings, loaded)

@@ -51,6 +51,8 @@ def requests(scenario: Scenario) -> dict[Kind, list[Request]]:
             )
             if task.delimiter or task.encoding:
                 kind = (*kind, task.delimiter, task.encoding)
+            if task.pictures:
+                kind = (*kind, "pictures", task.pictures)
             asked.setdefault(kind, []).append(Request(client.id, task))
     for each in asked.values():
         each.sort(key=lambda request: (request.client, request.task.name))

@@ -14,6 +14,7 @@ class Place:
     """Where a task's data lie on this machine, where that is not as the scenario says; columns may be called otherwise too."""
 
     path: str | None = None
+    pictures: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -44,6 +45,8 @@ class SiteData:
         changes: dict[str, object] = {}
         if place.path is not None:
             changes["path"] = place.path
+        if place.pictures is not None:
+            changes["pictures"] = place.pictures
         if place.columns:
             changes["columns"] = {**task.columns, **place.columns}
         return task.model_copy(update=changes)

@@ -21,7 +21,7 @@ from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.home import expanded
 from fedtap.runtime.private import new_private_file
 from fedtap.scenario.explain import explain
-from fedtap.scenario.plain_yaml import NotYamlError, parse
+from fedtap.scenario.plain_yaml import NotYamlError, parse, read_yaml
 from fedtap.scenario.renamed import with_current_keys
 from fedtap.scenario.scenario import Scenario
 from fedtap.scenario.settings import NAME, Settings
@@ -31,7 +31,7 @@ RENAMED = {"conditions": "policy"}
 _HEAD = """\
 # A node of a fedtap federation: which client it is, and where its data lie on this machine. See docs/flower.md.
 # client  the client's id in the scenario
-# data    by task, what is not as the scenario says: path (relative to this folder), columns
+# data    by task, what is not as the scenario says: path and pictures (relative to this folder), columns
 # whole   true: these are the data of all clients, of which the scenario gives this one its share (a rehearsal)
 # store   where the client's private models lie, relative to this folder
 # device  auto, cpu, cuda
@@ -47,6 +47,7 @@ class DataPlace(Settings):
     """Where a task's data lie on this machine."""
 
     path: str | None = None
+    pictures: str | None = None
     columns: Mapping[str, str] = {}
 
 
@@ -100,9 +101,12 @@ class NodeSettings(Settings):
                     f"{self.folder / FILE}: data.{task}: client '{self.client}' has no such task; {nearest(task, tasks)}"
                 )
         for listed in scenario.client(self.client).tasks:
-            if listed.path is not None and self.data.get(listed.name, DataPlace()).path is None:
+            mine = self.data.get(listed.name, DataPlace())
+            if listed.path is not None and mine.path is None:
                 check_data_path(listed.path, self.folder, self.own_files, f"task '{listed.name}'")
-        places = {task: Place(place.path, place.columns) for task, place in self.data.items()}
+            if listed.pictures is not None and mine.pictures is None:
+                check_data_path(listed.pictures, self.folder, self.own_files, f"task '{listed.name}', pictures")
+        places = {task: Place(place.path, place.pictures, place.columns) for task, place in self.data.items()}
         return SiteData(self.client, self.folder, places, self.whole)
 
 
@@ -116,7 +120,7 @@ def read_node(folder: str | Path) -> NodeSettings:
     """
     path = Path(folder) / FILE
     try:
-        raw = parse(path.read_text(encoding="utf-8"))
+        raw = parse(read_yaml(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; make the folder with `fedtap node init`") from error
     except (OSError, UnicodeDecodeError) as error:

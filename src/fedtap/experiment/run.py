@@ -9,6 +9,7 @@ from typing import Any
 
 from fedtap.data.requests import most_tested
 from fedtap.data.shortfalls import tell_shortfalls
+from fedtap.evaluation import trivial
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import Resume, RunFolder, at_work
 from fedtap.experiment.setup import Clients, LocalClients, ServerContext, set_up
@@ -250,6 +251,7 @@ class FederatedRun:
                     client.id,
                     client.pairs,
                     own_split(client),
+                    self._folder.algorithm.model_names | trivial.MODELS,
                     most_behind_a_value(scenario, client),
                 )
             ):

@@ -20,6 +20,7 @@ from fedtap.federation.store import ClientStore
 from fedtap.federation.wire import unpack
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
+from fedtap.runtime.errors import UserError
 from fedtap.scenario.safety import PrivacySettings
 from fedtap.scenario.scenario import Scenario
 from fedtap.training.client import LocalClient
@@ -126,4 +127,10 @@ class ClientSite:
     def models(self, client: str, received: ComponentState) -> Mapping[str, ComponentState]:
         """Return a client's models after the last round, by name; ``received`` is what the server sends it, packed."""
         state, _ = split_residual(self._store.load(client, before=self.scenario.rounds + 2) or ClientState())
-        return self.algorithm.models(unpack(received, self.scenario.wire.precision), state)
+        found = self.algorithm.models(unpack(received, self.scenario.wire.precision), state)
+        if strange := sorted(found.keys() - self.algorithm.model_names):
+            raise UserError(
+                f"method '{self.algorithm.name}': makes a model '{strange[0]}', which it does not declare; add it to `beside` "
+                "of its class"
+            )
+        return found

@@ -31,6 +31,7 @@ class TaskSettings(Settings):
     """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources ``folder``, ``csv`` and ``jsonl``.
 
     ``train``, ``validation`` and ``test`` are how many examples to take, or ``all``, and go before those of the section ``data``.
+    ``pictures`` is a folder beside the table's own in which the pictures that a table names may lie.
     ``delimiter`` (one sign) and ``encoding`` are those of a ``csv`` table, where they are not to be found by looking at it.
     """
 
@@ -41,6 +42,7 @@ class TaskSettings(Settings):
     source: str
     head: str | None = None
     path: str | None = None
+    pictures: str | None = None
     columns: Mapping[str, str] = {}
     classes: tuple[str, ...] | Many | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None

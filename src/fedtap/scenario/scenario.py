@@ -22,11 +22,23 @@ from fedtap.scenario.clients import ClientSettings as ClientSettings
 from fedtap.scenario.clients import TaskSettings as TaskSettings
 from fedtap.scenario.data import DataSettings as DataSettings
 from fedtap.scenario.explain import explain as explain
-from fedtap.scenario.plain_yaml import NotYamlError, parse
+from fedtap.scenario.plain_yaml import NotYamlError, parse, read_yaml
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
 from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, WireSettings
-from fedtap.scenario.settings import Count, Float, Fraction, Int, Many, NonNegative, Positive, Rate, Rounds, Settings
+from fedtap.scenario.settings import (
+    Depth,
+    Float,
+    Int,
+    Many,
+    Positive,
+    Rate,
+    Rounds,
+    Settings,
+    Width,
+)
+from fedtap.scenario.training import Precision as Precision
+from fedtap.scenario.training import TrainingSettings as TrainingSettings
 
 
 class ReconstructionSettings(Settings):
@@ -55,20 +67,20 @@ class NetworkSettings(Settings):
     """
 
     name: Literal["experts", "plain", "probe"] = "experts"
-    dim: Positive = 128
-    heads: Positive = 4
-    layers: Positive = 1
-    expert_dim: Positive = 256
-    domain_dim: Positive = 32
+    dim: Width = 128
+    heads: Width = 4
+    layers: Depth = 1
+    expert_dim: Width = 256
+    domain_dim: Width = 32
     adaptation: Literal["full", "lora", "colora"] = "full"
-    lora_rank: Positive = 8
+    lora_rank: Width = 8
     lora_alpha: Rate = 16.0
     lora_dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.0
-    expert_lora_rank: Positive | None = None
+    expert_lora_rank: Width | None = None
     expert_lora_alpha: Rate | None = None
     fusion: Fusion = "joint"
-    decoder_layers: Positive = 1
-    head_dim: Positive | None = None
+    decoder_layers: Depth = 1
+    head_dim: Width | None = None
     answer_tokens: Annotated[Int, Field(ge=2, le=512)] = 24
     classification: ClassificationSettings = ClassificationSettings()
     reconstruction: ReconstructionSettings = ReconstructionSettings()
@@ -99,38 +111,6 @@ class NetworkSettings(Settings):
             return self
         heads = self.head_dim // (self.dim // self.heads)
         return self.model_copy(update={"dim": self.head_dim, "heads": heads, "head_dim": None})
-
-
-Precision = Literal["fp32", "bf16"]
-
-
-class TrainingSettings(Settings):
-    """The local training loop, the same for every method.
-
-    ``optimizer`` is ``adamw``, or ``sgd`` without momentum. The rate rises linearly over ``warmup_rounds`` rounds from
-    ``warmup_lr`` to ``lr``, then falls along a cosine to ``final_ratio * lr`` in the last round. After it every personalising
-    method takes ``finetune_steps`` steps at ``finetune_lr`` and keeps, of the states seen every ``select_every`` steps, the best
-    on the client's validation split.
-    ``micro_batch`` is how many examples go through the network at once where a whole batch would not fit into memory: gradients
-    are accumulated over the parts of a batch, weighted as the means of the whole weigh them, and a step is still one step; a loss
-    that compares examples (``disentangle``) needs batches whole. ``recompute`` keeps of adapted tower layers what goes in and
-    computes the rest again in the backward pass: less memory, a third more arithmetic. ``precision`` is that of matrix
-    products: ``bf16`` multiplies in bfloat16, in training as in evaluation; what is trained, sent and added up stays float32.
-    """
-
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: Rate = 1e-3
-    warmup_rounds: Count = 2
-    warmup_lr: NonNegative = 0.0
-    final_ratio: Fraction = 0.2
-    weight_decay: NonNegative = 0.01
-    clip: Rate = 1.0
-    finetune_steps: Count = 20
-    finetune_lr: Rate = 3e-4
-    select_every: Positive = 5
-    micro_batch: Positive | None = None
-    recompute: bool = False
-    precision: Precision = "fp32"
 
 
 TEXT_METRICS = ("meteor", "bertscore")
@@ -305,13 +285,11 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path 
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        raw = parse(read_yaml(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such scenario; `fedtap scenario list` shows those at hand") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give a YAML file in UTF-8") from error
-    try:
-        raw = parse(text)
     except NotYamlError as error:
         line = f" line {error.line}" if error.line else ""
         raise UserError(f"{path}:{line} not valid YAML ({error}); mend that line") from error

@@ -88,6 +88,7 @@ class Source(ABC):
             raise UserError(f"{place}: no {task.type} on {task.modality} here; it serves: {known}")
         given = {"path": task.path is not None, "columns": bool(task.columns), "classes": task.classes is not None}
         given |= {"delimiter": task.delimiter is not None, "encoding": task.encoding is not None}
+        given |= {"pictures": task.pictures is not None}
         for key, is_given in given.items():
             if is_given and key not in self.takes:
                 raise UserError(f"{place}: '{key}' means nothing to this source; remove it")

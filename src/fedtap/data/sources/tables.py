@@ -1,4 +1,4 @@
-"""The user's own tables: one example a row, in CSV or in JSON lines. Images are paths relative to the table's folder."""
+"""The user's own tables: one example a row, in CSV or in JSON lines. Images are paths from the table's folder, and in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import csv
 import json
 import unicodedata
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,7 +38,7 @@ class Table(Source):
         | {("text_generation", modality) for modality in MODALITIES}
         | {("reconstruction", "image")}
     )
-    takes: ClassVar[frozenset[str]] = frozenset({"path", "columns", "classes"})
+    takes: ClassVar[frozenset[str]] = frozenset({"path", "columns", "classes", "pictures"})
     needs_path: ClassVar[bool] = True
 
     @abstractmethod
@@ -70,13 +70,14 @@ class Table(Source):
         column = {field: composed(task.columns.get(field, field)) for field in needed}
         labels = {name: index for index, name in enumerate(class_names(task))}
         images: dict[Path, ImageRef] = {}
+        allowed = [each.resolve() for each in (path.parent, *([folder / task.pictures] if task.pictures else []))]
         found: list[Example] = []
         for line, row in self.rows(path, tuple(column.values()), task):
             place = f"{path}:{line}"
             image, text, target = None, None, None
             if "image" in needed:
                 file = path.parent / _text(row[column["image"]], column["image"], place)
-                image = images.get(file) or _image(file, place)
+                image = images.get(file) or _image(file, place, allowed)
                 images[file] = image
             if "text" in needed:
                 text = _text(row[column["text"]], column["text"], place)
@@ -171,7 +172,7 @@ class JSONLines(Table):
                     continue
                 try:
                     row = json.loads(raw.decode("utf-8-sig"))
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise UserError(
                         f"{path}:{line}: not readable as JSON in UTF-8 ({error}); mend that line"
                     ) from error
@@ -212,7 +213,14 @@ def _label(value: object, labels: Mapping[str, int], task: TaskSettings, place: 
     raise UserError(f"{place}: unknown label '{given}' ({nearest(given, labels)}); mend it, or add it to 'classes'")
 
 
-def _image(file: Path, place: str) -> ImageRef:
+def _image(file: Path, place: str, allowed: Sequence[Path]) -> ImageRef:
+    """Return the picture that a table names; what a table says is data, and may not choose what on this machine is read."""
+    real = file.resolve()
+    if not any(real.is_relative_to(each) for each in allowed):
+        raise UserError(
+            f"{place}: image {file} lies outside of the table's folder; put it there, or allow its folder by name (pictures: "
+            "FOLDER in the task)"
+        )
     for form in (str, composed, partial(unicodedata.normalize, "NFD")):  # file systems differ in how they keep accents
         if (named := file.with_name(form(file.name))).is_file():
             return ImageRef.of_file(named)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,19 @@ from fedtap.reporting.html.markup import Markup, el, join
 from fedtap.reporting.html.page import page, section
 from fedtap.reporting.html.tables import table
 from fedtap.reporting.run.decisions import endings, timelines
-from fedtap.reporting.run.record import RunRecord, read_run
+from fedtap.reporting.run.record import UNCHECKED, RunRecord, read_run
 from fedtap.reporting.run.safety import bounded_section, privacy_section, robust_section, secure_section
 from fedtap.reporting.run.series import loss_curves, round_seconds, traffic
 from fedtap.reporting.run.standings import standings
 from fedtap.reporting.run.summary import key_figures, sentences
 from fedtap.reporting.run.tables import every_metric, family_table, standing_table
 from fedtap.reporting.run.timeline import endings_table, replacement_table
+from fedtap.runtime.errors import UserError
 from fedtap.runtime.storage import write_bytes
+from fedtap.runtime.text import one_line
 
+UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+MAX_CELLS = 200_000  # of a table
 SPLITS = (
     (
         "test",
@@ -80,18 +85,32 @@ ENDINGS = {
 }
 
 
-def write_report(run_folder: Path) -> Path:
+def write_report(run_folder: Path, tell: Callable[[str], None] = lambda line: None) -> Path:
     """Write ``report.html`` into a run's folder and return its path; an unfinished run gets a report that says so.
+
+    ``tell`` hears a line where the report shows what could not be checked.
 
     Raises
     ------
     UserError
-        If the folder holds no run, or a file of it is damaged.
+        If the folder holds no run, or a file of it is damaged, or not what a run writes.
     """
     record = read_run(run_folder)
+    if not record.checked:
+        tell(f"{run_folder}: {UNCHECKED}")
+    try:
+        text = render(record)
+    except UNFIT as error:  # what is typed and bounded one by one may still not fit together
+        raise UserError(
+            f"{run_folder}: its files do not fit together as those of a run do ({_told(error)}); restore them from a copy"
+        ) from error
     target = run_folder / "report.html"
-    write_bytes(target, render(record).encode())
+    write_bytes(target, text.encode())
     return target
+
+
+def _told(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}", 120)
 
 
 def render(record: RunRecord) -> str:
@@ -122,11 +141,12 @@ def render(record: RunRecord) -> str:
 
 
 def _notice(record: RunRecord) -> Markup:
+    doubt = Markup() if record.checked else el("p", f"{UNCHECKED}.", class_="notice", role="status")
     if record.rows is not None:
-        return Markup()
+        return doubt
     command = el("code", "fedtap run … --resume")
     parts = ("This run is not finished, so there are no results yet; ", command, " continues it.")
-    return el("p", *parts, class_="notice", role="status")
+    return join([doubt, el("p", *parts, class_="notice", role="status")])
 
 
 def _results(record: RunRecord) -> Markup:
@@ -153,7 +173,11 @@ def _decisions(record: RunRecord) -> Markup:
             "client's first participation, which always adopts the federated model; empty: the client took no part. Point at "
             "a mark for the losses and the rule."
         )
-        span = list(range(rounds[0], max(rounds[-1], int(record.config.get("rounds") or 0)) + 1))
+        last = max(rounds[-1], int(record.config.get("rounds") or 0))
+        span: Sequence[int] = range(rounds[0], last + 1)
+        if len(span) * len(lines) > MAX_CELLS:  # more than a browser shows: rounds without a decision are left out
+            note += " Rounds in which nothing was decided are left out."
+            span = rounds[: max(1, MAX_CELLS // len(lines))]
         parts.append(
             section("When the federated model took over", el("p", note, class_="note"), replacement_table(lines, span))
         )
