@@ -114,6 +114,17 @@ def test_a_client_that_there_is_not() -> None:
         build(raw()).client("b")
 
 
+def test_a_copy_with_other_clients_knows_those_and_no_others() -> None:
+    one = build(raw(clients=[{"id": "a", "count": 3, "tasks": [TASK]}]))
+    assert [one.client(f"a-00{number}") is client for number, client in enumerate(one.clients)] == [True] * 3
+    fewer = one.model_copy(update={"clients": one.clients[:1]})
+    assert list(fewer.by_id) == ["a-000"]
+    with pytest.raises(UserError, match="client 'a-002': the scenario has none"):
+        fewer.client("a-002")
+    assert one == build(raw(clients=[{"id": "a", "count": 3, "tasks": [TASK]}]))  # what was looked up is no setting
+    assert "by_id" not in one.resolved()
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [

@@ -123,6 +123,11 @@ class Algorithm(ABC):
         """
         return ""
 
+    @property
+    def personalises(self) -> bool:
+        """Whether the method makes anything of a client after the last round; without, nothing is kept of that step."""
+        return type(self).personalise is not Algorithm.personalise
+
     def travels(self, key: ComponentKey, name: str) -> bool:
         """Tell whether a component's tensor is sent down and up; others stay with the client. By default all travel."""
         return True

@@ -222,11 +222,13 @@ class FederatedRun:
                 self.observe,
                 timeout=scenario.round_timeout,
             )
+            done += len(group)
+            if not self._context.algorithm.personalises:
+                continue  # nothing was made that would have to be made again: after a crash all are asked anew
             made = {reply.client for reply in accepted}
             events = self._log.settle()
             for client in group:
                 self._folder.mark_answered(client, number, made=client in made, events=events)
-            done += len(group)
         self._tell({"event": "personalising", "done": len(clients), "total": len(clients)})
 
     def _evaluate(self) -> list[dict[str, Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -119,3 +120,23 @@ class ClientSettings(Settings):
     def pairs(self) -> tuple[Pair, ...]:
         """The client's pairs, in the order of its tasks."""
         return tuple(task.pair for task in self.tasks)
+
+
+def require_distinct(clients: Iterable[ClientSettings]) -> None:
+    """Refuse ids that name one folder: to many file systems Ward and ward, or two forms of one letter, are one.
+
+    Raises
+    ------
+    ValueError
+        If two ids are equal, or differ in case or Unicode form alone.
+    """
+    known: dict[str, str] = {}
+    for client in clients:
+        form = unicodedata.normalize("NFC", unicodedata.normalize("NFC", client.id).casefold())
+        if form in known and known[form] == client.id:
+            raise ValueError(f"client id '{client.id}' is used twice; ids must differ")
+        if form in known:
+            raise ValueError(
+                f"client ids '{known[form]}' and '{client.id}' differ in case or Unicode form alone; give one another name"
+            )
+        known[form] = client.id

@@ -6,8 +6,8 @@ An unknown key is refused with the nearest known name. Everything here can be ch
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from fedtap.scenario.backbone import BackboneSettings as BackboneSettings
 from fedtap.scenario.backbone import LoraSettings as LoraSettings
 from fedtap.scenario.clients import ClientSettings as ClientSettings
 from fedtap.scenario.clients import TaskSettings as TaskSettings
+from fedtap.scenario.clients import require_distinct
 from fedtap.scenario.data import DataSettings as DataSettings
 from fedtap.scenario.explain import explain as explain
 from fedtap.scenario.plain_yaml import NotYamlError, parse, read_yaml
@@ -199,18 +200,7 @@ class Scenario(Settings):
             return value  # one of those is wrong, which is the fault to tell
         keys = {key: given[key] for key in ("population", "tasks_per_client")}
         clients = expand_population(value, size=given["data"].size, **keys)
-        known: dict[str, str] = {}
-        for (
-            client
-        ) in clients:  # ids name folders, and to many file systems Ward and ward, or two forms of one letter, are one
-            form = unicodedata.normalize("NFC", unicodedata.normalize("NFC", client.id).casefold())
-            if form in known and known[form] == client.id:
-                raise ValueError(f"client id '{client.id}' is used twice; ids must differ")
-            if form in known:
-                raise ValueError(
-                    f"client ids '{known[form]}' and '{client.id}' differ in case or Unicode form alone; give one another name"
-                )
-            known[form] = client.id
+        require_distinct(clients)
         if all(client.unseen for client in clients):
             raise ValueError("no client takes part in training; at least one must not be unseen")
         return clients
@@ -253,10 +243,21 @@ class Scenario(Settings):
 
     def client(self, client: str) -> ClientSettings:
         """Return a client by its id; raises UserError if there is none."""
-        for settings in self.clients:
-            if settings.id == client:
-                return settings
-        raise UserError(f"client '{client}': the scenario has none; {nearest(client, [c.id for c in self.clients])}")
+        found = self.by_id.get(client)
+        if found is None:
+            raise UserError(f"client '{client}': the scenario has none; {nearest(client, list(self.by_id))}")
+        return found
+
+    @cached_property
+    def by_id(self) -> Mapping[str, ClientSettings]:
+        """The clients by their ids."""
+        return {client.id: client for client in self.clients}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Scenario:
+        """Return a copy with some values changed, unchecked."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("by_id", None)  # other clients, perhaps
+        return copied
 
     def resolved(self) -> dict[str, Any]:
         """Return the whole configuration as JSON-ready values."""
