@@ -101,7 +101,7 @@ def sampled_token_losses(hidden: Tensor, embedding: Tensor, target: Tensor, numb
     vocabulary = len(embedding)
     if number >= vocabulary or not len(target):
         return token_losses(hidden, embedding, target)
-    own, place = target.unique(return_inverse=True)
+    own, place = target.unique(return_inverse=True)  # type: ignore[no-untyped-call]
     drawn = torch.randint(vocabulary, (number,), device="cpu").to(target.device)
     words = torch.cat([own, drawn[torch.isin(drawn, own, invert=True)]])
     shift = hidden.new_full((len(words),), math.log(vocabulary / number))
