@@ -1,9 +1,12 @@
-"""How the process's allocator treats what is freed. Not here: how much memory a network needs."""
+"""How the process's allocator treats what is freed, and how much memory is held and left. Not here: how much a network needs."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import resource
 import sys
+from pathlib import Path
 
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX = -1, -4
@@ -25,3 +28,21 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False  # another C library, such as musl
     return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))
+
+
+def available_bytes(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return how much more memory processes may take: what the machine has left, or the container, if that is less."""
+    import psutil
+
+    left = int(psutil.virtual_memory().available)
+    # Of version 2, as a container sees it; elsewhere, and without a limit ("max"), the machine's own number stands.
+    with contextlib.suppress(OSError, ValueError):
+        limit, used = (int((cgroup / name).read_text()) for name in ("memory.max", "memory.current"))
+        left = min(left, limit - used)
+    return max(left, 0)
+
+
+def peak_rss_bytes() -> int:
+    """Return the most memory that this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
