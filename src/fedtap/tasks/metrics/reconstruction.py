@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from fedtap.tasks.metrics.ssim import structural_similarity
 from fedtap.tasks.metrics.table import Values
 
 PEAK = 2.0
@@ -90,14 +91,9 @@ def _squared_error(output: Tensor, target: Tensor) -> Tensor:
 
 def _structural_similarity(output: Tensor, target: Tensor) -> Tensor:
     """Return each example's structural similarity, ``(n,)``."""
-    # imported here because it takes longer than all of fedtap, and only an evaluation of pictures needs it
-    from torchmetrics.functional.image.ssim import structural_similarity_index_measure
-
     parts: list[Tensor] = []
     # single precision and few at a time: convolutions in double have no fast path (70 times slower, 2 GB for 64 pictures)
     for a, b in zip(torch.split(output.float(), _AT_ONCE), torch.split(target.float(), _AT_ONCE), strict=True):
         # its luminance term compares means as intensities: black must be 0, not -1, or mid-grey pictures divide by nearly zero
-        similarity = structural_similarity_index_measure(a + 1, b + 1, data_range=PEAK, reduction="none")
-        assert isinstance(similarity, Tensor)
-        parts.append(similarity.reshape(-1).double())
+        parts.append(structural_similarity(a + 1, b + 1, PEAK).double())
     return torch.cat(parts)

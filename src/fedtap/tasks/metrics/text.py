@@ -1,8 +1,6 @@
 """Token cross-entropy, perplexity, exact match, chrF and ROUGE-L of generated text, and what else is asked for beside them.
 
-ROUGE-L comes from torchmetrics, which structural similarity needs anyway (Apache-2.0, maintained, typed), and not from
-rouge-score, which had its last release in 2022 and would add nltk, absl-py and six; the tests hold the two against each other.
-chrF comes from sacrebleu (Apache-2.0, maintained), the implementation that published figures go by.
+ROUGE-L is in ``rouge.py``. chrF comes from sacrebleu (Apache-2.0, maintained), the implementation that published figures go by.
 """
 
 from __future__ import annotations
@@ -16,6 +14,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from fedtap.tasks.metrics.rouge import rouge_l
 from fedtap.tasks.metrics.table import Values
 
 _NO_WORD = re.compile(r"[\W_]+")
@@ -163,11 +162,8 @@ def _chrf(predictions: Sequence[str], references: Sequence[str]) -> float:
 
 
 def _rouge_l(predictions: Sequence[str], references: Sequence[str]) -> float:
-    # imported here because it takes longer than all of fedtap, and only an evaluation of text needs it
-    from torchmetrics.functional.text.rouge import rouge_score
-
-    scores = rouge_score(list(predictions), list(references), rouge_keys="rougeL", normalizer=plain_words)
-    return float(scores["rougeL_fmeasure"])
+    predicted, written = ([plain_words(text).split() for text in texts] for texts in (predictions, references))
+    return rouge_l(predicted, written)
 
 
 def plain_words(text: str) -> str:
