@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from fedtap.components import ComponentKey, ComponentState
+from fedtap.engines.faulty import Faults, FaultyTransport
 from fedtap.engines.workers import PoolTransport, WorkerPool
 from fedtap.federation.messages import EvaluateReply, Failure, Kind, Reply, Request
 from fedtap.runtime.errors import RunError, UserError
@@ -161,6 +162,28 @@ def test_tests_come_in_the_order_in_which_they_are_asked_for(start: Start) -> No
     assert [type(answer) for answer in found] == [
         Failure if name in ("dies", "raises") else EvaluateReply for name in names
     ]
+
+
+def test_faults_on_purpose_go_over_a_pool_too(start: Start) -> None:
+    _, transport, _ = start(2)
+    names = [f"client-{place:02}" for place in range(12)]
+    faulty = FaultyTransport(transport, Faults(drop=0.5), seed=3)
+    found = list(faulty.exchange([request(name) for name in names]))
+    assert [answer.client for answer in found] == names
+    assert {type(answer) for answer in found} == {Reply, Failure}
+    assert {answer.why for answer in found if isinstance(answer, Failure)} == {"the reply was lost"}
+
+
+def test_those_that_took_longest_begin_first(start: Start) -> None:
+    """A long one that begins last leaves a worker waiting; answers come in the order of the clients all the same."""
+    _, transport, _ = start(1)
+    transport._seconds.update(a=1.0, b=3.0, c=2.0)
+    sent: list[str] = []
+    submit = transport._submit
+    transport._submit = lambda each: (sent.append(each.client), submit(each))[1]  # type: ignore[method-assign]
+    found = answers(transport, [request(name) for name in "abcd"])
+    assert sent == ["d", "b", "c", "a"]  # of "d" nothing is known yet
+    assert [answer.client for answer in found] == list("abcd")
 
 
 def test_what_libraries_write_is_told_once(path: None, tmp_path: Path) -> None:
