@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 
 from fedtap import __version__
@@ -151,6 +150,8 @@ def _cache() -> str:
 
 
 def _installed(package: str) -> bool:
+    from importlib import metadata  # a fifth of the time in which the command is loaded
+
     try:
         metadata.version(package)
     except metadata.PackageNotFoundError:
