@@ -1,9 +1,13 @@
-"""The report of a run: one HTML file that needs no network, no script and no other file."""
+"""The report of a run: one HTML file that needs no network, no script and no other file.
+
+A run of more clients than one page holds has the tables of its clients on pages beside it (pages.py).
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ from fedtap.reporting.html.markup import Markup, el, join
 from fedtap.reporting.html.page import page, section
 from fedtap.reporting.html.tables import table
 from fedtap.reporting.run.decisions import endings, timelines
+from fedtap.reporting.run.pages import FOLDER, ClientPage, clear, client_pages, contents, without_clients
 from fedtap.reporting.run.record import RunRecord, read_run
 from fedtap.reporting.run.safety import bounded_section, privacy_section, robust_section, secure_section
 from fedtap.reporting.run.series import loss_curves, round_seconds, traffic
@@ -83,6 +88,8 @@ ENDINGS = {
 def write_report(run_folder: Path) -> Path:
     """Write ``report.html`` into a run's folder and return its path; an unfinished run gets a report that says so.
 
+    With more than 250 clients their tables are in ``report-pages/``, a hundred clients a file.
+
     Raises
     ------
     UserError
@@ -90,25 +97,54 @@ def write_report(run_folder: Path) -> Path:
     """
     record = read_run(run_folder)
     target = run_folder / "report.html"
-    write_bytes(target, render(record).encode())
+    pages = list(client_pages(record))
+    for each in pages:
+        write_bytes(run_folder / FOLDER / each.file, render_page(each).encode())
+    clear(run_folder, frozenset(each.file for each in pages))
+    write_bytes(target, render(record, pages).encode())
     return target
 
 
-def render(record: RunRecord) -> str:
-    """Return the report of a run as one HTML page."""
-    scenario = str(record.config.get("name") or record.run.get("scenario") or "run")
+def render_page(shown: ClientPage) -> str:
+    """Return what there is to tell of some clients as one HTML page, with a link back."""
+    record = shown.record
+    scenario = _name(record)
+    back = el("p", el("a", "Back to the report", href="../report.html"))
+    sections = [section("Run", back), _results(record), _decisions(record), _lost(record), _setup(record)]
+    return page(
+        kind="Federated run",
+        title=f"{scenario} · {shown.title}",
+        heading=scenario,
+        about=shown.title,
+        facts=_facts(record),
+        figures=[(str(len(shown.clients)), "clients of this page")],
+        notice=_notice(record),
+        summary=(shown.title, [f"What is told of {plural(len(shown.clients), 'client')}, of those of the whole run."]),
+        sections=sections,
+        footer=("Written by fedtap with the report of this run.",),
+    )
+
+
+def render(record: RunRecord, pages: Sequence[ClientPage] = ()) -> str:
+    """Return the report of a run as one HTML page; what is on ``pages`` is not in it."""
+    scenario = _name(record)
     run = record.run
-    facts = f"method {run.get('method', '?')} · seed {run.get('seed', '?')} · fedtap {run.get('fedtap', '?')}"
     bounds = [bounded_section(record.events), robust_section(record.events)]
     safety = [*bounds, secure_section(record.events), privacy_section(record.privacy)]
-    about_training = [_decisions(record), _training(record), _cost(record), _lost(record)]
-    sections = [_results(record), *about_training, *safety, _setup(record)]
+    about_training = [_training(record), _cost(record)]
+    if pages:
+        everybody = replace(record, events=[event for event in record.events if not event.get("client")])
+        shown = section("Single clients", contents(list(pages)))
+        sections = [_results(record, single=False), shown, *about_training, _lost(everybody), *safety]
+        sections.append(_setup(without_clients(record)))
+    else:
+        sections = [_results(record), _decisions(record), *about_training, _lost(record), *safety, _setup(record)]
     return page(
         kind="Federated run",
         title=f"{scenario} · {run.get('method', '')}",
         heading=scenario,
         about=str(record.config.get("about") or ""),
-        facts=facts,
+        facts=_facts(record),
         figures=key_figures(record),
         notice=_notice(record),
         summary=("What happened", sentences(record)),
@@ -121,6 +157,15 @@ def render(record: RunRecord) -> str:
     )
 
 
+def _name(record: RunRecord) -> str:
+    return str(record.config.get("name") or record.run.get("scenario") or "run")
+
+
+def _facts(record: RunRecord) -> str:
+    run = record.run
+    return f"method {run.get('method', '?')} · seed {run.get('seed', '?')} · fedtap {run.get('fedtap', '?')}"
+
+
 def _notice(record: RunRecord) -> Markup:
     if record.rows is not None:
         return Markup()
@@ -129,7 +174,8 @@ def _notice(record: RunRecord) -> Markup:
     return el("p", *parts, class_="notice", role="status")
 
 
-def _results(record: RunRecord) -> Markup:
+def _results(record: RunRecord, *, single: bool = True) -> Markup:
+    """Return the results by family, and unless they are elsewhere those of single clients."""
     if record.rows is None:
         return Markup()
     parts: list[Markup] = []
@@ -137,8 +183,9 @@ def _results(record: RunRecord) -> Markup:
         found = standings(record.rows, record.config, split)
         if found:
             families = family_table(found) if len(found) > 1 else Markup()
-            parts.append(section(title, el("p", explanation, class_="note"), families, standing_table(found, title)))
-    parts.append(every_metric(record.rows) if record.rows else Markup())
+            each = standing_table(found, title) if single else Markup()
+            parts.append(section(title, el("p", explanation, class_="note"), families, each))
+    parts.append(every_metric(record.rows) if record.rows and single else Markup())
     return join(parts)
 
 
@@ -231,8 +278,7 @@ def _setup(record: RunRecord) -> Markup:
     versions = table(("what", "value"), list(environment.items()), "Environment") if environment else Markup()
     config = el("pre", json.dumps(record.config, indent=1, ensure_ascii=False), tabindex=0)
     count = len(record.clients)
+    whose = plural(count, "client") if count else "its clients are on their pages"
     return section(
-        "How it was set up",
-        versions,
-        el("details", el("summary", f"The resolved scenario ({plural(count, 'client')})"), config),
+        "How it was set up", versions, el("details", el("summary", f"The resolved scenario ({whose})"), config)
     )
