@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedtap.cli.check import show_faults, show_remark
 from fedtap.cli.options import Settings
 from fedtap.cli.screen import examples, say, show_table
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.home import expanded
+
+if TYPE_CHECKING:
+    from fedtap.deployment.node import NodeSettings
+    from fedtap.scenario.scenario import Scenario
 
 app = typer.Typer(help="Make a client's own machine ready for a federation across machines. Nothing is sent.")
 EXAMPLES = examples(
@@ -43,7 +48,7 @@ def init(
     ] = True,
 ) -> None:
     """Write node.yaml and a key pair into a folder, and check that the client's data are all there."""
-    from fedtap.deployment.node import DataPlace, NodeSettings, check_node, write_node
+    from fedtap.deployment.node import DataPlace, NodeSettings, write_node
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario, folder=folder)
@@ -57,7 +62,7 @@ def init(
         key="node.key" if key else None,
         folder=folder.resolve(),
     )
-    found = check_node(settings, loaded)
+    found = _checked(settings, loaded)
     if key:
         from fedtap.cli.flower import need_flower
 
@@ -68,7 +73,7 @@ def init(
         say(f"{public}: the public key; the server needs it as {client}.pub")
     path = write_node(folder, settings)
     say(f"{path}: written")
-    _show(found)
+    _show(*found)
 
 
 @app.command("check", epilog=EXAMPLES)
@@ -77,13 +82,13 @@ def check(folder: Folder, scenario: ScenarioOption, settings: Settings = None) -
 
     Says too whether the scenario meets the node's policy, and what its data have spent of its budget of privacy.
     """
-    from fedtap.deployment.node import FILE, check_node, read_node
+    from fedtap.deployment.node import FILE, read_node
     from fedtap.deployment.policy import Ledger
     from fedtap.scenario.scenario import load_scenario
 
     node = read_node(folder)
     loaded = load_scenario(scenario, settings or [], node.folder)
-    _show(check_node(node, loaded))
+    _show(*_checked(node, loaded))
     node.check_models(loaded)
     complaint = node.policy.complaint(loaded.privacy)
     if complaint is not None:
@@ -102,6 +107,26 @@ def _place(given: str) -> tuple[str, str]:
     return task, str(expanded(path).resolve())
 
 
-def _show(found: dict[str, dict[str, int]]) -> None:
+def _checked(node: NodeSettings, scenario: Scenario) -> tuple[dict[str, dict[str, int]], list[dict[str, Any]]]:
+    """Return the node's examples, and what is to be known of them; all that is wrong is told together."""
+    from fedtap.data.intake import DataError
+    from fedtap.deployment.node import check_node
+
+    told: list[dict[str, Any]] = []
+    try:
+        found = check_node(node, scenario, tell=told.append)
+    except DataError as error:
+        if error.number > 1:
+            show_faults(error.faults, error.number)
+            raise UserError(
+                f"{node.folder}: {error.number} faults in the data of '{node.client}'; mend them"
+            ) from error
+        raise
+    return found, [event for event in told if event["event"] != "reading"]
+
+
+def _show(found: dict[str, dict[str, int]], told: list[dict[str, Any]]) -> None:
     rows = [[task, *(str(sizes[split]) for split in ("train", "validation", "test"))] for task, sizes in found.items()]
     show_table(("task", "train", "validation", "test"), rows, title="Examples that this node will use", numeric_from=1)
+    for event in told:
+        show_remark(event)

@@ -29,6 +29,16 @@ def lost(event: Mapping[str, Any]) -> str:
     return f"{who}: {event['event']}: {event['why']}"
 
 
+def skipped(event: Mapping[str, Any]) -> str:
+    """Return a line on the examples of a source that were left out because they cannot be read, and the first of them."""
+    number = event["examples"]
+    more = f" and {len(event['about']) - 1} more" if len(event["about"]) > 1 else ""
+    return (
+        f"{event['about'][0]}{more}: {number} example{'' if number == 1 else 's'} skipped that cannot be read, the first: "
+        f"{event['why'][0]}"
+    )
+
+
 class Watcher(Protocol):
     """What watches a run: entered before it, called with its events, left after it."""
 
@@ -80,6 +90,8 @@ class LiveProgress:
         kind = event["event"]
         if kind == "encoding":
             self._move(f"encoding ({event['tower']})", event["done"], event["total"])
+        elif kind == "reading":
+            self._move(f"looking at pictures ({event['source']})", event["done"], event["total"])
         elif kind in STAGES:
             self._move(STAGES[kind], event["done"], event["total"])
         elif kind == "round_started":
@@ -90,6 +102,8 @@ class LiveProgress:
             self._move("rounds", event["round"], self._rounds)
         elif kind == "note":
             self._live.console.print(neutral(event["text"]), markup=False, soft_wrap=True)
+        elif kind == "skipped":
+            self._live.console.print(neutral(skipped(event)), markup=False, soft_wrap=True)
         else:
             self._summary.add(event)
             if kind in LOST:
@@ -137,6 +151,8 @@ class PlainProgress:
             self._write(self._round(event))
         elif kind == "note":
             self._write(event["text"])
+        elif kind == "skipped":
+            self._write(skipped(event))
         else:
             self._summary.add(event)
             if kind in LOST:

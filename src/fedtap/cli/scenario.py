@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from fedtap.cli.check import EXAMPLES as CHECK_EXAMPLES
+from fedtap.cli.check import check
 from fedtap.cli.options import AsJson, Method, ScenarioFile, Settings
 from fedtap.cli.screen import examples, say, say_json, show_table
 from fedtap.runtime.errors import UserError
@@ -122,6 +124,9 @@ def validate(path: ScenarioFile, settings: Settings = None, method: Method = Non
     unseen = f" and {len(loaded.unseen)} unseen" if loaded.unseen else ""
     families = sorted({pair.family.replace("_", " ") for client in loaded.clients for pair in client.pairs})
     say(f"{path}: valid; {len(loaded.participants)} clients{unseen}, {', '.join(families)}")
+
+
+app.command("check", epilog=CHECK_EXAMPLES)(check)
 
 
 @app.command(

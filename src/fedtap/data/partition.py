@@ -1,4 +1,4 @@
-"""Which client holds which examples, in which split. References only: no picture is decoded here.
+"""Which client holds which examples, in which split. References only: a user's own pictures are looked at, once, to know them.
 
 Tasks that ask the same of the same source (source, path, columns, classes, type and modality) draw from one pool and no two of
 them, on whichever client, hold the same example of it. Splits go by content (``splits.py``) and clients' shares by the run's
@@ -13,17 +13,17 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fedtap.data.allocation import Ints, fit, mix, proportions, share_out
 from fedtap.data.example import Example, Published
+from fedtap.data.reading import Faults, Found, Tell, fixed_splits, known_by_pixels, read_source
 from fedtap.data.site_data import SiteData
 from fedtap.data.sources import source
-from fedtap.data.splits import SPLITS, Split, assign, check_disjoint, published_splits
+from fedtap.data.splits import SPLITS, Split, assign, check_disjoint
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.randomness import numpy_generator
 from fedtap.runtime.storage import digest
@@ -42,6 +42,8 @@ class TaskSplits:
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
 
+MORE_KEYS = ("sheet", "parts", "group", "range", "window", "on_unreadable")
+"""Keys of a task that make another pool where they are given."""
 Partition = Mapping[str, Mapping[str, TaskSplits]]
 
 
@@ -68,7 +70,11 @@ class _Pool:
         return np.array([len(rows) for rows in self.rows[split]], dtype=np.int64)
 
 
-def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None) -> Partition:
+def _unheard(event: dict[str, Any]) -> None:
+    """Tell nobody."""
+
+
+def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None, *, tell: Tell = _unheard) -> Partition:
     """Share a scenario's data out among its clients, the unseen ones included.
 
     The result depends on the scenario's content and the seed, not on the order in which clients or tasks are listed. With a
@@ -83,6 +89,8 @@ def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None) 
         The run's seed.
     site_data
         The one client whose data are on this machine; None: all are.
+    tell
+        Called with what is to be known of the data: examples that were skipped, remarks, progress.
 
     Returns
     -------
@@ -92,19 +100,23 @@ def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None) 
     Raises
     ------
     UserError
-        If a task does not suit its source, data are missing or wrong, or a client would be left with an empty split.
+        If a task does not suit its source, data are missing or wrong, or a client would be left with an empty split: all that
+        is wrong, together (:class:`fedtap.data.intake.DataError`).
     """
-    asked = _requests(scenario)
-    if site_data is None:
-        found = {kind: _examples(requests[0].task, scenario.folder) for kind, requests in asked.items()}
-    else:
+    faults = Faults()
+    asked = _requests(scenario, faults)
+    if site_data is not None:
         asked = _held(asked, site_data)
-        found = {kind: _read(requests, site_data) for kind, requests in asked.items()}
-    published = published_splits(chain.from_iterable(found.values()))
+    found = known_by_pixels(_read_all(asked, scenario, site_data, faults, tell))
+    published = fixed_splits(found, scenario.data.split)
     given: dict[tuple[str, str], TaskSplits] = {}
-    for kind, requests in asked.items():
-        pool = _pool(found[kind], scenario.data, published, seed, kind)
-        given.update(_divide(pool, requests, scenario.data, seed))
+    for kind in found:
+        try:
+            pool = _pool(found[kind], scenario.data, published, seed, kind)
+            given.update(_divide(pool, asked[kind], scenario.data, seed))
+        except UserError as error:
+            faults.add(error)
+    faults.refuse()
     check_disjoint(
         (f"client '{client}', task '{task}'", split, splits[split])
         for (client, task), splits in given.items()
@@ -156,7 +168,37 @@ def _held(
     return found
 
 
-def _read(requests: Sequence[_Request], site_data: SiteData) -> Sequence[Example]:
+def _read_all(
+    asked: Mapping[tuple[Any, ...], list[_Request]],
+    scenario: Scenario,
+    site_data: SiteData | None,
+    faults: Faults,
+    tell: Tell,
+) -> Found:
+    """Return the examples of each kind of pool that is sound."""
+    found: Found = {}
+    for kind, requests in asked.items():
+        task, folder = requests[0].task, scenario.folder
+        try:
+            if site_data is not None:
+                task, folder = _here(requests, site_data), site_data.folder
+        except UserError as error:
+            faults.add(error)
+            continue
+        examples = read_source(
+            partial(source(task.source).read, task, folder),
+            who=[f"client '{request.client}', task '{request.task.name}'" for request in requests],
+            task=task,
+            skip=scenario.data.on_unreadable == "skip",
+            faults=faults,
+            tell=tell,
+        )
+        if examples is not None:
+            found[kind] = examples
+    return found
+
+
+def _here(requests: Sequence[_Request], site_data: SiteData) -> TaskSettings:
     own = [site_data.here(request.task) for request in requests if request.client == site_data.client]
     for task in own[1:]:
         if (task.path, task.columns) != (own[0].path, own[0].columns):
@@ -164,15 +206,19 @@ def _read(requests: Sequence[_Request], site_data: SiteData) -> Sequence[Example
                 f"client '{site_data.client}': tasks '{own[0].name}' and '{task.name}' draw from one source in the scenario; "
                 "give both the same path and columns"
             )
-    return _examples(own[0], site_data.folder)
+    return own[0]
 
 
-def _requests(scenario: Scenario) -> dict[tuple[Any, ...], list[_Request]]:
+def _requests(scenario: Scenario, faults: Faults) -> dict[tuple[Any, ...], list[_Request]]:
     """Return the requests by the kind of pool that they draw from, sorted, so that the order of listing means nothing."""
     asked: dict[tuple[Any, ...], list[_Request]] = {}
     for client in scenario.clients:
         for task in client.tasks:
-            source(task.source).check(task)
+            try:
+                source(task.source).check(task)
+            except UserError as error:
+                faults.add(error, f"client '{client.id}'")
+                continue
             path = "" if task.path is None else os.path.normpath(task.path)
             kind: tuple[Any, ...] = (
                 task.source,
@@ -184,14 +230,12 @@ def _requests(scenario: Scenario) -> dict[tuple[Any, ...], list[_Request]]:
             )
             if task.delimiter or task.encoding:
                 kind = (*kind, task.delimiter, task.encoding)
+            if any(getattr(task, key) is not None for key in MORE_KEYS):
+                kind = (*kind, *(repr(getattr(task, key)) for key in MORE_KEYS))
             asked.setdefault(kind, []).append(_Request(client.id, task))
     for requests in asked.values():
         requests.sort(key=lambda request: (request.client, request.task.name))
     return asked
-
-
-def _examples(task: TaskSettings, folder: Path) -> Sequence[Example]:
-    return source(task.source).examples(task, folder)
 
 
 def _pool(

@@ -5,6 +5,7 @@ Nothing here sends anything. The folder holds the client's private states too, u
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from fedtap.data.partition import Partition, partition
+from fedtap.data.reading import Tell
 from fedtap.data.site_data import Place, SiteData
 from fedtap.deployment.policy import Policy
 from fedtap.deployment.reach import AllowedMethod, check_data_path, check_models
@@ -99,7 +101,9 @@ class NodeSettings(Settings):
                 )
         for listed in scenario.client(self.client).tasks:
             if listed.path is not None and self.data.get(listed.name, DataPlace()).path is None:
-                check_data_path(listed.path, self.folder, self.own_files, f"task '{listed.name}'")
+                parts = (listed.parts or {}).values()  # a link within the folder may lead out of it
+                for path in (listed.path, *(os.path.join(listed.path, part) for part in parts)):
+                    check_data_path(path, self.folder, self.own_files, f"task '{listed.name}'")
         places = {task: Place(place.path, place.columns) for task, place in self.data.items()}
         return SiteData(self.client, self.folder, places, self.whole)
 
@@ -148,15 +152,19 @@ def write_node(folder: Path, settings: NodeSettings) -> Path:
     return new_private_file(path, (_HEAD + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).encode())
 
 
-def check_node(node: NodeSettings, scenario: Scenario, seed: int = 0) -> dict[str, dict[str, int]]:
+def check_node(
+    node: NodeSettings, scenario: Scenario, seed: int = 0, tell: Tell = lambda event: None
+) -> dict[str, dict[str, int]]:
     """Read the node's data as a run would, and return the examples of each task by split; nothing is sent.
+
+    ``tell`` is called with what is to be known of the data, as :func:`fedtap.data.partition.partition` calls it.
 
     Raises
     ------
     UserError
         If data are missing or wrong, or too few.
     """
-    shares: Partition = partition(scenario, seed, node.site_data(scenario))
+    shares: Partition = partition(scenario, seed, node.site_data(scenario), tell=tell)
     found: dict[str, dict[str, int]] = {}
     for task, splits in shares[node.client].items():
         found[task] = {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)}

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from fedtap.backbones.base import Tower, load_backbone, spec
 from fedtap.components import ComponentState
-from fedtap.data.images import denormalise, read_image
+from fedtap.data.images import Limits, denormalise, read_image
 from fedtap.data.loader import TaskExamples
 from fedtap.data.sources import source
 from fedtap.experiment.folder import model_identity
@@ -89,7 +89,7 @@ def predict(
         network.load(state)
     except (KeyError, RuntimeError) as error:
         raise UserError(f"{folder}: weights and config.json do not fit together ({error}); restore both") from error
-    example = _encode(pair, image, text, backbone)
+    example = _encode(pair, image, text, backbone, pairs[task].limits)
     network.eval()
     with torch.no_grad():
         (out,) = network((example.take([0], [0]),))
@@ -152,9 +152,11 @@ def _check_input(pair: Pair, image: object, text: str | None) -> None:
         raise UserError("--text: is empty; give some words")
 
 
-def _encode(pair: Pair, image: str | Path | None, text: str | None, backbone: Any) -> TaskExamples:
-    """Return the input as one example without a real target."""
-    images = None if image is None else [_features(backbone.vision, read_image(image))]
+def _encode(
+    pair: Pair, image: str | Path | None, text: str | None, backbone: Any, limits: Limits | None
+) -> TaskExamples:
+    """Return the input as one example without a real target; a picture is seen as in training, by the same ``range``."""
+    images = None if image is None else [_features(backbone.vision, read_image(image, limits))]
     texts = None if text is None else [_features(backbone.text, text)]
     shape = (1, 3, 64, 64) if pair.type == "reconstruction" else (1, 1) if pair.type == "text_generation" else (1,)
     target = torch.zeros(shape, dtype=torch.long)

@@ -20,12 +20,27 @@ from fedtap.scenario.backbone import BackboneSettings as BackboneSettings
 from fedtap.scenario.backbone import LoraSettings as LoraSettings
 from fedtap.scenario.clients import ClientSettings as ClientSettings
 from fedtap.scenario.clients import TaskSettings as TaskSettings
+from fedtap.scenario.evaluation import TEXT_METRICS as TEXT_METRICS
+from fedtap.scenario.evaluation import EvaluationSettings as EvaluationSettings
 from fedtap.scenario.explain import explain as explain
-from fedtap.scenario.plain_yaml import NotYamlError, parse
+from fedtap.scenario.explain import location_of, whose
+from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
 from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, WireSettings
-from fedtap.scenario.settings import Count, Float, Fraction, Int, Many, NonNegative, Positive, Rate, Rounds, Settings
+from fedtap.scenario.settings import (
+    Count,
+    Float,
+    Fraction,
+    Int,
+    Many,
+    NonNegative,
+    OnUnreadable,
+    Positive,
+    Rate,
+    Rounds,
+    Settings,
+)
 
 
 class ReconstructionSettings(Settings):
@@ -137,7 +152,8 @@ class DataSettings(Settings):
 
     ``train``, ``validation`` and ``test`` are examples per client and task before quantity skew; ``split`` the share of a
     source that may serve each; ``dirichlet`` the concentration of label skew (large: none); ``quantity`` the standard
-    deviation of the logarithm of training-set sizes (0: equal).
+    deviation of the logarithm of training-set sizes (0: equal). ``on_unreadable``: an example of one's own that cannot be read
+    (a damaged picture, a broken row) is a fault (``refuse``), or left out, counted and named (``skip``).
     """
 
     train: Positive = 128
@@ -146,46 +162,13 @@ class DataSettings(Settings):
     split: tuple[Fraction, Fraction, Fraction] = (0.6, 0.15, 0.25)
     dirichlet: Rate = 1.0
     quantity: Annotated[NonNegative, Field(le=2)] = 0.15
+    on_unreadable: OnUnreadable = "refuse"
 
     @field_validator("split")
     @classmethod
     def _sums_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
         if abs(sum(value) - 1) > 1e-6 or min(value) <= 0:
             raise ValueError("the three shares must be positive and sum to 1")
-        return value
-
-
-TEXT_METRICS = ("meteor", "bertscore")
-"""What generated texts may be scored by beside the metrics that are always given."""
-
-
-class EvaluationSettings(Settings):
-    """How models are tested.
-
-    ``cross_examples`` bounds the cross-client test of a client's task; ``save`` says which models are written. ``text_metrics``
-    are of :data:`TEXT_METRICS`; ``bertscore_encoder`` is ``minilm-l6``, a folder that ``save_pretrained`` wrote, or the name of a
-    model in the hub's cache on this machine.
-    """
-
-    cross_examples: Positive = 256
-    save: Literal["deployed", "all", "none"] = "deployed"
-    text_metrics: tuple[str, ...] = ()
-    bertscore_encoder: Annotated[str, Field(min_length=1)] = "minilm-l6"
-
-    @field_validator("text_metrics", mode="before")
-    @classmethod
-    def _one_alone(cls, value: Any) -> Any:
-        """Take ``text_metrics: meteor`` as short for a list of one."""
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("text_metrics")
-    @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name not in TEXT_METRICS:
-                raise ValueError(f"unknown metric '{name}'; {nearest(name, TEXT_METRICS)}")
-            if value.count(name) > 1:
-                raise ValueError(f"'{name}' stands twice; name it once")
         return value
 
 
@@ -348,16 +331,24 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path 
         raise UserError(
             f"{path}: unknown key 'folder'; relative paths start at the scenario's own folder, move the file there"
         )
-    return build_scenario(raw, place=str(path), folder=(path.parent if folder is None else folder).resolve())
+    given = [override.partition("=")[0].strip() for override in overrides]
+    folder = (path.parent if folder is None else folder).resolve()
+    return build_scenario(raw, place=str(path), folder=folder, text=text, overridden=given)
 
 
-def build_scenario(raw: Mapping[str, Any], *, place: str, folder: Path) -> Scenario:
-    """Validate a scenario given as plain values; ``place`` names it in errors."""
+def build_scenario(
+    raw: Mapping[str, Any], *, place: str, folder: Path, text: str = "", overridden: Sequence[str] = ()
+) -> Scenario:
+    """Validate a scenario given as plain values; ``place`` names it in errors, with the line where there is a YAML ``text``."""
     raw = with_current_keys(raw, place)
     try:
         return Scenario.model_validate({**raw, "folder": folder})
     except ValidationError as error:
-        raise UserError(f"{place}: {explain(error, Scenario)}") from error
+        location = location_of(error)
+        key = ".".join(map(str, location))
+        line = None if any(key.startswith(name) for name in overridden) else line_of(text, location)
+        where = place if line is None else f"{place}:{line}"
+        raise UserError(f"{where}: {whose(location, raw)}{explain(error, Scenario)}") from error
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:
