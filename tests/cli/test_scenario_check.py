@@ -110,7 +110,7 @@ def test_skipped_examples_are_counted_and_named(scenario: Path, call: Call) -> N
     spoil(scenario.parent)
     code, said, _ = call("scenario", "check", scenario, "--set", "data.on_unreadable=skip")
     assert code == 0
-    assert "client 'ward', task 'scans': 2 examples skipped that cannot be read" in said
+    assert "ward: scans: 2 examples skipped that cannot be read" in said
     assert "cat/1.png: not a readable image" in said
     assert "dog/2.png: not a readable image" in said
 
@@ -145,8 +145,33 @@ def test_a_run_writes_what_it_skipped_into_its_log(scenario: Path, call: Call) -
     out = scenario.parent / "run"
     code, _, told = call("run", scenario, "--out", out, "--device", "cpu", "--set", "data.on_unreadable=skip")
     assert code == 0, told
-    assert "client 'ward', task 'scans': 2 examples skipped that cannot be read, the first: " in told
+    assert "ward: scans: 2 examples skipped that cannot be read, the first: " in told
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     skipped = [event for event in events if event["event"] == "skipped"]
     assert [(event["examples"], len(event["why"])) for event in skipped] == [(2, 2), (1, 1)]
     assert events.index(skipped[0]) < next(n for n, event in enumerate(events) if event["event"] == "round_started")
+    report = (out / "report.html").read_text(encoding="utf-8")
+    for line in ("scans: 2 examples skipped that cannot be read", "notes: 1 example skipped that cannot be read"):
+        assert (told.count(line), report.count(line)) == (1, 1)
+    assert "The data of 2 clients fall short" in report
+
+
+def test_where_data_fall_short_is_said_by_the_check_in_the_words_of_the_plan(scenario: Path, call: Call) -> None:
+    (scenario.parent / "scans/bird").mkdir()
+    (scenario.parent / "scans/bird/1.png").write_bytes(b"no picture")
+    asked = ("--set", "data.test=99", "--set", "data.on_unreadable=skip")
+    spoil(scenario.parent)
+    _, checked, _ = call("scenario", "check", scenario, *asked)
+    _, planned, _ = call("scenario", "plan", scenario, *asked)
+    for said in (checked, planned):
+        assert said.count("ward: scans: not taken: 1 sub-folder of no class: 'bird' (1 picture)") == 1
+        assert said.count("ward: scans: 2 examples skipped that cannot be read, the first: ") == 1
+        assert said.count(" of 99 asked for") == 2
+    found = [json.loads(call("scenario", word, scenario, *asked, "--json")[1]) for word in ("check", "plan")]
+    assert found[0]["short"] == found[1]["data"]["short"] != {}
+    by_name = [sorted(each["remarks"], key=str) for each in (found[0], found[1]["data"])]
+    assert by_name[0] == by_name[1] != []
+    (scenario.parent / "notes.csv").write_text("text\n")
+    _, planned, _ = call("scenario", "plan", scenario)  # a plan needs no data
+    assert "(and 1 more fault: `fedtap scenario check` lists them)" in planned  # of the pictures
+    assert "notes.csv:1: no column 'label'" in planned

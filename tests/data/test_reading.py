@@ -160,7 +160,7 @@ def test_skipped_examples_are_counted_and_named_in_an_event(tmp_path: Path) -> N
     told: list[dict[str, Any]] = []
     partition(scenario(tmp_path, [redraw("a")], on_unreadable="skip"), 0, tell=told.append)
     (event,) = [event for event in told if event["event"] == "skipped"]
-    assert (event["examples"], event["source"], event["about"]) == (1, "folder", ["client 'c0', task 'redraw'"])
+    assert (event["examples"], event["source"], event["about"]) == (1, "folder", [["c0", "redraw"]])
     assert "a/bad.png: not a readable image" in event["why"][0]
     progress = [event for event in told if event["event"] == "reading"]
     assert (progress[-1]["done"], progress[-1]["total"]) == (61, 61)

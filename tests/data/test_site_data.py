@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from fedtap.data.partition import Partition, most_examples, partition
+from fedtap.data.partition import Partition, partition
+from fedtap.data.requests import most_examples
 from fedtap.data.site_data import Place, SiteData
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import Scenario, load_scenario

@@ -83,6 +83,57 @@ def test_images_are_found_beside_the_table_and_known_by_content(tmp_path: Path) 
     assert [(e.key, e.target) for e in pictures] == [(examples[0].key, None)]
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Path:
+    """Return a folder with a picture beside the table's own, to which a link of the table's folder leads."""
+    (tmp_path / "tables" / "below").mkdir(parents=True)
+    (tmp_path / "store").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "store" / "x.png")
+    (tmp_path / "tables" / "link.png").symlink_to(tmp_path / "store" / "x.png")
+    (tmp_path / "tables" / "linked").symlink_to(tmp_path / "store")
+    return tmp_path / "store"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "{store}/x.png",
+        "../store/x.png",
+        "below/../../store/x.png",
+        "link.png",
+        "linked/x.png",
+        "/etc/passwd",
+        "/no/file",
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_table_names_no_picture_outside_of_its_folder(name: str, kind: str, tmp_path: Path, elsewhere: Path) -> None:
+    named = name.format(store=elsewhere)
+    content = f"image,label\n{named},cat\n" if kind == "csv" else json.dumps({"image": named, "label": "cat"})
+    file = f"tables/a.{kind}"
+    with pytest.raises(
+        UserError, match=rf"a\.{kind}:[12]: image .* lies outside of the table's folder; .*pictures: FOLDER"
+    ):
+        read(tmp_path, file, content, modality="image")
+    for allowed in ("store", str(elsewhere)):
+        if named.startswith(("/etc", "/no")):
+            with pytest.raises(UserError, match="lies outside"):
+                read(tmp_path, file, content, modality="image", pictures=allowed)
+        else:
+            assert len(read(tmp_path, file, content, modality="image", pictures=allowed)) == 1
+
+
+def test_a_folder_of_pictures_belongs_to_tables_alone(tmp_path: Path) -> None:
+    settings = task("pictures", source="folder", modality="image", pictures="store")
+    with pytest.raises(UserError, match="'pictures' means nothing to this source"):
+        source("folder").check(settings)
+
+
+def test_a_deep_line_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.jsonl:1: not readable as JSON"):
+        read(tmp_path, "a.jsonl", '{"text":' * 100_000)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "more", "fault"),
     [

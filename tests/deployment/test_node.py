@@ -1,12 +1,13 @@
 """A node's folder: what it says, what is wrong with it, and that a check finds what a run would."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fedtap.data.partition import most_examples
+from fedtap.data.requests import most_examples
 from fedtap.deployment.node import FILE, check_node, read_node
 from fedtap.deployment.remote import RemoteSite
 from fedtap.deployment.run_config import RunConfig
@@ -34,8 +35,8 @@ def test_a_node_is_made_and_checked(scenario: Path, tmp_path: Path, capsys: pyte
     assert (read.client, read.states) == ("painter", node.resolve() / "private")
     found = check_node(read, load_scenario(scenario, folder=node))
     assert found == {
-        "shade": {"train": 10, "validation": 6, "test": 6},
-        "redraw": {"train": 11, "validation": 6, "test": 6},
+        "shade": {"train": 12, "validation": 6, "test": 6},
+        "redraw": {"train": 12, "validation": 6, "test": 6},
     }
     capsys.readouterr()
     assert called("node", "check", node, "--scenario", scenario) == 0
@@ -43,13 +44,23 @@ def test_a_node_is_made_and_checked(scenario: Path, tmp_path: Path, capsys: pyte
     assert sorted(path.name for path in node.iterdir()) == [FILE]  # nothing but the file: no data, no state
 
 
+def test_methods_that_a_node_allows_are_written_with_it(scenario: Path, tmp_path: Path) -> None:
+    node, method = tmp_path / "node", tmp_path / "mine.py"
+    method.write_text("raise RuntimeError('never run here')")
+    assert init(node, scenario, "--no-key", "--allow-method", str(method), "--allow-method", "theirs") == 0
+    file, name = read_node(node).allow_methods
+    assert (file.path, file.sha256) == (str(method), hashlib.sha256(method.read_bytes()).hexdigest())
+    assert name.name == "theirs"
+    assert init(tmp_path / "other", scenario, "--no-key", "--allow-method", str(tmp_path / "none.py")) == 2
+
+
 def test_a_node_registers_with_blurred_numbers_that_the_server_expects(scenario: Path, tmp_path: Path) -> None:
     node = tmp_path / "node"
     assert init(node, scenario, "--no-key") == 0
     config = RunConfig.read({"set": "privacy.blur_counts=8"})
     site = RemoteSite(read_node(node), scenario, config, "0" * 32)
-    assert site.examples() == {"shade": 8, "redraw": 8}  # it has 10 and 11
-    assert most_examples(load_scenario(scenario, config.overrides), 0)["painter"] == {"shade": 8, "redraw": 8}
+    assert site.examples() == {"shade": 16, "redraw": 16}  # it has 12 of each
+    assert most_examples(load_scenario(scenario, config.overrides), 0)["painter"] == {"shade": 16, "redraw": 16}
 
 
 def test_a_key_is_for_the_node_alone(scenario: Path, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from fedtap.algorithms import outside
+from fedtap.algorithms.registry import make
 from fedtap.deployment.node import FILE, read_node
+from fedtap.deployment.reach import allowed_now
 from fedtap.deployment.remote import RemoteSite
 from fedtap.deployment.run_config import RunConfig
 from fedtap.runtime.errors import UserError
@@ -181,6 +183,77 @@ def test_a_path_within_the_nodes_folder_is_read(scenario: Path, tmp_path: Path) 
     (scenario.parent / "data" / "pictures").rename(node / "pictures")
     (node / "linked").symlink_to(node / "pictures")
     assert site(node, with_paths(scenario, "linked")).examples() == {"shade": 10, "redraw": 11}
+
+
+def with_table(scenario: Path, **more: Any) -> Path:
+    """Make the tasks of pictures read a table of the node's that names pictures elsewhere."""
+    raw = yaml.safe_load(scenario.read_text())
+    for client in raw["clients"]:
+        for task in client["tasks"]:
+            if task["name"] == "redraw":
+                task |= {"source": "csv", "path": "table.csv", **more}
+                task.pop("classes", None)
+    scenario.write_text(yaml.safe_dump(raw))
+    return scenario
+
+
+def test_a_table_on_a_node_names_no_picture_elsewhere_and_the_scenario_does_not_allow_it(
+    scenario: Path, tmp_path: Path
+) -> None:
+    store = scenario.parent / "data" / "pictures"
+    files = sorted(store.rglob("*.png"))
+    shade = {"path": str(store)}
+    node = write(tmp_path / "node", data={"shade": shade})
+    (node / "table.csv").write_text("image\n" + "".join(f"{file}\n" for file in files))
+    with pytest.raises(UserError, match="lies outside of the table's folder"):
+        site(node, with_table(scenario)).examples()
+    for pictures in (str(store), "../federation/data/pictures", "linked"):
+        if not (node / "linked").exists():
+            (node / "linked").symlink_to(store)
+        with pytest.raises(UserError, match=r"task 'redraw', pictures: .*(is absolute|leads out of the node's folder)"):
+            site(node, with_table(scenario, pictures=pictures)).examples()
+    # What the node itself names is its own affair.
+    own = {"shade": shade, "redraw": {"pictures": str(store)}}
+    assert site(write(node, data=own), with_table(scenario, pictures=str(store))).examples()["redraw"] > 0
+
+
+def test_only_the_package_that_is_named_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"package_{name}.py").write_text(METHOD.format(flag=str(tmp_path / f"flag-{name}"), name=name))
+    (tmp_path / "package_broken.py").write_text("raise RuntimeError('never')")
+    monkeypatch.syspath_prepend(tmp_path)
+    entries = [
+        EntryPoint("mine_of_one", "package_one:Mine", outside.GROUP),
+        EntryPoint("mine_of_two", "package_two:Mine", outside.GROUP),
+        EntryPoint("broken", "package_broken:Mine", outside.GROUP),
+        EntryPoint("alias", "package_two:Mine", outside.GROUP),
+    ]
+    monkeypatch.setattr(outside, "entry_points", lambda group: entries)
+    outside._installed.cache_clear()
+    assert make({}, "tap").name == "tap"
+    assert make({"name": "fedprox", "mu": 0.1}, "tap").name == "tap"
+    assert not (tmp_path / "flag-one").exists()
+    assert make({}, "mine_of_one").name == "mine_of_one"
+    assert (tmp_path / "flag-one").exists()
+    assert not (tmp_path / "flag-two").exists()
+    with pytest.raises(UserError, match=r"no method 'mine_of_tow'; did you mean 'mine_of_two'\?"):
+        make({}, "mine_of_tow")
+    assert not (tmp_path / "flag-two").exists()
+    with pytest.raises(UserError, match=r"entry point 'alias' .*gives the method 'mine_of_two'"):
+        make({}, "alias")
+    with pytest.raises(UserError, match=r"entry point 'broken' .*cannot be loaded"):
+        make({}, "broken")
+
+
+def test_an_allowed_method_is_written_with_the_digest_that_it_has(tmp_path: Path) -> None:
+    digest = method_file(tmp_path / "mine.py", tmp_path / "flag")
+    found = allowed_now(str(tmp_path / "mine.py"))
+    assert (found.path, found.sha256) == (str(tmp_path / "mine.py"), digest)
+    assert allowed_now("theirs").name == "theirs"
+    assert not (tmp_path / "flag").exists()
+    for wrong in ("../theirs", str(tmp_path / "none.py"), "", str(tmp_path)):
+        with pytest.raises(UserError, match="--allow-method"):
+            allowed_now(wrong)
 
 
 @pytest.mark.parametrize("key", ["backbone.path", "backbone.vision", "backbone.text", "evaluation.bertscore_encoder"])

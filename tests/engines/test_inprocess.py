@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from builders import CARDS, ToyArchitecture, ToyMethod, scenario_of, server
+from fedtap.algorithms.base import Algorithm, ClientState
 from fedtap.components import ComponentKey
 from fedtap.data.loader import ClientData
 from fedtap.engines.inprocess import InProcessTransport
@@ -18,6 +19,7 @@ from fedtap.federation.server import Server
 from fedtap.federation.store import ClientStore
 from fedtap.network.network import Network
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.training.client import LocalClient
 
 
 class NoData:
@@ -134,6 +136,53 @@ def test_a_personal_model_stays_at_home(tmp_path: Path) -> None:
     assert set(models) == {"federated", "mine"}
     assert models["mine"].equal(state.models["mine"])
     assert set(bench.site.models("d", bench.server.slice_for("d"))) == {"federated"}  # it never took part
+
+
+class Plain(ToyMethod):
+    """A method that makes nothing of a client after the rounds."""
+
+    personalise = Algorithm.personalise
+
+
+class Begins(Plain):
+    """And one that gives a client a state before its first round."""
+
+    def start(self, client: LocalClient) -> ClientState:
+        return ClientState(facts={"seen": []})
+
+
+def personalised(bench: Simulation, client: str) -> Reply:
+    (answer,) = bench.transport.exchange([Request(client, 5, "personalise", bench.server.slice_for(client))])
+    assert isinstance(answer, Reply)
+    return answer
+
+
+def test_where_nothing_is_made_of_a_client_nothing_is_written_and_its_models_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert ToyMethod().personalises
+    assert not Plain().personalises
+    bench = Simulation(tmp_path, Plain())
+    bench.exchange("a", 4)
+    monkeypatch.setattr(ClientStore, "save", lambda *_: pytest.fail("a state was written"))
+    for client in "ad":  # d never took part
+        answer = personalised(bench, client)
+        assert (answer.round, answer.steps, answer.update.decisions) == (5, 0, ())
+        assert len(answer.update.components) == 0
+    assert set(bench.site.models("a", bench.server.slice_for("a"))) == {"federated", "mine"}
+    assert set(bench.site.models("d", bench.server.slice_for("d"))) == {"federated"}
+    monkeypatch.undo()
+    # what is kept must be whole all the same
+    file = tmp_path / "a" / "round-0004.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(UserError, match="damaged"):
+        personalised(bench, "a")
+
+
+def test_a_state_that_a_method_begins_with_is_kept_though_it_makes_nothing_of_it(tmp_path: Path) -> None:
+    bench = Simulation(tmp_path, Begins())
+    personalised(bench, "d")
+    assert bench.store.rounds("d") == [5]
 
 
 def test_rounds_in_process_reach_every_client(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from fedtap.federation.messages import ClientCard, Failure, Reply, Request
 from fedtap.federation.rounds import run_round
 from fedtap.federation.server import Server
 from fedtap.federation.store import ClientStore
+from fedtap.runtime.errors import UserError
 from tiny import DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, build_network, client_data, generator, scenario_of
 
 METHODS = sorted(algorithms())
@@ -60,6 +61,7 @@ class House(NamedTuple):
     server: Server
     spy: Spy
     store: ClientStore
+    site: ClientSite
     events: list[dict[str, Any]]
 
     def round(self, number: int, clients: Sequence[str] = tuple(CLIENTS)) -> None:
@@ -91,7 +93,7 @@ def house(method: str, folder: Path) -> House:
     keys = frozenset().union(*(architecture.plan(pairs) for pairs in CLIENTS.values()))
     start = ServerState(network.initial_state(keys).select(algorithm.travels))
     server = Server(algorithm=algorithm, architecture=architecture, state=start, cards=cards)
-    return House(algorithm, server, Spy(site, cards), store, [])
+    return House(algorithm, server, Spy(site, cards), store, site, [])
 
 
 def moved(state: ComponentState) -> ComponentState:
@@ -130,6 +132,9 @@ def test_what_does_not_travel_is_in_no_message(method: str, tmp_path: Path) -> N
         assert isinstance(answer, Reply)
         assert len(answer.update.components) == len(answer.update.vectors) == 0
         private += at_home(built.algorithm, built.state(client))
+        found = built.site.models(client, built.server.slice_for(client))
+        assert built.algorithm.deployed in found
+        assert found.keys() <= built.algorithm.model_names
     assert built.refused() == []
     assert {request.client for request in built.spy.down} == {reply.client for reply in built.spy.up} == set(CLIENTS)
     said = [request.components for request in built.spy.down] + [reply.update.components for reply in built.spy.up]
@@ -195,3 +200,14 @@ def test_one_client_of_many_is_enough_for_a_round(method: str, tmp_path: Path) -
     built.spy.silent = frozenset()
     built.round(2)
     assert len(built.refused()) == 2
+
+
+def test_a_model_that_a_method_does_not_declare_is_named_where_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = house("tap", tmp_path)
+    monkeypatch.setattr(type(built.algorithm), "models", lambda self, received, state: {"secret": received})
+    with pytest.raises(
+        UserError, match="method 'tap': makes a model 'secret', which it does not declare; add it to `beside`"
+    ):
+        built.site.models("one", built.server.slice_for("one"))

@@ -151,7 +151,7 @@ def test_no_fuzzed_row_brings_in_what_is_out_of_range() -> None:
         if rng.integers(2):
             row[str(rng.choice(list(row)))] = odd(rng)
         rows: Any = odd(rng) if rng.integers(10) == 0 else [row]
-        told = result_complaint(rows, "a", PAIRS, "test", {pair.task: 1000 for pair in PAIRS})
+        told = result_complaint(rows, "a", PAIRS, "test", {"personal"}, {pair.task: 1000 for pair in PAIRS})
         assert told is None or (isinstance(told, str) and "\n" not in told), at
         if told is None and rows:
             accepted += 1
@@ -160,6 +160,7 @@ def test_no_fuzzed_row_brings_in_what_is_out_of_range() -> None:
             assert row["value"] is None or number(row["value"], *LIMITS[row["metric"]]), (at, row)
             assert number(row["n"], 1, 1000, int), (at, row)
             assert {row[name] for name in ("client", "split")} == {"a", "test"}, at
+            assert row["model"] == "personal", at
             assert (row["task"], row["family"]) == (pair.task, pair.family), at
     print(f"{ROWS} rows, {accepted} accepted, all within range")
     assert 0 < accepted < ROWS / 2

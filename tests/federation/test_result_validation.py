@@ -18,10 +18,11 @@ ROW = {
     "value": 0.5,
     "n": 12,
 }
+MODELS = {"personal", "federated", "majority"}
 
 
 def complaint(rows: Any) -> str | None:
-    return result_complaint(rows, "a", (DIGITS, MOOD), "test", {"digits": 40})
+    return result_complaint(rows, "a", (DIGITS, MOOD), "test", MODELS, {"digits": 40})
 
 
 def test_sound_rows_pass() -> None:
@@ -29,7 +30,7 @@ def test_sound_rows_pass() -> None:
     lost = {**other, "metric": "cross_entropy", "value": None}
     assert complaint([ROW, {**ROW, "model": "federated"}, {**ROW, "metric": "macro_f1"}, other, lost]) is None
     text = {**ROW, "task": "vqa", "family": "text_generation", "metric": "bertscore_f1[minilm-l6]", "value": 1.0000002}
-    assert result_complaint([text], "a", (VQA,), "test") is None
+    assert result_complaint([text], "a", (VQA,), "test", MODELS) is None
     assert complaint([]) is None
 
 
@@ -57,7 +58,8 @@ BAD: dict[str, tuple[Any, str]] = {
     "a metric of other tasks": ([{**ROW, "metric": "chrf"}], "the metric 'chrf' of task 'digits'"),
     "a metric that is a list": ([{**ROW, "metric": ["accuracy"]}], "'metric'"),
     "a task that is a list": ([{**ROW, "task": ["digits"]}], "'task'"),
-    "invented models": ([{**ROW, "model": f"m{i}"} for i in range(1900)], "more than 16 models"),
+    "invented models": ([{**ROW, "model": f"m{i}"} for i in range(1900)], "model 'm0', which the method does not have"),
+    "one invented model": ([ROW, {**ROW, "model": "teacher"}], "model 'teacher', which the method does not have"),
     "over more than there are": ([{**ROW, "n": 41}], "over 41 examples; there can be 40"),
     "over no examples": ([{**ROW, "n": 0}], "sensible number"),
     "over half an example": ([{**ROW, "n": 0.5}], "sensible number"),

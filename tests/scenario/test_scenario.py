@@ -115,6 +115,17 @@ def test_a_client_that_there_is_not() -> None:
         build(raw()).client("b")
 
 
+def test_a_copy_with_other_clients_knows_those_and_no_others() -> None:
+    one = build(raw(clients=[{"id": "a", "count": 3, "tasks": [TASK]}]))
+    assert [one.client(f"a-00{number}") is client for number, client in enumerate(one.clients)] == [True] * 3
+    fewer = one.model_copy(update={"clients": one.clients[:1]})
+    assert list(fewer.by_id) == ["a-000"]
+    with pytest.raises(UserError, match="client 'a-002': the scenario has none"):
+        fewer.client("a-002")
+    assert one == build(raw(clients=[{"id": "a", "count": 3, "tasks": [TASK]}]))  # what was looked up is no setting
+    assert "by_id" not in one.resolved()
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
@@ -349,12 +360,34 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         load_scenario(tmp_path / "latin.yaml")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("network.dim", 10**6), ("network.layers", 10**9), ("network.decoder_layers", 2_000), ("network.head_dim", 10**6),
+     ("network.lora_rank", 10**6), ("network.expert_lora_rank", 10**6), ("network.expert_dim", 10**9),
+     ("network.domain_dim", 10**9), ("network.heads", 10**6), ("backbone.image_size", 10**5), ("backbone.lora.rank", 10**6),
+     ("backbone.lora.layers", 10**6)],
+)  # fmt: skip
+def test_a_size_without_bounds_is_refused_before_anything_is_made(tmp_path: Path, key: str, value: int) -> None:
+    with pytest.raises(UserError, match=key.rpartition(".")[2]):
+        load_scenario(written(tmp_path, yaml.safe_dump(raw())), [f"{key}={value}"])
+
+
+def test_no_more_of_a_file_is_read_than_is_taken(tmp_path: Path) -> None:
+    path = tmp_path / "huge.yaml"
+    with path.open("wb") as file:
+        file.truncate(50_000_000_000)  # a hole: it has the length, and takes no room
+    with pytest.raises(UserError, match=r"huge\.yaml: not valid YAML \(it is longer than 4000000 bytes\)"):
+        load_scenario(path)
+    with pytest.raises(UserError, match="longer than 4000000 bytes"):
+        load_scenario(Path("/dev/zero"))
+
+
 def test_a_file_that_the_disk_fails_to_give(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object, **__: object) -> str:
+    def fail(*_: object, **__: object) -> bytes:
         raise OSError(errno.EIO, "input/output error")
 
     path = written(tmp_path, "rounds: 3")
-    monkeypatch.setattr(Path, "read_text", fail)
+    monkeypatch.setattr("fedtap.scenario.plain_yaml.read_bounded", fail)
     with pytest.raises(UserError, match=r"cannot be read .*input/output error"):
         load_scenario(path)
 

@@ -8,11 +8,24 @@ import pytest
 
 from builders import scenario_of
 from fedtap.experiment.provenance import commit
+from fedtap.runtime.errors import UserError
 from fedtap.runtime.manifest import write_manifest
 from fedtap.runtime.sealed import write_sealed_json
 from fedtap.runtime.storage import write_bytes, write_json
 from fedtap.study.batch import Job
 from fedtap.study.outcome import COUNTED, cost_rows, gather
+
+RECORD = {
+    "run": "r",
+    "kind": "k",
+    "method": "tap",
+    "deployed": "personal",
+    "seed": 0,
+    "config": {},
+    "environment": {},
+    "data": {},
+    "code": None,
+}
 
 
 def row(client: str, **changes: Any) -> dict[str, Any]:
@@ -27,9 +40,15 @@ def job(folder: Path, name: str, seed: int, rows: list[dict[str, Any]] | None, s
         write_json(made.out / "cost.json", cost)
         write_bytes(made.out / "report.html", b"")
         # as other software might write it: fedtap itself writes no infinite value
-        text = str({"rows": rows}).replace("'", '"').replace("inf", "Infinity").replace("None", "null")
+        text = (
+            str({"rows": rows})
+            .replace("'", '"')
+            .replace("inf", "Infinity")
+            .replace("None", "null")
+            .replace("True", "true")
+        )
         write_bytes(made.out / "results.json", text.encode())
-        write_sealed_json(made.out / "run.json", {"run": "r"}, {"what": "run", "run": "r"})
+        write_sealed_json(made.out / "run.json", RECORD, {"what": "run", "run": "r"})
         write_manifest(made.out, "r", {"cost.json": cost}, {"results.json": hashlib.sha256(text.encode()).hexdigest()})
     return made
 
@@ -46,11 +65,26 @@ def test_a_method_without_all_its_runs_is_left_out(tmp_path: Path) -> None:
     assert cost_rows(found, COUNTED) == [{"method": "local", "steps_total": 15, "bytes_down": 4, "bytes_up": 2}]
 
 
-@pytest.mark.parametrize("value", [float("inf"), None])
-def test_a_method_that_diverged_is_left_out(tmp_path: Path, value: float | None) -> None:
-    found = gather({"tap": [job(tmp_path, "tap", 3, [row("a"), row("b", value=value)])]}, {})
-    assert found.incomplete == {"tap": f"seed 3: accuracy of client 'b', task 'digits' is {value}"}
+def test_a_method_that_diverged_is_left_out(tmp_path: Path) -> None:
+    found = gather({"tap": [job(tmp_path, "tap", 3, [row("a"), row("b", value=None)])]}, {})
+    assert found.incomplete == {"tap": "seed 3: accuracy of client 'b', task 'digits' is None"}
     assert found.runs == []
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (row("b", value=float("inf")), "not finite"),
+        (row("b", value=True), "should be a number"),
+        (row("b", value=1e300), "less than or equal"),
+        (row("b", model=["personal"]), "valid string"),
+        (row("b", n=-1), "greater than or equal"),
+        ({"client": "a"}, "Field required"),
+    ],
+)
+def test_results_that_no_run_writes_are_one_line(tmp_path: Path, bad: dict[str, Any], why: str) -> None:
+    with pytest.raises(UserError, match=rf"results\.json: .*{why}"):
+        gather({"tap": [job(tmp_path, "tap", 3, [row("a"), bad])]}, {})
 
 
 def test_a_method_that_is_silent_where_it_could_speak_is_left_out(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedtap.tasks.tied_softmax import CHUNK, token_divergences, token_losses
+from fedtap.tasks.tied_softmax import CHUNK, sampled_token_losses, token_divergences, token_losses
 
 SIZES = [1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3]
 
@@ -87,3 +87,52 @@ def test_large_logits_overflow_nowhere() -> None:
     losses, gradient = with_gradient(lambda h: token_losses(h, embedding, torch.tensor([1])), hidden)
     assert losses.tolist() == [600.0]
     assert torch.isfinite(gradient).all()
+
+
+def shortlisted(hidden: Tensor, embedding: Tensor, target: Tensor, drawn_words: list[int]) -> Tensor:
+    """Return the estimate by its definition, word by word, for given draws."""
+    own = sorted(set(target.tolist()))
+    losses = []
+    for row, wanted in zip(hidden, target, strict=True):
+        logits = embedding @ row
+        others = sum((logits[word].exp() for word in drawn_words if word not in own), torch.zeros((), dtype=row.dtype))
+        total = logits[own].exp().sum() + others * len(embedding) / len(drawn_words)
+        losses.append(total.log() - logits[wanted])
+    return torch.stack(losses)
+
+
+@pytest.mark.parametrize("tokens", [1, 3, CHUNK + 1])
+def test_over_a_shortlist_losses_and_gradients_are_those_of_its_definition(tokens: int) -> None:
+    hidden, _, embedding, target = drawn(tokens)
+    target = target % 3  # so that some words are nobody's
+    torch.manual_seed(5)
+    words = torch.randint(11, (6,)).tolist()
+    assert set(words) - set(target.tolist())
+
+    def ours(h: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        return sampled_token_losses(h, embedding, target, 6)
+
+    reference = with_gradient(lambda h: shortlisted(h, embedding, target, words), hidden)
+    torch.testing.assert_close(with_gradient(ours, hidden), reference, atol=1e-12, rtol=1e-12)
+
+
+def test_the_estimated_sum_over_the_vocabulary_is_right_on_average_and_the_loss_never_too_high_on_average() -> None:
+    hidden, _, embedding, target = drawn(3)
+    exact = token_losses(hidden, embedding, target)
+    torch.manual_seed(0)
+    losses = torch.stack([sampled_token_losses(hidden, embedding, target, 4) for _ in range(4000)])
+    ratio = (losses - exact).exp()  # of the estimated sum to the whole one
+    error = ratio.std(dim=0) / len(losses) ** 0.5
+    assert bool(((ratio.mean(dim=0) - 1).abs() < 4 * error).all())
+    assert bool((error < 0.03).all())
+    assert bool((losses.mean(dim=0) < exact + 4 * losses.std(dim=0) / len(losses) ** 0.5).all())
+
+
+def test_a_shortlist_of_the_whole_vocabulary_is_no_estimate() -> None:
+    hidden, _, embedding, target = drawn(7)
+    before = torch.get_rng_state()
+    assert torch.equal(sampled_token_losses(hidden, embedding, target, 11), token_losses(hidden, embedding, target))
+    assert torch.equal(torch.get_rng_state(), before)
+    nothing = sampled_token_losses(hidden[:0], embedding, target[:0], 4)
+    assert nothing.shape == (0,)

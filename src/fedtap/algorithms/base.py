@@ -96,6 +96,8 @@ class Algorithm(ABC):
     """The ways of adaptation (``network.adaptation``) that the method replaces by its own, and by which; others stay."""
     deployed: ClassVar[str]
     """The model, of those that :meth:`models` names, that the method would have a site use."""
+    beside: ClassVar[tuple[str, ...]] = ("federated",)
+    """The other models that :meth:`models` may name; the server takes no results of any that is neither here nor ``deployed``."""
 
     def __init_subclass__(cls) -> None:
         """Refuse parameters that lack those of the method that is built upon: its hooks will ask for them."""
@@ -109,12 +111,22 @@ class Algorithm(ABC):
         self._rule: ComponentMean = weighted
 
     @property
+    def model_names(self) -> frozenset[str]:
+        """All names of models that :meth:`models` may give."""
+        return frozenset({self.deployed, *self.beside})
+
+    @property
     def compares_examples(self) -> str:
         """The parameter by which the method's loss compares a batch's examples with each other (0 switches it off); or nothing.
 
         Such a batch must go through the network as a whole.
         """
         return ""
+
+    @property
+    def personalises(self) -> bool:
+        """Whether the method makes anything of a client after the last round; without, nothing is kept of that step."""
+        return type(self).personalise is not Algorithm.personalise
 
     def travels(self, key: ComponentKey, name: str) -> bool:
         """Tell whether a component's tensor is sent down and up; others stay with the client. By default all travel."""

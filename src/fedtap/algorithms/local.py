@@ -22,6 +22,7 @@ class Local(Algorithm):
     summary = "each client alone, no exchange"
     source = "baseline"
     deployed = "personal"
+    beside = ()
 
     def travels(self, key: ComponentKey, name: str) -> bool:
         """Nothing travels."""

@@ -16,11 +16,12 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
+from typing import TypeAlias
 
 from fedtap.algorithms.base import Algorithm
 from fedtap.runtime.errors import UserError, nearest
@@ -29,6 +30,9 @@ from fedtap.scenario.settings import NAME
 
 GROUP = "fedtap.methods"
 VARIABLE = "FEDTAP_METHODS"
+
+Placed: TypeAlias = tuple[str, type[Algorithm]]
+"""A method, and where it comes from."""
 
 _held: dict[str, type[Algorithm]] = {}
 
@@ -46,15 +50,43 @@ def hold(method: type[Algorithm], place: str, own: Mapping[str, type[Algorithm]]
 
 
 def with_own(own: Mapping[str, type[Algorithm]]) -> Mapping[str, type[Algorithm]]:
-    """Return the package's ``own`` methods by name, and those from outside after them.
+    """Return the package's ``own`` methods by name, and all those from outside after them.
 
     Raises
     ------
     UserError
         If one cannot be loaded, or has a name that is taken.
     """
+    return _with(own, _installed())
+
+
+def with_named(name: str, own: Mapping[str, type[Algorithm]]) -> Mapping[str, type[Algorithm]]:
+    """Return what :func:`with_own` does, but of the installed packages' methods the one of this name alone: only its code is run.
+
+    An entry point is called as its method is; one that is not is found only by :func:`with_own`.
+
+    Raises
+    ------
+    UserError
+        As :func:`with_own`; also if the entry point of this name gives a method of another.
+    """
+    found = () if name in own else tuple(_load(entry) for entry in _entries() if entry.name == name)
+    for place, method in found:
+        if method.name != name:
+            raise UserError(
+                f"{place}: gives the method '{method.name}'; an entry point must be called as its method is"
+            )
+    return _with(own, found)
+
+
+def installed_names() -> frozenset[str]:
+    """Return the names of the methods that installed packages offer, without loading one."""
+    return frozenset(entry.name for entry in _entries())
+
+
+def _with(own: Mapping[str, type[Algorithm]], installed: Iterable[Placed]) -> Mapping[str, type[Algorithm]]:
     found: dict[str, type[Algorithm]] = {}
-    for place, method in [*_installed(), *_from_files(), *((f"method '{name}'", kind) for name, kind in _held.items())]:
+    for place, method in [*installed, *_from_files(), *((f"method '{name}'", kind) for name, kind in _held.items())]:
         if found.setdefault(_free(method, place, own).name, method) is not method:
             raise UserError(f"{place}: another method is called '{method.name}' too; give one of them another name")
     return {**own, **found}
@@ -125,16 +157,21 @@ def _from_files() -> list[tuple[str, type[Algorithm]]]:
 
 
 @cache
-def _installed() -> tuple[tuple[str, type[Algorithm]], ...]:
-    found: list[tuple[str, type[Algorithm]]] = []
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-        place = f"entry point '{entry.name}' of {entry.dist.name if entry.dist else GROUP}"
-        try:
-            method = entry.load()
-        except Exception as error:
-            raise UserError(f"{place}: cannot be loaded ({_line(error)}); mend or uninstall that package") from error
-        found.append((place, _checked(method, place)))
-    return tuple(found)
+def _installed() -> tuple[Placed, ...]:
+    return tuple(_load(entry) for entry in _entries())
+
+
+def _entries() -> list[EntryPoint]:
+    return sorted(entry_points(group=GROUP), key=lambda entry: entry.name)
+
+
+def _load(entry: EntryPoint) -> Placed:
+    place = f"entry point '{entry.name}' of {entry.dist.name if entry.dist else GROUP}"
+    try:
+        method = entry.load()
+    except Exception as error:
+        raise UserError(f"{place}: cannot be loaded ({_line(error)}); mend or uninstall that package") from error
+    return place, _checked(method, place)
 
 
 @cache

@@ -27,6 +27,7 @@ class Partial(Algorithm):
     """A method by which only some tensors travel; :meth:`travels` says which."""
 
     deployed = "personal"
+    beside = ()
     architectures = ("experts", "plain")  # the probe is one linear map: it has no body that others could share
 
     @abstractmethod

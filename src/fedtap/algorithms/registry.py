@@ -61,7 +61,10 @@ _OWN: Mapping[str, type[Algorithm]] = {method.name: method for method in _METHOD
 
 
 def algorithms() -> Mapping[str, type[Algorithm]]:
-    """Return every method by name, those from outside the package (:mod:`fedtap.algorithms.outside`) last."""
+    """Return every method by name, those from outside the package (:mod:`fedtap.algorithms.outside`) last.
+
+    To list them is to load them all; :func:`make` loads no more than it is asked for.
+    """
     return outside.with_own(_OWN)
 
 
@@ -102,11 +105,13 @@ def make(settings: Mapping[str, Any], method: str | None = None, place: str = "m
         name = outside.hold(outside.load_file(method), method, _OWN).name
     elif outside.is_file(name):
         raise UserError(f"{place}: a scenario runs no file; set FEDTAP_METHODS={name} and give the method's name here")
-    known = algorithms()
+    known = outside.with_named(name, _OWN)
     if name not in known:
-        raise UserError(f"{place}: no method '{name}'; {nearest(name, known)}")
+        raise UserError(f"{place}: no method '{name}'; {nearest(name, {*known, *outside.installed_names()})}")
     kind = known[name]
     if name != scenario_method:
+        if given:
+            known = {**known, **outside.with_named(scenario_method, _OWN)}
         every = {field for other in known.values() for field in other.Params.model_fields}
         for key in given:
             if key not in every:

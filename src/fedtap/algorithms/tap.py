@@ -118,6 +118,7 @@ class Tap(Algorithm):
     source = "Lee et al. 2025, arXiv 2509.26524"
     Params = TapParams
     deployed = "personal"
+    beside = ("federated", "finetuned")
     params: TapParams
 
     @property

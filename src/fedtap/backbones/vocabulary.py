@@ -50,6 +50,7 @@ class Vocabulary:
         self.pad_id = self._id(PAD)
         self.start_id = self._id(START)
         self.end_id = self._id(END)
+        self._unknown_id = self._id(UNKNOWN)
         if self.pad_id != 0:
             raise ValueError(f"the padding token has id {self.pad_id}; targets are padded with 0")
 
@@ -73,6 +74,11 @@ class Vocabulary:
             raise ValueError(f"limit={limit}: there must be room for the end token")
         ids: list[int] = self._pieces.encode(text, add_special_tokens=False).ids
         return [*ids[: limit - 1], self.end_id]
+
+    def lost(self, text: str, limit: int) -> tuple[bool, bool]:
+        """Tell what of a text its ``limit`` token ids cannot say: whether they cut it short, and whether words are unknown."""
+        ids: list[int] = self._pieces.encode(text, add_special_tokens=False).ids
+        return len(ids) > limit - 1, self._unknown_id in ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids up to the end token; start and padding tokens are left out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -30,8 +30,8 @@ def check(
     """Read all clients' data as a run would, before it trains for hours: every table, row and picture. No weights are needed.
 
     What is wrong is listed all together, a line each with the place and the mend, and the exit code is 2. Otherwise a table shows
-    how many examples each task has to train, validate and test with, and in how many classes; below it stand examples that were
-    skipped (on_unreadable: skip), examples that are there twice, and pictures that use little of their range.
+    how many examples each task has to train, validate and test with, and in how many classes; below it stands where they fall
+    short, and which examples were skipped (on_unreadable: skip) or are there twice, and pictures that use little of their range.
 
     Pictures that this machine has seen before are not decoded again. What `fedtap scenario validate` checks, which needs no data,
     is checked first. `fedtap run` does the same before its first round.
@@ -40,7 +40,7 @@ def check(
     from fedtap.cli.progress import watcher
     from fedtap.data.intake import DataError
     from fedtap.data.partition import partition
-    from fedtap.experiment.planning import architecture_of
+    from fedtap.experiment.planning import architecture_of, shortfalls_at_hand
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(path, settings or [])
@@ -85,8 +85,9 @@ def check(
         for client in loaded.clients
         for task in client.tasks
     ]
+    short, missing = shortfalls_at_hand(loaded, shares, seed)
     if as_json:
-        say_json({"tasks": found, "remarks": told})
+        say_json({"tasks": found, "short": short, "remarks": told, "not_looked_at": missing})
         return
     rows = [
         [
@@ -98,8 +99,7 @@ def check(
     ]
     head = ("client", "task", "source", "train", "validation", "test", "classes")
     show_table(head, rows, title="Examples (classes: those in training of those there are)", numeric_from=3)
-    for event in told:
-        show_remark(event)
+    show_data(short, told, missing)
     say(f"{path}: the data are sound")
 
 
@@ -120,15 +120,27 @@ def show_faults(faults: Sequence[str], number: int) -> None:
         console.print(f"... and {number - len(faults)} more like these", markup=False)
 
 
-def show_remark(event: dict[str, Any]) -> None:
-    """Write what is to be known of the data: a remark, or the examples that were skipped."""
-    from fedtap.cli.progress import skipped
+def show_data(short: Mapping[str, Sequence[str]], remarks: Sequence[Mapping[str, Any]], missing: Sequence[str]) -> None:
+    """Write what is to be known of the data: where they fall short, remarks, examples that were skipped, what was not looked at.
 
-    if event["event"] == "note":
-        say(event["text"])
-        return
-    say(skipped(event))
-    for line in event["why"][1:_NAMED]:
-        say(f"  {line}")
-    if event["examples"] > _NAMED:
-        say(f"  ... and {event['examples'] - _NAMED} more")
+    Clients that lack the same share a line.
+    """
+    from fedtap.reporting.html.formatting import listed
+    from fedtap.reporting.remarks import about_data
+
+    alike: dict[str, list[str]] = {}
+    for client, lines in short.items():
+        for line in lines:
+            alike.setdefault(line, []).append(client)
+    for line, clients in alike.items():
+        say(f"{listed(clients)}: {line}")
+    for event in remarks:
+        for who, line in about_data(event):
+            say(f"{who}: {line}")
+        if event["event"] == "skipped":
+            for line in event["why"][1:_NAMED]:
+                say(f"  {line}")
+            if event["examples"] > _NAMED:
+                say(f"  ... and {event['examples'] - _NAMED} more")
+    for line in missing:
+        say(f"data: {line}")

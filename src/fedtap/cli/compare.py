@@ -86,5 +86,7 @@ def show_gains(result: dict[str, Any]) -> None:
     grid = gains_grid(result["splits"]["test"], SPLIT_NAMES["test"], result["base"])
     rows = [[Text(cell, style="bold green") if isinstance(cell, Best) else cell for cell in row] for row in grid.rows]
     show_table(grid.head, rows, title=grid.caption, numeric_from=1)
+    if grid.note:
+        say(grid.note)
     for sentence in comparison_sentences(result):
         say(sentence)

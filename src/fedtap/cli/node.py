@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedtap.cli.check import show_faults, show_remark
+from fedtap.cli.check import show_data, show_faults
 from fedtap.cli.options import Settings
 from fedtap.cli.screen import examples, say, show_table
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.home import expanded
 
 if TYPE_CHECKING:
+    from fedtap.data.feature_extractor import Tokenizer
     from fedtap.deployment.node import NodeSettings
     from fedtap.scenario.scenario import Scenario
 
@@ -43,12 +44,21 @@ def init(
         str, typer.Option("--store", metavar="DIR", help="Where the client's private models go; by default in DIR.")
     ] = "state",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+    allow_method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-method",
+            metavar="FILE.py|NAME",
+            help="A method that is not fedtap's own and may be run here: a file as it is now, or an installed package's.",
+        ),
+    ] = None,
     key: Annotated[
         bool, typer.Option("--key/--no-key", help="Make a key pair, by which the server knows the node.")
     ] = True,
 ) -> None:
     """Write node.yaml and a key pair into a folder, and check that the client's data are all there."""
     from fedtap.deployment.node import DataPlace, NodeSettings, write_node
+    from fedtap.deployment.reach import allowed_now
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario, folder=folder)
@@ -60,6 +70,7 @@ def init(
         store=store,
         device=device,
         key="node.key" if key else None,
+        allow_methods=tuple(allowed_now(given) for given in allow_method or []),
         folder=folder.resolve(),
     )
     found = _checked(settings, loaded)
@@ -73,7 +84,7 @@ def init(
         say(f"{public}: the public key; the server needs it as {client}.pub")
     path = write_node(folder, settings)
     say(f"{path}: written")
-    _show(*found)
+    _show(*found, client)
 
 
 @app.command("check", epilog=EXAMPLES)
@@ -84,11 +95,16 @@ def check(folder: Folder, scenario: ScenarioOption, settings: Settings = None) -
     """
     from fedtap.deployment.node import FILE, read_node
     from fedtap.deployment.policy import Ledger
+    from fedtap.experiment.planning import vocabulary_of
     from fedtap.scenario.scenario import load_scenario
 
     node = read_node(folder)
     loaded = load_scenario(scenario, settings or [], node.folder)
-    _show(*_checked(node, loaded))
+    words = None
+    if any(pair.type == "text_generation" for pair in loaded.client(node.client).pairs):
+        node.check_models(loaded)
+        words = vocabulary_of(loaded)
+    _show(*_checked(node, loaded, words), node.client)
     node.check_models(loaded)
     complaint = node.policy.complaint(loaded.privacy)
     if complaint is not None:
@@ -107,14 +123,16 @@ def _place(given: str) -> tuple[str, str]:
     return task, str(expanded(path).resolve())
 
 
-def _checked(node: NodeSettings, scenario: Scenario) -> tuple[dict[str, dict[str, int]], list[dict[str, Any]]]:
-    """Return the node's examples, and what is to be known of them; all that is wrong is told together."""
+def _checked(
+    node: NodeSettings, scenario: Scenario, words: Tokenizer | None = None
+) -> tuple[dict[str, dict[str, int]], list[str], list[dict[str, Any]]]:
+    """Return the node's examples, where they fall short, and what else is to be known; all that is wrong is told together."""
     from fedtap.data.intake import DataError
-    from fedtap.deployment.node import check_node
+    from fedtap.deployment.node import look
 
     told: list[dict[str, Any]] = []
     try:
-        found = check_node(node, scenario, tell=told.append)
+        found, short = look(node, scenario, words=words, tell=told.append)
     except DataError as error:
         if error.number > 1:
             show_faults(error.faults, error.number)
@@ -122,11 +140,10 @@ def _checked(node: NodeSettings, scenario: Scenario) -> tuple[dict[str, dict[str
                 f"{node.folder}: {error.number} faults in the data of '{node.client}'; mend them"
             ) from error
         raise
-    return found, [event for event in told if event["event"] != "reading"]
+    return found, short, [event for event in told if event["event"] != "reading"]
 
 
-def _show(found: dict[str, dict[str, int]], told: list[dict[str, Any]]) -> None:
+def _show(found: dict[str, dict[str, int]], short: list[str], told: list[dict[str, Any]], client: str) -> None:
     rows = [[task, *(str(sizes[split]) for split in ("train", "validation", "test"))] for task, sizes in found.items()]
     show_table(("task", "train", "validation", "test"), rows, title="Examples that this node will use", numeric_from=1)
-    for event in told:
-        show_remark(event)
+    show_data({client: short}, told, ())

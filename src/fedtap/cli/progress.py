@@ -15,9 +15,11 @@ from rich.text import Text
 from fedtap.cli.round_summary import RoundSummary
 from fedtap.cli.screen import screen
 from fedtap.reporting.html.formatting import human_seconds
+from fedtap.reporting.remarks import KINDS, about_data
 from fedtap.runtime.text import neutral
 
 STAGES = {"personalising": "personalising clients", "evaluating": "evaluating clients"}
+DATA_LINES = 12  # on clients' data, so many are shown
 LOST = ("failed", "rejected", "refused", "unchanged")
 
 
@@ -29,14 +31,20 @@ def lost(event: Mapping[str, Any]) -> str:
     return f"{who}: {event['event']}: {event['why']}"
 
 
-def skipped(event: Mapping[str, Any]) -> str:
-    """Return a line on the examples of a source that were left out because they cannot be read, and the first of them."""
-    number = event["examples"]
-    more = f" and {len(event['about']) - 1} more" if len(event["about"]) > 1 else ""
-    return (
-        f"{event['about'][0]}{more}: {number} example{'' if number == 1 else 's'} skipped that cannot be read, the first: "
-        f"{event['why'][0]}"
-    )
+class DataLines:
+    """Picks what is said of clients' data: the first lines of a run, and where the rest stands."""
+
+    def __init__(self) -> None:
+        self._left = DATA_LINES
+
+    def take(self, event: Mapping[str, Any]) -> list[str]:
+        """Return the lines to show of an event on clients' data."""
+        if self._left < 0:
+            return []
+        lines = [f"{who}: {line}" for who, line in about_data(event)]
+        shown = lines[: self._left]
+        self._left -= len(lines)
+        return shown if self._left >= 0 else [*shown, "more on the data: in the report, and in events.jsonl"]
 
 
 class Watcher(Protocol):
@@ -68,6 +76,7 @@ class LiveProgress:
         self._summary = RoundSummary()
         self._bars: dict[str, TaskID] = {}
         self._note = ""
+        self._data = DataLines()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),
@@ -100,10 +109,11 @@ class LiveProgress:
         elif kind == "round_finished":
             self._note = f"round {event['round']}: {self._summary.line()}"
             self._move("rounds", event["round"], self._rounds)
-        elif kind == "note":
+        elif kind == "note" and "about" not in event:
             self._live.console.print(neutral(event["text"]), markup=False, soft_wrap=True)
-        elif kind == "skipped":
-            self._live.console.print(neutral(skipped(event)), markup=False, soft_wrap=True)
+        elif kind in KINDS:
+            for line in self._data.take(event):
+                self._live.console.print(neutral(line), markup=False, soft_wrap=True)
         else:
             self._summary.add(event)
             if kind in LOST:
@@ -126,6 +136,7 @@ class PlainProgress:
         self._console = console
         self._clock = clock
         self._summary = RoundSummary()
+        self._data = DataLines()
         self._began = 0.0
         self._finished: list[float] = []
 
@@ -149,10 +160,11 @@ class PlainProgress:
         elif kind == "round_finished":
             self._finished.append(self._clock() - self._began)
             self._write(self._round(event))
-        elif kind == "note":
+        elif kind == "note" and "about" not in event:
             self._write(event["text"])
-        elif kind == "skipped":
-            self._write(skipped(event))
+        elif kind in KINDS:
+            for line in self._data.take(event):
+                self._write(line)
         else:
             self._summary.add(event)
             if kind in LOST:

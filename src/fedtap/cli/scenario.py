@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from fedtap.cli.check import EXAMPLES as CHECK_EXAMPLES
-from fedtap.cli.check import check
+from fedtap.cli.check import check, show_data
 from fedtap.cli.options import AsJson, Method, ScenarioFile, Settings
 from fedtap.cli.screen import examples, say, say_json, show_table
 from fedtap.runtime.errors import UserError
@@ -75,6 +75,7 @@ def list_scenarios(
 @app.command("show", epilog=examples("fedtap scenario show scenarios/quickstart.yaml"))
 def show(path: ScenarioFile, settings: Settings = None, as_json: AsJson = False) -> None:
     """Show a federation: who takes part with which tasks and data, and every setting, defaults included."""
+    from fedtap.scenario.data import SIZES
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(path, settings or [])
@@ -92,9 +93,7 @@ def show(path: ScenarioFile, settings: Settings = None, as_json: AsJson = False)
             task.modality,
             task.domain,
             task.source,
-            "/".join(
-                str(getattr(task, split) or getattr(loaded.data, split)) for split in ("train", "validation", "test")
-            ),
+            "/".join(str(loaded.data.size(task, split)) for split in SIZES),
         )
         for client in loaded.clients
         for task in client.tasks
@@ -132,20 +131,28 @@ app.command("check", epilog=CHECK_EXAMPLES)(check)
 @app.command(
     "plan", epilog=examples("fedtap scenario plan scenarios/quickstart.yaml", "fedtap scenario plan my.yaml --json")
 )
-def plan(path: ScenarioFile, settings: Settings = None, method: Method = None, as_json: AsJson = False) -> None:
+def plan(
+    path: ScenarioFile,
+    settings: Settings = None,
+    method: Method = None,
+    all_data: Annotated[bool, typer.Option("--data", help="Look at built-in sources too; nothing is fetched.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Say which components every client and the server will hold, and their parameters and bytes.
 
-    Neither data nor weights are needed. Frozen weights are in no component, so they are never sent and are not counted here; the
-    bytes are those that travel once down, and once up, in a round.
+    Neither data nor weights are needed; of sites' own data that are on this machine it says how many examples each client gets
+    (with seed 0), and where they fall short. Frozen weights are in no component, so they are never sent and are not counted here;
+    the bytes are those that travel once down, and once up, in a round.
     """
-    from fedtap.experiment.planning import plan_report
+    from fedtap.experiment.planning import data_report, plan_report
     from fedtap.reporting.html.formatting import human_bytes
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(path, settings or [])
     sizes = plan_report(loaded, method)
+    data = data_report(loaded, public=all_data)
     if as_json:
-        say_json(sizes)
+        say_json({**sizes, "data": data})
         return
     tasks = {client.id: ", ".join(task.name for task in client.tasks) for client in loaded.clients}
 
@@ -158,6 +165,19 @@ def plan(path: ScenarioFile, settings: Settings = None, method: Method = None, a
     show_table(("client", "tasks", *head), rows, title="Who holds what", numeric_from=2)
     kinds = [row(kind, KINDS.get(kind, ""), size) for kind, size in sizes["server"]["kinds"].items()]
     show_table(("kind", "what it is", *head), kinds, title="The server's components by kind", numeric_from=2)
+    _show_data(data)
+
+
+def _show_data(data: dict[str, Any]) -> None:
+    rows = [
+        (client, task, *(str(number) for number in sizes.values()))
+        for client, tasks in data["clients"].items()
+        for task, sizes in tasks.items()
+    ]
+    if rows:
+        head = ("client", "task", "training", "validation", "test")
+        show_table(head, rows, title="Examples of each client, of the data on this machine", numeric_from=2)
+    show_data(data["short"], data["remarks"], data["not_looked_at"])
 
 
 KINDS = {

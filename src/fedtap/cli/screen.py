@@ -68,6 +68,11 @@ def say(text: str) -> None:
     screen().print(Text(neutral_lines(text)), soft_wrap=True)
 
 
+def note(line: str) -> None:
+    """Write a line beside the output, to standard error."""
+    print(f"fedtap: {neutral(line)}", file=sys.stderr)
+
+
 def say_json(value: Any) -> None:
     """Write a value as JSON; where the output is not in UTF-8, with escapes, so that nothing of it is lost."""
     encoding = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().replace("-", "")

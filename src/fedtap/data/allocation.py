@@ -27,7 +27,33 @@ def share_out(demands: Ints, available: int) -> Ints:
     total = int(demands.sum())
     if total <= available:
         return np.array(demands, dtype=np.int64)
-    exact = demands * (available / total)
+    return _whole(demands.astype(np.float64) * (available / total), available)
+
+
+def level_out(demands: Floats, weights: Floats, available: int) -> Ints:
+    """Return what each demand gets where some are infinite, so that all there is goes out: max-min fair, by weights.
+
+    Nobody gets more than its demand; those that want more than their part share what the others leave, by their weights.
+
+    >>> level_out(np.array([10, np.inf, np.inf]), np.ones(3), 50).tolist()
+    [10, 20, 20]
+    """
+    exact = np.zeros(len(demands))
+    wanting, left = np.ones(len(demands), dtype=bool), float(available)
+    while True:
+        parts = left * weights / weights[wanting].sum()
+        served = wanting & (demands <= parts)
+        if not served.any():
+            break
+        exact[served] = demands[served]
+        left -= float(demands[served].sum())
+        wanting &= ~served
+    exact[wanting] = parts[wanting]
+    return _whole(exact, available)
+
+
+def _whole(exact: Floats, available: int) -> Ints:
+    """Return shares that sum to what is available as whole numbers, by largest remainder."""
     shares: Ints = np.floor(exact).astype(np.int64)
     left = available - int(shares.sum())
     shares[np.argsort(shares - exact, kind="stable")[:left]] += 1

@@ -44,6 +44,9 @@ class Tokenizer(Protocol):
     def encode(self, text: str, limit: int) -> list[int]:
         """Return a text's token ids, with the end token, at most ``limit`` of them."""
 
+    def lost(self, text: str, limit: int) -> tuple[bool, bool]:
+        """Tell whether these token ids cut a text short, and whether it has words that the model does not know."""
+
 
 class FoundationModel(Protocol):
     """Two extractors and a tokenizer."""

@@ -12,16 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedtap.data.cross import CrossExamples
 from fedtap.data.encode import Note, inputs_of
 from fedtap.data.example import Example, ImageRef
 from fedtap.data.feature_extractor import FoundationModel
 from fedtap.data.images import RECONSTRUCTION_SIZE, resize
 from fedtap.data.loader import ClientData, Pictures, Split, TaskExamples
 from fedtap.data.partition import Partition, fingerprints
+from fedtap.data.shortfalls import shortfalls
 from fedtap.data.splits import SPLITS
 from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.randomness import numpy_generator
 from fedtap.runtime.storage import digest
 from fedtap.scenario.scenario import Scenario
 
@@ -65,6 +66,7 @@ class FederatedDataset:
         self._texts = inputs_of(folder, backbone.text, note=note)
         self._progress = progress
         self._held: OrderedDict[str, ClientData] = OrderedDict()
+        self._cross: CrossExamples | None = None  # all of it is gathered when the first client is tested
 
     def prepare(self, clients: Sequence[str]) -> None:
         """Encode at once whatever these clients hold that is not in the cache yet."""
@@ -101,6 +103,10 @@ class FederatedDataset:
         """Return for each client a digest of its examples."""
         return fingerprints(self._partition)
 
+    def shortfalls(self) -> dict[str, list[str]]:
+        """Return for each client where its data fall short of what was asked, and of what a model can write."""
+        return shortfalls(self._scenario, self._partition, self._seed, words=self._backbone.vocabulary)
+
     def examples(self, client: str) -> dict[str, int]:
         """Return the number of training examples of each task of a client, as the client tells it (``privacy.blur_counts``)."""
         reported = self._scenario.privacy.reported
@@ -113,21 +119,11 @@ class FederatedDataset:
         :class:`TaskExamples` of their own. At most ``limit`` are drawn, the same for every method of a seed. Examples whose
         content this client holds in its own test split are left out.
         """
-        own = {example.key for example in self._partition[client][pair.task].test}
-        asked = (pair.head, pair.type, pair.modality)
-        pool: list[tuple[str, Example]] = []
-        for other in sorted(self._scenario.participants, key=lambda client: client.id):  # no order of listing matters
-            for theirs in sorted(other.pairs, key=lambda pair: pair.task):
-                if other.id != client and (theirs.head, theirs.type, theirs.modality) == asked:
-                    test = self._partition[other.id][theirs.task].test
-                    pool += [(theirs.domain, example) for example in test if example.key not in own]
-        order = numpy_generator(self._seed, "cross", client, pair.task).permutation(len(pool))[:limit]
-        by_domain: dict[str, list[Example]] = {}
-        for place in sorted(order.tolist()):
-            by_domain.setdefault(pool[place][0], []).append(pool[place][1])
+        if self._cross is None:
+            self._cross = CrossExamples(self._scenario.participants, self._partition, self._seed)
         return [
             self.encode(Pair(pair.task, pair.type, pair.modality, domain, pair.head), examples)
-            for domain, examples in sorted(by_domain.items())
+            for domain, examples in self._cross.draw(client, pair, limit).items()
         ]
 
     def encode(self, pair: Pair, examples: Sequence[Example]) -> TaskExamples:

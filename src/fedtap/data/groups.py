@@ -18,13 +18,14 @@ _PUBLISHED: Mapping[Split, Published] = {"train": "own_train", "validation": "ow
 _SPLIT: Mapping[Published, Split] = {"own_train": "train", "own_validation": "validation", "test": "test"}
 
 
-class _Joined:
+class Joined:
     """Names that are joined one by one (union and find); the first in alphabetical order stands for all of its set."""
 
     def __init__(self) -> None:
         self._above: dict[str, str] = {}
 
     def of(self, name: str) -> str:
+        """Return the name that stands for a name's set."""
         path = []
         while (above := self._above.setdefault(name, name)) != name:
             path.append(name)
@@ -34,6 +35,7 @@ class _Joined:
         return name
 
     def join(self, one: str, other: str) -> None:
+        """Make one set of those of two names."""
         first, second = sorted((self.of(one), self.of(other)))
         self._above[second] = first
 
@@ -41,7 +43,7 @@ class _Joined:
 def merged(examples: Iterable[Example]) -> list[Example]:
     """Return the examples with groups that share a content under one name: the first of theirs, in alphabetical order."""
     examples = list(examples)
-    joined = _Joined()
+    joined = Joined()
     first: dict[str, str] = {}
     for example in examples:
         if example.group is not None:
@@ -95,7 +97,7 @@ def group_splits(
     grouped = [example for pool in pools for example in pool if example.group is not None]
     if not grouped:
         return {}
-    joined = _Joined()
+    joined = Joined()
     first: dict[str, str] = {}
     for example in grouped:
         joined.join(str(example.group), first.setdefault(example.key, str(example.group)))

@@ -2,15 +2,20 @@
 
 Tasks that ask the same of the same source (source, path, columns, classes, type and modality) draw from one pool and no two of
 them, on whichever client, hold the same example of it. Splits go by content (``splits.py``) and clients' shares by the run's
-seed: training sizes are log-normal around the wanted size, and clients' shares of the strata are drawn from a Dirichlet
-distribution (``allocation.py``). A client's validation and test splits follow the strata of its training split, as far as the
-pool allows; no stratum fills more than nine tenths of what a client asks for, and no training split of two examples or more has
-one class only unless its whole source has. Where the pool is too small, everyone's share of that split shrinks by one factor.
+seed.
+
+A site's own data (sources ``csv``, ``jsonl``, ``xlsx``, ``folder``) are taken whole, in the mix that they have; clients that name
+one file or folder get even parts of it, and where they ask different things of it, every content of it goes to one of them first.
+
+Of other sources, and wherever the scenario asks for it by name, so many examples are taken: training sizes are log-normal around
+the wanted size, and clients' shares of the strata are drawn from a Dirichlet distribution (``allocation.py``). Where a mix is
+drawn, a client's validation and test splits follow the strata of its training split, as far as the pool allows; no stratum fills
+more than nine tenths of what a client asks for, and no training split of two examples or more has one class only unless its
+whole source has. Where the pool is too small, everyone's share of that split shrinks by one factor.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,16 +23,17 @@ from typing import Any
 
 import numpy as np
 
-from fedtap.data.allocation import Ints, fit, mix, proportions, share_out
+from fedtap.data.allocation import Floats, Ints, fit, mix, proportions
 from fedtap.data.example import Example, Published
 from fedtap.data.reading import Faults, Found, Tell, fixed_splits, known_by_pixels, read_source
+from fedtap.data.requests import Kind, Place, Request, held, requests, shared_places, shares
 from fedtap.data.site_data import SiteData
 from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS, Split, assign, check_disjoint
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.randomness import numpy_generator
 from fedtap.runtime.storage import digest
-from fedtap.scenario.scenario import ClientSettings, DataSettings, Scenario, TaskSettings
+from fedtap.scenario.scenario import DataSettings, Scenario, TaskSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +48,7 @@ class TaskSplits:
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
 
 
-MORE_KEYS = ("sheet", "parts", "group", "range", "window", "on_unreadable")
-"""Keys of a task that make another pool where they are given."""
 Partition = Mapping[str, Mapping[str, TaskSplits]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A client's task that draws from a pool."""
-
-    client: str
-    task: TaskSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +96,45 @@ def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None, 
     Raises
     ------
     UserError
-        If a task does not suit its source, data are missing or wrong, or a client would be left with an empty split: all that
-        is wrong, together (:class:`fedtap.data.intake.DataError`).
+        If a task does not suit its source, data are missing or wrong, or a client would be left with an empty split: all
+        that is wrong, together (:class:`fedtap.data.intake.DataError`).
     """
     faults = Faults()
-    asked = _requests(scenario, faults)
+    asked = requests(scenario, faults)
     if site_data is not None:
-        asked = _held(asked, site_data)
-    found = known_by_pixels(_read_all(asked, scenario, site_data, faults, tell))
+        asked = held(asked, site_data)
+    found = read_all(scenario, asked, faults, tell, site_data)
+    given = share(scenario, {kind: asked[kind] for kind in found}, found, seed, faults)
+    faults.refuse()
+    clients = scenario.clients if site_data is None else (scenario.client(site_data.client),)
+    return {client.id: {task.name: given[client.id, task.name] for task in client.tasks} for client in clients}
+
+
+def share(
+    scenario: Scenario, asked: Mapping[Kind, list[Request]], found: Found, seed: int, faults: Faults
+) -> dict[tuple[str, str], TaskSplits]:
+    """Return, by client and task, what each request gets of the examples that were found for its kind.
+
+    Who would get nothing of a split gets nothing at all, and ``faults`` are told.
+    """
+    found = known_by_pixels(found)
     published = fixed_splits(found, scenario.data.split)
     given: dict[tuple[str, str], TaskSplits] = {}
-    for kind in found:
-        try:
-            pool = _pool(found[kind], scenario.data, published, seed, kind)
-            given.update(_divide(pool, asked[kind], scenario.data, seed))
-        except UserError as error:
-            faults.add(error)
-    faults.refuse()
+    places = shared_places(asked)
+    owners = _owners(asked, places, found, scenario.data, published, seed, faults)
+    for kind, each in asked.items():
+        for examples, own in _parts(each, found[kind], owners.get(places.get(kind))):
+            pool = _pool(examples, scenario.data, published, seed, kind)
+            try:
+                given.update(_divide(pool, own, scenario.data, seed))
+            except UserError as error:
+                faults.add(error)
     check_disjoint(
         (f"client '{client}', task '{task}'", split, splits[split])
         for (client, task), splits in given.items()
         for split in SPLITS
     )
-    clients = scenario.clients if site_data is None else (scenario.client(site_data.client),)
-    return {client.id: {task.name: given[client.id, task.name] for task in client.tasks} for client in clients}
+    return given
 
 
 def fingerprints(shares: Partition) -> dict[str, str]:
@@ -140,54 +151,26 @@ def fingerprints(shares: Partition) -> dict[str, str]:
     }
 
 
-def most_examples(scenario: Scenario, seed: int) -> dict[str, dict[str, int]]:
-    """Return, for each client and task, the training examples that it tells of where there are enough: it never has more."""
-    requests = [_Request(client.id, task) for client in scenario.clients for task in client.tasks]
-    found: dict[str, dict[str, int]] = {client.id: {} for client in scenario.clients}
-    for request, size in zip(requests, _sizes(requests, "train", scenario.data, seed).tolist(), strict=True):
-        found[request.client][request.task.name] = scenario.privacy.reported(size)
-    return found
-
-
-def most_tested(client: ClientSettings, data: DataSettings) -> dict[str, int]:
-    """Return, for each task of a client, the examples that it is tested on where there are enough: it never has more."""
-    requests = [_Request(client.id, task) for task in client.tasks]
-    sizes = _sizes(requests, "test", data, 0)  # the seed skews training sizes alone
-    return {task.name: int(size) for task, size in zip(client.tasks, sizes, strict=True)}
-
-
-def _held(
-    asked: Mapping[tuple[Any, ...], list[_Request]], site_data: SiteData
-) -> dict[tuple[Any, ...], list[_Request]]:
-    """Return what a client's own tasks draw from: its own data for itself alone, public sources with all that draw from them."""
-    found: dict[tuple[Any, ...], list[_Request]] = {}
-    for kind, requests in asked.items():
-        own = [request for request in requests if request.client == site_data.client]
-        if own:
-            found[kind] = own if site_data.is_own(own[0].task) else requests
-    return found
-
-
-def _read_all(
-    asked: Mapping[tuple[Any, ...], list[_Request]],
+def read_all(
     scenario: Scenario,
-    site_data: SiteData | None,
+    asked: Mapping[Kind, list[Request]],
     faults: Faults,
     tell: Tell,
+    site_data: SiteData | None = None,
 ) -> Found:
-    """Return the examples of each kind of pool that is sound."""
+    """Return the examples of each kind of pool that is sound; what is wrong with the others ``faults`` are told."""
     found: Found = {}
-    for kind, requests in asked.items():
-        task, folder = requests[0].task, scenario.folder
+    for kind, each in asked.items():
+        task, folder = each[0].task, scenario.folder
         try:
             if site_data is not None:
-                task, folder = _here(requests, site_data), site_data.folder
+                task, folder = _here(kind, asked, site_data), site_data.folder
         except UserError as error:
             faults.add(error)
             continue
         examples = read_source(
             partial(source(task.source).read, task, folder),
-            who=[f"client '{request.client}', task '{request.task.name}'" for request in requests],
+            who=[(request.client, request.task.name) for request in each],
             task=task,
             skip=scenario.data.on_unreadable == "skip",
             faults=faults,
@@ -198,8 +181,14 @@ def _read_all(
     return found
 
 
-def _here(requests: Sequence[_Request], site_data: SiteData) -> TaskSettings:
-    own = [site_data.here(request.task) for request in requests if request.client == site_data.client]
+def _here(kind: Kind, asked: Mapping[Kind, list[Request]], site_data: SiteData) -> TaskSettings:
+    """Return the task by which a pool is read on one client's machine: its data lie where the machine says."""
+    own = [site_data.here(request.task) for request in asked[kind] if request.client == site_data.client]
+    if not own:  # of others, with whom it shares a place
+        places = shared_places(asked)
+        neighbours = (request for other in asked if places.get(other) == places[kind] for request in asked[other])
+        mine = next(each.task for each in neighbours if each.client == site_data.client)
+        return site_data.beside(asked[kind][0].task, mine)
     for task in own[1:]:
         if (task.path, task.columns) != (own[0].path, own[0].columns):
             raise UserError(
@@ -209,33 +198,73 @@ def _here(requests: Sequence[_Request], site_data: SiteData) -> TaskSettings:
     return own[0]
 
 
-def _requests(scenario: Scenario, faults: Faults) -> dict[tuple[Any, ...], list[_Request]]:
-    """Return the requests by the kind of pool that they draw from, sorted, so that the order of listing means nothing."""
-    asked: dict[tuple[Any, ...], list[_Request]] = {}
-    for client in scenario.clients:
-        for task in client.tasks:
-            try:
-                source(task.source).check(task)
-            except UserError as error:
-                faults.add(error, f"client '{client.id}'")
-                continue
-            path = "" if task.path is None else os.path.normpath(task.path)
-            kind: tuple[Any, ...] = (
-                task.source,
-                path,
-                task.type,
-                task.modality,
-                tuple(sorted(task.columns.items())),
-                task.classes,
+def _owners(
+    asked: Mapping[Kind, list[Request]],
+    places: Mapping[Kind, Place],
+    found: Mapping[Kind, Sequence[Example]],
+    data: DataSettings,
+    published: Mapping[str, Published],
+    seed: int,
+    faults: Faults,
+) -> dict[Place | None, dict[str, str]]:
+    """Return, for the places of which several clients ask different things, to which of them each content belongs.
+
+    What only some of them can use is dealt among these; every split and stratum by itself, in turn.
+    """
+    kinds: dict[Place, list[Kind]] = {}
+    for kind in sorted(places, key=repr):
+        kinds.setdefault(places[kind], []).append(kind)
+    owners: dict[Place | None, dict[str, str]] = {}
+    for place, sharing in kinds.items():
+        clients = {request.client for kind in sharing for request in asked[kind]}
+        if len(sharing) == 1 or len(clients) == 1:
+            continue
+        _refuse_skew(place, [request for kind in sharing for request in asked[kind]], data, faults)
+        usable: dict[str, set[str]] = {}
+        cells: dict[str, tuple[Split, int]] = {}
+        for kind in sharing:
+            takers = {request.client for request in asked[kind]}
+            for example in found[kind]:
+                usable.setdefault(example.key, set()).update(takers)
+                if example.key not in cells:
+                    cells[example.key] = (assign(example, data.split, published), example.stratum)
+        hands: dict[tuple[Any, ...], list[str]] = {}
+        for key in sorted(usable):
+            hands.setdefault((tuple(sorted(usable[key])), cells[key]), []).append(key)
+        owners[place] = {}
+        for number, ((takers, cell), keys) in enumerate(sorted(hands.items())):
+            order = numpy_generator(seed, "owners", *place, repr((takers, cell))).permutation(len(keys))
+            for turn, row in enumerate(order.tolist(), start=number):
+                owners[place][keys[row]] = takers[turn % len(takers)]
+    return owners
+
+
+def _refuse_skew(place: Place, sharing: Sequence[Request], data: DataSettings, faults: Faults) -> None:
+    """Refuse a label mix that could not be given to those who share a place, ask different things of it, and take all."""
+    for request in sharing:
+        if data.label_skew(request.task) is not None and data.size(request.task, "train") == "all":
+            faults.add(
+                UserError(
+                    f"client '{request.client}', task '{request.task.name}': others ask other things of {place[1]}, and of a "
+                    "shared place that is taken whole no label mix can be drawn; leave out data.dirichlet, give each client a "
+                    "folder of its own, or say how many to take with 'train'"
+                )
             )
-            if task.delimiter or task.encoding:
-                kind = (*kind, task.delimiter, task.encoding)
-            if any(getattr(task, key) is not None for key in MORE_KEYS):
-                kind = (*kind, *(repr(getattr(task, key)) for key in MORE_KEYS))
-            asked.setdefault(kind, []).append(_Request(client.id, task))
-    for requests in asked.values():
-        requests.sort(key=lambda request: (request.client, request.task.name))
-    return asked
+
+
+def _parts(
+    asked: Sequence[Request], examples: Sequence[Example], owners: Mapping[str, str] | None
+) -> list[tuple[Sequence[Example], Sequence[Request]]]:
+    """Return what of a pool is for whom: all for all, or to each client what belongs to it."""
+    if owners is None:
+        return [(examples, asked)]
+    return [
+        (
+            [example for example in examples if owners[example.key] == client],
+            [request for request in asked if request.client == client],
+        )
+        for client in sorted({request.client for request in asked})
+    ]
 
 
 def _pool(
@@ -259,19 +288,18 @@ def _pool(
     return _Pool(examples, rows)
 
 
-def _divide(
-    pool: _Pool, requests: Sequence[_Request], data: DataSettings, seed: int
-) -> dict[tuple[str, str], TaskSplits]:
+def _divide(pool: _Pool, asked: Sequence[Request], data: DataSettings, seed: int) -> dict[tuple[str, str], TaskSplits]:
     """Return the splits of every request to one pool."""
-    wanted = _wanted(pool, requests, data, seed)
+    mixed = data.label_skew(asked[0].task) is not None  # the same for all: a pool is of one source
+    wanted = _wanted(pool, asked, data, seed)
     taken: dict[Split, list[Ints]] = {}
     for split in SPLITS:
         capacity = pool.capacity(split)
-        sizes = share_out(_sizes(requests, split, data, seed), int(capacity.sum()))
-        for request, size in zip(requests, sizes, strict=True):
+        sizes = shares(asked, split, data, seed, int(capacity.sum()))
+        for request, size in zip(asked, sizes, strict=True):
             if size == 0:
-                raise UserError(_too_few(request, split, int(capacity.sum()), len(requests)))
-        counts = fit(wanted, sizes, capacity)
+                raise UserError(_too_few(request, split, int(capacity.sum()), len(asked)))
+        counts = fit(wanted if mixed else _natural(capacity, len(asked)), sizes, capacity)
         if split == "train":
             mix(counts, capacity)
             wanted = counts / sizes[:, None]  # a client is tested on the classes that it did get to train on
@@ -280,36 +308,26 @@ def _divide(
         (request.client, request.task.name): TaskSplits(
             *(_pick(pool, taken[split][index], seed, request, split) for split in SPLITS)
         )
-        for index, request in enumerate(requests)
+        for index, request in enumerate(asked)
     }
 
 
-def _wanted(
-    pool: _Pool, requests: Sequence[_Request], data: DataSettings, seed: int
-) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _natural(capacity: Ints, rows: int) -> Floats:
+    """Return ``(rows, strata)`` the shares of the strata as they are in a pool, for each."""
+    return np.tile(capacity / max(1, int(capacity.sum())), (rows, 1))
+
+
+def _wanted(pool: _Pool, asked: Sequence[Request], data: DataSettings, seed: int) -> Floats:
     """Return ``(requests, strata)`` the shares of the strata that each asks for."""
-    capacity = pool.capacity("train")
-    natural = capacity / max(1, int(capacity.sum()))
-    if not natural.any():
-        return np.zeros((len(requests), capacity.size))
-    return np.stack(
-        [
-            proportions(natural, data.dirichlet, numpy_generator(seed, "label skew", request.client, request.task.name))
-            for request in requests
-        ]
-    )
-
-
-def _sizes(requests: Sequence[_Request], split: Split, data: DataSettings, seed: int) -> Ints:
-    """Return ``(requests,)`` the examples that each asks for; only training sizes are skewed."""
-    sizes = []
-    for request in requests:
-        size: float = getattr(request.task, split) or getattr(data, split)
-        if split == "train":
-            draw = numpy_generator(seed, "quantity", request.client, request.task.name).standard_normal()
-            size *= float(np.exp(data.quantity * draw))
-        sizes.append(max(1, round(size)))
-    return np.array(sizes, dtype=np.int64)
+    wanted = _natural(pool.capacity("train"), len(asked))
+    if not wanted.any():
+        return wanted
+    for row, request in enumerate(asked):
+        skew = data.label_skew(request.task)
+        if skew is not None:
+            generator = numpy_generator(seed, "label skew", request.client, request.task.name)
+            wanted[row] = proportions(wanted[row], skew, generator)
+    return wanted
 
 
 def _take(rows: Sequence[Ints], counts: Ints) -> list[Ints]:
@@ -318,13 +336,13 @@ def _take(rows: Sequence[Ints], counts: Ints) -> list[Ints]:
     return [np.concatenate([piece[client] for piece in pieces]) for client in range(len(counts))]
 
 
-def _pick(pool: _Pool, rows: Ints, seed: int, request: _Request, split: Split) -> tuple[Example, ...]:
+def _pick(pool: _Pool, rows: Ints, seed: int, request: Request, split: Split) -> tuple[Example, ...]:
     """Return examples in an order free of strata, so that any first part of them is a fair sample."""
     generator = numpy_generator(seed, "order", request.client, request.task.name, split)
     return tuple(pool.examples[row] for row in generator.permutation(rows))
 
 
-def _too_few(request: _Request, split: Split, available: int, asking: int) -> str:
+def _too_few(request: Request, split: Split, available: int, asking: int) -> str:
     many = f"{available} {split} example{'' if available == 1 else 's'} for {asking} client task{'' if asking == 1 else 's'}"
     return (
         f"client '{request.client}', task '{request.task.name}': the {split} split would be empty "

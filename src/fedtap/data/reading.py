@@ -43,7 +43,7 @@ class Faults:
 def read_source(
     read: Callable[[Intake], Sequence[Example]],
     *,
-    who: Sequence[str],
+    who: Sequence[tuple[str, str]],
     task: TaskSettings,
     skip: bool,
     faults: Faults,
@@ -56,7 +56,7 @@ def read_source(
     read
         Reads it.
     who, task
-        The clients' tasks that draw from it, and the task by which it is read.
+        The clients that draw from it, each with its task's name, and the task by which it is read.
     skip
         Whether examples that cannot be read are left out, where the task does not say so itself.
     faults, tell
@@ -72,20 +72,21 @@ def read_source(
         found = read(intake)
     except UserError as error:
         intake.fault(error)
+    about = [list(each) for each in who]
     for line in intake.remarks:
-        tell({"event": "note", "text": line, "about": list(who)})
+        tell({"event": "note", "text": line, "about": about})
     if intake.number_skipped:
         tell(
             {
                 "event": "skipped",
-                "about": list(who),
+                "about": about,
                 "source": task.source,
                 "examples": intake.number_skipped,
                 "why": list(intake.skipped),
             }
         )
     if intake.faults:
-        faults.add(DataError(intake.faults, intake.number_of_faults), who[0])
+        faults.add(DataError(intake.faults, intake.number_of_faults), "client '{}', task '{}'".format(*who[0]))
         return None
     return found
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtap.algorithms.registry import make
-from fedtap.data.partition import most_examples
+from fedtap.data.requests import most_examples
 from fedtap.deployment.remote import open_site
 from fedtap.deployment.run_config import RunConfig
 from fedtap.experiment.folder import RunFolder, default_path

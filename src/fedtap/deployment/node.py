@@ -12,8 +12,10 @@ from pathlib import Path
 import yaml
 from pydantic import Field, ValidationError, field_validator
 
+from fedtap.data.feature_extractor import Tokenizer
 from fedtap.data.partition import Partition, partition
 from fedtap.data.reading import Tell
+from fedtap.data.shortfalls import shortfalls
 from fedtap.data.site_data import Place, SiteData
 from fedtap.deployment.policy import Policy
 from fedtap.deployment.reach import AllowedMethod, check_data_path, check_models
@@ -21,7 +23,7 @@ from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.home import expanded
 from fedtap.runtime.private import new_private_file
 from fedtap.scenario.explain import explain
-from fedtap.scenario.plain_yaml import NotYamlError, parse
+from fedtap.scenario.plain_yaml import NotYamlError, parse, read_yaml
 from fedtap.scenario.renamed import with_current_keys
 from fedtap.scenario.scenario import Scenario
 from fedtap.scenario.settings import NAME, Settings
@@ -31,7 +33,7 @@ RENAMED = {"conditions": "policy"}
 _HEAD = """\
 # A node of a fedtap federation: which client it is, and where its data lie on this machine. See docs/flower.md.
 # client  the client's id in the scenario
-# data    by task, what is not as the scenario says: path (relative to this folder), columns
+# data    by task, what is not as the scenario says: path and pictures (relative to this folder), columns
 # whole   true: these are the data of all clients, of which the scenario gives this one its share (a rehearsal)
 # store   where the client's private models lie, relative to this folder
 # device  auto, cpu, cuda
@@ -47,6 +49,7 @@ class DataPlace(Settings):
     """Where a task's data lie on this machine."""
 
     path: str | None = None
+    pictures: str | None = None
     columns: Mapping[str, str] = {}
 
 
@@ -100,11 +103,14 @@ class NodeSettings(Settings):
                     f"{self.folder / FILE}: data.{task}: client '{self.client}' has no such task; {nearest(task, tasks)}"
                 )
         for listed in scenario.client(self.client).tasks:
-            if listed.path is not None and self.data.get(listed.name, DataPlace()).path is None:
+            mine = self.data.get(listed.name, DataPlace())
+            if listed.path is not None and mine.path is None:
                 parts = (listed.parts or {}).values()  # a link within the folder may lead out of it
                 for path in (listed.path, *(os.path.join(listed.path, part) for part in parts)):
                     check_data_path(path, self.folder, self.own_files, f"task '{listed.name}'")
-        places = {task: Place(place.path, place.columns) for task, place in self.data.items()}
+            if listed.pictures is not None and mine.pictures is None:
+                check_data_path(listed.pictures, self.folder, self.own_files, f"task '{listed.name}', pictures")
+        places = {task: Place(place.path, place.pictures, place.columns) for task, place in self.data.items()}
         return SiteData(self.client, self.folder, places, self.whole)
 
 
@@ -118,7 +124,7 @@ def read_node(folder: str | Path) -> NodeSettings:
     """
     path = Path(folder) / FILE
     try:
-        raw = parse(path.read_text(encoding="utf-8"))
+        raw = parse(read_yaml(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; make the folder with `fedtap node init`") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -164,8 +170,24 @@ def check_node(
     UserError
         If data are missing or wrong, or too few.
     """
-    shares: Partition = partition(scenario, seed, node.site_data(scenario), tell=tell)
+    return look(node, scenario, seed, tell=tell)[0]
+
+
+def look(
+    node: NodeSettings,
+    scenario: Scenario,
+    seed: int = 0,
+    words: Tokenizer | None = None,
+    tell: Tell = lambda event: None,
+) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Do as :func:`check_node`, and return as well in which respects the data fall short, a line each.
+
+    ``words`` is the vocabulary that answers are held against.
+    """
+    site_data = node.site_data(scenario)
+    shares: Partition = partition(scenario, seed, site_data, tell=tell)
     found: dict[str, dict[str, int]] = {}
     for task, splits in shares[node.client].items():
         found[task] = {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)}
-    return found
+    lines = shortfalls(scenario, shares, seed, words=words, site_data=site_data)
+    return found, lines.get(node.client, [])

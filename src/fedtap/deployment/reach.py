@@ -17,6 +17,7 @@ from fedtap.algorithms import outside
 from fedtap.algorithms.registry import is_at_hand, register
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.home import expanded
+from fedtap.runtime.sealed import sha256_of
 from fedtap.scenario.scenario import Scenario
 from fedtap.scenario.settings import NAME, Settings
 
@@ -35,6 +36,29 @@ class AllowedMethod(Settings):
         if self.name is not None and (not NAME.fullmatch(self.name) or outside.is_file(self.name)):
             raise ValueError(f"'{self.name}' is no method's name; a file is given by path and sha256")
         return self
+
+
+def allowed_now(given: str) -> AllowedMethod:
+    """Return the entry of ``allow_methods`` for a file, with the digest that it has now, or for an installed method's name.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is no name.
+    """
+    try:
+        if not outside.is_file(given):
+            return AllowedMethod(name=given)
+        path = expanded(given).resolve()
+        return AllowedMethod(path=str(path), sha256=sha256_of(path))
+    except OSError as error:
+        raise UserError(
+            f"--allow-method {given}: cannot be read ({error.strerror}); give a Python file that is here"
+        ) from error
+    except ValueError as error:  # pydantic's is one
+        raise UserError(
+            f"--allow-method {given}: is neither a Python file nor a method's name; give one of them"
+        ) from error
 
 
 def method_name(wanted: str, scenario: Scenario, allowed: Sequence[AllowedMethod], folder: Path) -> str | None:

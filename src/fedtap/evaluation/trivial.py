@@ -16,6 +16,9 @@ from fedtap.pairs import Pair
 from fedtap.tasks.base import Words
 from fedtap.tasks.metrics import TextMetric, token_values
 
+MODELS = frozenset({"majority", "mean_picture", "unigram", "question_only"})
+"""What stands for a model's name in the rows of the trivial baselines."""
+
 
 def trivial_rows(
     *,

@@ -211,9 +211,12 @@ class RunFolder:
                 break
             mend = "remove it: the client is asked again"
             mark = read_sealed_json(path, self.identity("answer", client=client, round=round_number), mend)
-            if mark["made"] and not remote and round_number not in self.store.rounds(client):
+            if mark.get("made") and not remote and round_number not in self.store.rounds(client):
                 break
-            found[client] = Settled(int(mark["events"]), str(mark["events_sha256"]))
+            try:
+                found[client] = Settled(int(mark["events"]), str(mark["events_sha256"]))
+            except (KeyError, TypeError, ValueError) as error:
+                raise UserError(f"{path}: damaged (no mark of an answer: {error}); {mend}") from error
         return {} if remote and len(found) < len(clients) else found
 
     def mark_answered(self, client: str, round_number: int, *, made: bool, events: Settled) -> None:

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+
 from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.registry import make
-from fedtap.backbones.base import Backbone, BackboneSpec, spec
+from fedtap.backbones.base import Backbone, BackboneSpec, load_backbone, spec
+from fedtap.data.at_hand import data_at_hand
+from fedtap.data.feature_extractor import Tokenizer
+from fedtap.data.partition import Partition
+from fedtap.data.shortfalls import shortfalls
 from fedtap.data.sources import source
+from fedtap.data.splits import SPLITS
 from fedtap.federation.wire import packed_bytes
 from fedtap.network.architecture import Architecture, Blueprint, HeadInfo
 from fedtap.network.experts import Experts
@@ -116,6 +123,51 @@ def architecture_name(scenario: Scenario, algorithm: Algorithm) -> str:
 def architecture_of(scenario: Scenario, algorithm: Algorithm, backbone: Backbone | None = None) -> Architecture:
     """Return the architecture that a method trains on a scenario; a plan needs no backbone."""
     return ARCHITECTURES[architecture_name(scenario, algorithm)](blueprint(scenario, algorithm), backbone)
+
+
+def vocabulary_of(scenario: Scenario) -> Tokenizer:
+    """Return the vocabulary that a scenario's models write with; its weights are not read.
+
+    Raises
+    ------
+    UserError
+        If the backbone is not on this machine.
+    """
+    return load_backbone(scenario.backbone, torch.device("cpu")).vocabulary
+
+
+def data_report(scenario: Scenario, seed: int = 0, *, public: bool = False) -> dict[str, Any]:
+    """Return what sites' own data give each client, where they are on this machine, and where they fall short.
+
+    With ``public`` built-in sources are looked at too, but for what would be fetched.
+
+    ``clients``: by client and task the examples of each split. ``short``: by client, a line for each shortfall. ``remarks``: what
+    else is to be known of the data, as events. ``not_looked_at``: a line for each place that could not be looked at.
+    """
+    found = data_at_hand(scenario, seed, public=public)
+    counts = {
+        client: {task: {split: len(splits[split]) for split in SPLITS} for task, splits in own.items()}
+        for client, own in found.shares.items()
+    }
+    short, missing = shortfalls_at_hand(scenario, found.shares, seed)
+    return {
+        "clients": counts,
+        "short": short,
+        "remarks": found.remarks,
+        "not_looked_at": [*found.missing, *missing],
+    }
+
+
+def shortfalls_at_hand(scenario: Scenario, shares: Partition, seed: int) -> tuple[dict[str, list[str]], list[str]]:
+    """Return where clients' data fall short, and a line on what could not be looked at: answers, where there is no vocabulary."""
+    tasks = {client.id: {task.name: task for task in client.tasks} for client in scenario.clients}
+    words, missing = None, []
+    if any(tasks[client][task].type == "text_generation" for client, own in shares.items() for task in own):
+        try:
+            words = vocabulary_of(scenario)
+        except UserError as error:
+            missing.append(f"answers not looked at: {error}")
+    return shortfalls(scenario, shares, seed, words=words), missing
 
 
 def plan_report(scenario: Scenario, method: str | None = None) -> dict[str, Any]:

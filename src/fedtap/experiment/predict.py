@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
-from fedtap.backbones.base import Tower, load_backbone, spec
-from fedtap.components import ComponentState
+from fedtap.backbones.base import Tower, load_backbone
 from fedtap.data.images import Limits, denormalise, read_image
 from fedtap.data.loader import TaskExamples
-from fedtap.data.sources import source
-from fedtap.experiment.folder import model_identity
 from fedtap.experiment.planning import ARCHITECTURES
+from fedtap.experiment.saved_model import read_model
 from fedtap.experiment.site import words_of
-from fedtap.network.architecture import Blueprint, HeadInfo
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
-from fedtap.runtime.errors import UserError, nearest
-from fedtap.runtime.manifest import read_record
-from fedtap.runtime.sealed import Identity, read_sealed_json
-from fedtap.scenario.scenario import BackboneSettings, ClientSettings, NetworkSettings, explain
+from fedtap.runtime.errors import UserError
 from fedtap.tasks import TASK_TYPES
 
 Item = TypeVar("Item")
@@ -64,78 +56,23 @@ def predict(
     UserError
         If the run, client, model or task does not exist, or the input does not fit the task.
     """
-    folder, chosen = _model_folder(Path(run), client, model)
-    record = read_record(Path(run))
-    about = model_identity(str(record.get("kind")), client, chosen)
-    settings, backbone_settings, network_settings, architecture_name = _read_config(folder / "config.json", about)
-    pairs = {each.name: each for each in settings.tasks}
-    if task not in pairs:
-        raise UserError(f"--task {task}: client '{client}' has no such task; {nearest(task, pairs)}")
-    pair = pairs[task].pair
+    saved = read_model(Path(run), client, model, task)
+    (pair,) = (pair for pair in saved.client.pairs if pair.task == task)
     _check_input(pair, image, text)
-    classes = {each.name: source(each.source).classes(each) for each in settings.tasks if each.type == "classification"}
-    heads = {
-        each.pair.head: HeadInfo(each.type, each.modality, len(classes.get(each.name, ()))) for each in settings.tasks
-    }
-    blueprint = Blueprint(spec(backbone_settings), network_settings, heads)
-    backbone = load_backbone(backbone_settings, "cpu")
-    architecture = ARCHITECTURES[architecture_name](blueprint, backbone)
+    backbone = load_backbone(saved.backbone, "cpu")
+    architecture = ARCHITECTURES[saved.architecture](saved.blueprint, backbone)
     if not architecture.served([pair]):
         raise UserError(f"--task {task}: the method of this run has no model for {pair.type}; give another task")
     words = words_of(backbone, torch.device("cpu")) if pair.type == "text_generation" else None
-    state = ComponentState.load(folder / "model.safetensors", about)
-    network = Network(architecture, state, seed=_seed(record, Path(run) / "run.json"), words=words)
-    try:
-        network.load(state)
-    except (KeyError, RuntimeError) as error:
-        raise UserError(f"{folder}: weights and config.json do not fit together ({error}); restore both") from error
-    example = _encode(pair, image, text, backbone, pairs[task].limits)
+    network = Network(architecture, saved.state, seed=saved.seed, words=words)
+    network.load(saved.state)
+    (limits,) = (each.limits for each in saved.client.tasks if each.name == task)
+    example = _encode(pair, image, text, backbone, limits)
     network.eval()
     with torch.no_grad():
         (out,) = network((example.take([0], [0]),))
         answers = TASK_TYPES[pair.type].answers(out.head, out.fused, out.output, words)
-    return {"task": task, "model": chosen, "output": _plain(pair, answers[0], classes.get(task, ()))}
-
-
-def _model_folder(run: Path, client: str, model: str | None) -> tuple[Path, str]:
-    """Return the folder of a client's model, and the model's name."""
-    if not (run / "run.json").exists():
-        raise UserError(f"{run}: holds no run; give the folder of a run made by `fedtap run`")
-    clients = sorted(path.name for path in (run / "clients").glob("*") if path.is_dir())
-    if client not in clients:
-        known = (
-            nearest(client, clients) if clients else "the run saved no models (is it finished, and evaluation.save on?)"
-        )
-        raise UserError(f"--client {client}: {run} has no model of this client; {known}")
-    models = sorted(path.name for path in (run / "clients" / client).glob("*") if path.is_dir())
-    deployed = read_record(run).get("deployed")
-    chosen = model or (deployed if deployed in models else models[0])
-    if chosen not in models:
-        raise UserError(f"--model {chosen}: client '{client}' has no such model; {nearest(chosen, models)}")
-    return run / "clients" / client / chosen, chosen
-
-
-def _read_config(path: Path, about: Identity) -> tuple[ClientSettings, BackboneSettings, NetworkSettings, str]:
-    raw = read_sealed_json(path, about)
-    try:
-        return (
-            ClientSettings.model_validate(raw["client"]),
-            BackboneSettings.model_validate(raw["backbone"]),
-            NetworkSettings.model_validate(raw["network"]),
-            str(raw["architecture"]),
-        )
-    except KeyError as error:
-        raise UserError(f"{path}: {error} is missing; restore the file from a copy") from error
-    except ValidationError as error:
-        raise UserError(f"{path}: {explain(error, ClientSettings)}") from error
-
-
-def _seed(record: Mapping[str, Any], path: Path) -> int:
-    """Return a run's seed, from which the frozen layers are drawn that low-rank adapters belong to."""
-    seed = record.get("seed")
-    if not isinstance(seed, int):
-        raise UserError(f"{path}: 'seed' is missing; restore the file from a copy")
-    return seed
+    return {"task": task, "model": saved.name, "output": _plain(pair, answers[0], saved.classes.get(task, ()))}
 
 
 def _check_input(pair: Pair, image: object, text: str | None) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedtap.data.partition import most_tested
+from fedtap.data.requests import most_tested
+from fedtap.data.shortfalls import tell_shortfalls
+from fedtap.evaluation import trivial
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import Resume, RunFolder, at_work
 from fedtap.experiment.setup import Clients, LocalClients, ServerContext, set_up
@@ -54,7 +56,10 @@ def run_in_process(
         simulation = set_up(scenario, folder.algorithm, seed=seed, device=device, store=folder.store, tell=tell)
         folder.begin(device, simulation.dataset.fingerprints())
         clients = LocalClients(simulation, folder.save_models)
-        return FederatedRun(simulation.server, clients, folder, tell, began).complete()
+        run = FederatedRun(simulation.server, clients, folder, tell, began)
+        if run.round == 0:  # the log of a later one has them
+            tell_shortfalls(simulation.shortfalls, run.observe)
+        return run.complete()
 
 
 def auto_note(folder: RunFolder) -> dict[str, Any]:
@@ -219,11 +224,13 @@ class FederatedRun:
                 self.observe,
                 timeout=scenario.round_timeout,
             )
+            done += len(group)
+            if not self._context.algorithm.personalises:
+                continue  # nothing was made that would have to be made again: after a crash all are asked anew
             made = {reply.client for reply in accepted}
             events = self._log.settle()
             for client in group:
                 self._folder.mark_answered(client, number, made=client in made, events=events)
-            done += len(group)
         self._tell({"event": "personalising", "done": len(clients), "total": len(clients)})
 
     def _evaluate(self) -> list[dict[str, Any]]:
@@ -248,6 +255,7 @@ class FederatedRun:
                     client.id,
                     client.pairs,
                     own_split(client),
+                    self._folder.algorithm.model_names | trivial.MODELS,
                     most_behind_a_value(scenario, client),
                 )
             ):
@@ -266,10 +274,13 @@ class FederatedRun:
 
 
 def most_behind_a_value(scenario: Scenario, client: ClientSettings) -> dict[str, int]:
-    """Return, for each task of a client, the most test examples, or tokens of text, that a result can be a mean over."""
+    """Return, for each task of a client, the most test examples, or tokens of text, that a result can be a mean over.
+
+    Of tasks whose data are taken whole nothing is known, and so nothing is returned.
+    """
     tokens = scenario.network.answer_tokens + 1  # with the end
     text = {pair.task for pair in client.pairs if pair.type == "text_generation"}
-    tested = most_tested(client, scenario.data)
+    tested = most_tested(scenario, client.id)
     return {task: number * (tokens if task in text else 1) for task, number in tested.items()}
 
 

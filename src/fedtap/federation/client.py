@@ -20,6 +20,7 @@ from fedtap.federation.store import ClientStore
 from fedtap.federation.wire import unpack
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
+from fedtap.runtime.errors import UserError
 from fedtap.scenario.safety import PrivacySettings
 from fedtap.scenario.scenario import Scenario
 from fedtap.training.client import LocalClient
@@ -104,6 +105,8 @@ class ClientSite:
         if request.kind in SECRETS:
             return self.secure.answer(request)
         began = time.perf_counter()
+        if request.kind == "personalise" and not self.algorithm.personalises and self._has_begun(request):
+            return Reply(request.client, request.round, Update(ComponentState(), {}), time.perf_counter() - began, 0)
         client = self.local(request.client, request.round)
         held = self._store.load(request.client, before=request.round)
         state, lost = split_residual(held) if held else (self.algorithm.start(client), ComponentState())
@@ -123,7 +126,18 @@ class ClientSite:
         self._store.save(request.client, request.round, with_residual(state, lost))
         return Reply(request.client, request.round, update, time.perf_counter() - began, client.steps_taken)
 
+    def _has_begun(self, request: Request) -> bool:
+        """Tell whether a client's state is there to stay as it is: kept and sound, or none since the method starts without."""
+        held = self._store.load(request.client, before=request.round)
+        return held is not None or type(self.algorithm).start is Algorithm.start
+
     def models(self, client: str, received: ComponentState) -> Mapping[str, ComponentState]:
         """Return a client's models after the last round, by name; ``received`` is what the server sends it, packed."""
         state, _ = split_residual(self._store.load(client, before=self.scenario.rounds + 2) or ClientState())
-        return self.algorithm.models(unpack(received, self.scenario.wire.precision), state)
+        found = self.algorithm.models(unpack(received, self.scenario.wire.precision), state)
+        if strange := sorted(found.keys() - self.algorithm.model_names):
+            raise UserError(
+                f"method '{self.algorithm.name}': makes a model '{strange[0]}', which it does not declare; add it to `beside` "
+                "of its class"
+            )
+        return found

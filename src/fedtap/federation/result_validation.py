@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fedtap.federation.words import MAX_NAME, ResultRow, fault
@@ -10,12 +10,16 @@ from fedtap.pairs import Pair
 from fedtap.tasks.metrics import HIGHER_IS_BETTER, RANGES, measures, possible
 
 MAX_ROWS = 2_000
-MAX_MODELS = 16  # of one client, baselines too; a method has three or four
 FIELDS = frozenset(ResultRow.model_fields)
 
 
 def result_complaint(
-    rows: Sequence[Any], client: str, pairs: Sequence[Pair], split: str, most: Mapping[str, int] | None = None
+    rows: Sequence[Any],
+    client: str,
+    pairs: Sequence[Pair],
+    split: str,
+    models: Collection[str],
+    most: Mapping[str, int] | None = None,
 ) -> str | None:
     """Return in one line why the rows of a client must be refused, or None if they are sound.
 
@@ -27,6 +31,8 @@ def result_complaint(
         Who was asked, and its pairs.
     split
         The only split that it may have tested on: its own.
+    models
+        The names of all models that there may be rows of, baselines too.
     most
         By task, the most examples (for text: tokens) that a value can be a mean over, where that is known.
     """
@@ -34,7 +40,6 @@ def result_complaint(
         return f"the rows are no list of {MAX_ROWS} at the most"
     asked = {pair.task: pair for pair in pairs}
     seen: set[tuple[Any, ...]] = set()
-    models: set[str] = set()
     for row in rows:
         if not isinstance(row, dict) or row.keys() != FIELDS:
             return "a row does not have the fields that were agreed on"
@@ -44,10 +49,9 @@ def result_complaint(
         place = (row["task"], row["model"], row["metric"])
         if place in seen:
             return f"two rows for task '{row['task']}', model '{row['model']}', metric '{row['metric']}'"
+        if row["model"] not in models:
+            return f"a row of a model '{row['model']}', which the method does not have"
         seen.add(place)
-        models.add(row["model"])
-        if len(models) > MAX_MODELS:
-            return f"rows of more than {MAX_MODELS} models"
     return None
 
 

@@ -18,6 +18,8 @@ MAX_LOSS = 1e6  # nats, or mean squared error; a model with such a loss has long
 MAX_SECONDS = 1e9  # some thirty years
 MAX_NAME = 64
 MAX_N = 10**12
+MAX_ROUND = 2_000_000  # of a scenario there are a million at the most, and two answers more
+MAX_TASKS = 1_000  # of one client
 
 
 def _plain(text: str) -> str:
@@ -42,6 +44,28 @@ Loss = Annotated[Number, Field(ge=-1e-3, le=MAX_LOSS)]
 
 class _Strict(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class AboutWords(_Strict):
+    """What stands on every message, whoever sent it; the name of the client is empty where nobody has said who it is."""
+
+    version: Text
+    federation: Text
+    time_left: Annotated[Number, Field(ge=0, le=MAX_SECONDS)]
+    client: Annotated[str, Field(max_length=2 * MAX_NAME), AfterValidator(_plain)]
+    round: Annotated[int, Field(ge=0, le=MAX_ROUND)]
+    kind: Text
+    seconds: Annotated[Number, Field(ge=0, le=MAX_SECONDS)] = 0.0
+    steps: Annotated[int, Field(ge=0, le=HUGE)] = 0
+    why: str | None = None
+
+
+class HelloWords(_Strict):
+    """A client's card: who it is, its training examples by task, and the round of its newest private state."""
+
+    client: Name
+    examples: Annotated[dict[Name, Annotated[int, Field(ge=0, le=MAX_N)]], Field(max_length=MAX_TASKS)]
+    newest: Annotated[int, Field(ge=0, le=MAX_ROUND)]
 
 
 class DecisionWords(_Strict):

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable
+from functools import lru_cache
 from importlib.util import find_spec
+from typing import Any
 
 from fedtap.runtime.errors import UserError
 
@@ -43,13 +45,20 @@ def epsilon(steps: Iterable[tuple[float, float, int]], delta: float) -> float:
     >>> round(epsilon([(1.0, 1.0, 1)], 1e-5), 2), round(epsilon([(1.0, 0.1, 1)], 1e-5), 2)
     (4.73, 2.13)
     """
-    from opacus.accountants import RDPAccountant
+    from opacus.accountants.analysis.rdp import get_privacy_spent
 
-    accountant = RDPAccountant()
-    accountant.history = [(noise, rate, number) for noise, rate, number in steps if number > 0]
-    if not accountant.history:
+    spent = [number * _one_step(noise, rate) for noise, rate, number in steps if number > 0]
+    if not spent:
         return 0.0
     with warnings.catch_warnings():
         # At the end of the list of orders the bound may not be the tightest; it is a bound all the same.
         warnings.filterwarnings("ignore", message="Optimal order is the")
-        return float(accountant.get_epsilon(delta, alphas=ORDERS))
+        return float(get_privacy_spent(orders=ORDERS, rdp=sum(spent), delta=delta)[0])
+
+
+@lru_cache(maxsize=1024)
+def _one_step(noise: float, rate: float) -> Any:
+    """Return the Rényi divergences of a step, an array over ``ORDERS``; kept, as an account asks for the same each round."""
+    from opacus.accountants.analysis.rdp import compute_rdp
+
+    return compute_rdp(q=rate, noise_multiplier=noise, steps=1, orders=ORDERS)

@@ -18,13 +18,14 @@ from types import TracebackType
 from typing import Any
 
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.plain_json import parse, read_bounded
 from fedtap.runtime.sealed import sha256_of
 from fedtap.runtime.storage import raise_full
 
 TRANSIENT = frozenset({"encoding", "evaluating", "personalising"})
 """Events that tell of progress only: they come by the thousand and are of no use afterwards, so the log leaves them out."""
 
-
+MAX_LOG = 2_000_000_000  # bytes: some millions of events
 _MEND = "restore the file from a copy, or start the run anew with another --out"
 
 
@@ -180,15 +181,17 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         If the file is missing, or a line that is not the last is no JSON object; its number is named.
     """
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, MAX_LOG)
     except FileNotFoundError as error:
         raise UserError(f"{path}: the file is missing; give the folder of a run made by `fedtap run`") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {_MEND}") from error
     lines = data.split(b"\n")
     lines.pop()  # what follows the last line feed: nothing, or a torn line
     events: list[dict[str, Any]] = []
     for number, line in enumerate(lines, start=1):
         try:
-            event = json.loads(line)
+            event = parse(line)
         except ValueError:
             event = None
         if not isinstance(event, dict) or not isinstance(event.get("event"), str):

@@ -7,8 +7,10 @@ the file that says that a run is finished, it tells ever after whether they are 
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from fedtap.runtime.errors import UserError
@@ -16,13 +18,32 @@ from fedtap.runtime.sealed import read_sealed_json, sha256_of, write_sealed_json
 from fedtap.runtime.storage import json_bytes, read_json
 
 FILE = "digests.json"
+MAX_FILE = 2_000_000_000  # bytes: a longer one, or a pipe, would be read for ever
 RECORD = "run.json"
 _MEND = "restore the run's folder from a copy, or make the run anew with another --out"
 
 
+_KINDS: Mapping[str, type | tuple[type, ...]] = {
+    "run": str,
+    "method": str,
+    "deployed": str,
+    "kind": str,
+    "seed": int,
+    "config": dict,
+    "environment": dict,
+    "data": (dict, NoneType),
+    "code": (str, dict, NoneType),
+}
+"""What stands in run.json that is read back. A seal does not say who wrote it."""
+
+
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what run.json says of a run; raises :class:`UserError` if it is not whole."""
-    return read_sealed_json(folder / RECORD, {"what": "run"})
+    """Return what run.json says of a run; raises :class:`UserError` if it is not whole, or not what a run writes."""
+    found = read_sealed_json(folder / RECORD, {"what": "run"})
+    for key, kind in _KINDS.items():
+        if not isinstance(found.get(key), kind):
+            raise UserError(f"{folder / RECORD}: '{key}' is missing, or not what a run writes; {_MEND}")
+    return found
 
 
 def write_manifest(folder: Path, run: str, values: Mapping[str, Any], digests: Mapping[str, str]) -> None:
@@ -65,6 +86,9 @@ def _listed(folder: Path, run: str) -> dict[str, str]:
 
 def _check(path: Path, digest: str) -> None:
     try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode) or about.st_size > MAX_FILE:
+            raise UserError(f"{path}: is no plain file of {MAX_FILE} bytes at the most; {_MEND}")
         found = sha256_of(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: the file is missing; {_MEND}") from error

@@ -1,8 +1,9 @@
-"""How the process's allocator treats what is freed. Not here: how much memory a network needs."""
+"""The machine's memory: how much there is, and how the allocator treats what is freed. Not here: how much a network needs."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 # Of glibc's malloc.h.
@@ -25,3 +26,11 @@ def keep_freed_memory() -> bool:
     except (OSError, AttributeError):
         return False  # another C library, such as musl
     return bool(mallopt(_MMAP_MAX, 0)) and bool(mallopt(_TRIM_THRESHOLD, _NEVER))
+
+
+def machine_memory() -> int:
+    """Return the bytes of memory of the machine; where it does not tell, 64 GB."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return 64_000_000_000

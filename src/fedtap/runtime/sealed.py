@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.plain_json import MAX_BYTES, parse
 from fedtap.runtime.storage import read_json, write_bytes, write_json
 
 Identity = Mapping[str, "str | int"]
@@ -26,6 +27,7 @@ SEAL = "seal"  # the one metadata key: the order of several would differ from pr
 _BEGINNING = b'{"__metadata__":{"seal":"{\\"digest\\":\\"'
 _HEX = 64
 _PIECE = 1 << 20
+MAX_HEADER = 64_000_000  # bytes of the description of a file's tensors, what a client remembers among it
 
 
 def sealed_json(value: Mapping[str, Any], of: Identity) -> dict[str, Any]:
@@ -39,7 +41,9 @@ def write_sealed_json(path: Path, value: Mapping[str, Any], of: Identity) -> Non
     write_json(path, sealed_json(value, of))
 
 
-def read_sealed_json(path: Path, of: Identity, mend: str = "restore it from a copy") -> dict[str, Any]:
+def read_sealed_json(
+    path: Path, of: Identity, mend: str = "restore it from a copy", most: int = MAX_BYTES
+) -> dict[str, Any]:
     """Return the object in a sealed JSON file, without its seal.
 
     Parameters
@@ -50,13 +54,15 @@ def read_sealed_json(path: Path, of: Identity, mend: str = "restore it from a co
         What it must say of itself; what the file says beyond that is passed over.
     mend
         What to do if it is not whole, or of something else.
+    most
+        The most bytes that it may have.
 
     Raises
     ------
     UserError
-        If the file is missing, not JSON, not whole, or of something else.
+        If the file is missing, longer, not JSON, not whole, or of something else.
     """
-    found = read_json(path)
+    found = read_json(path, most)
     told = {key: value for key, value in found.items() if key != "digest"} if isinstance(found, dict) else None
     if told is None or not isinstance(found.get("digest"), str) or not isinstance(told.get("of"), dict):
         raise UserError(f"{path}: damaged (it has no seal); {mend}")
@@ -93,7 +99,7 @@ def read_sealed_tensors(path: Path, of: Identity, mend: str) -> tuple[dict[str, 
     try:
         _check_bytes(path)
         with safe_open(path, framework="pt") as file:
-            seal = json.loads(file.metadata()[SEAL])
+            seal = parse(file.metadata()[SEAL], finite=False)
             tensors = {label: file.get_tensor(label) for label in file.keys()}  # noqa: SIM118
         told, facts = dict(seal["of"]), seal["facts"]
     except FileNotFoundError as error:
@@ -118,8 +124,12 @@ def sha256_of(path: Path, length: int | None = None) -> str:
 def _check_bytes(path: Path) -> None:
     """Raise :class:`ValueError` unless a file's bytes, with zeros for its digest, have that digest."""
     sha = hashlib.sha256()
+    if not path.is_file():  # a pipe or a device would be read without end
+        raise FileNotFoundError if not path.exists() else ValueError("it is no plain file")
     with path.open("rb") as file:
         head = file.read(8 + len(_BEGINNING) + _HEX)
+        if (told := int.from_bytes(head[:8], "little")) > MAX_HEADER:  # it is parsed into an object a tensor
+            raise ValueError(f"its description has {told} bytes; {MAX_HEADER} at the most")
         start = 8 + len(_BEGINNING)
         if head[8:start] != _BEGINNING:
             raise ValueError("it has no seal")

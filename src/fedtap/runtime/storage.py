@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.plain_json import MAX_BYTES, parse, read_bounded
 
 _SCRAP = re.compile(r"\.(.+)\.[A-Za-z0-9_]{6,8}")
 """The temporary name of a file that is being written."""
@@ -100,16 +101,16 @@ def clear_scraps(folder: Path, *, apart: frozenset[str] = frozenset()) -> list[P
     return found
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json(path: Path, most: int = MAX_BYTES) -> Any:
+    """Read a JSON file of ``most`` bytes or fewer.
 
     Raises
     ------
     UserError
-        If it is missing or not JSON.
+        If it is missing, longer, or not JSON that we take.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse(read_bounded(path, most))
     except FileNotFoundError as error:
         raise UserError(f"{path}: the file is missing; give the folder of a run made by `fedtap run`") from error
     except (OSError, ValueError) as error:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PrivateAttr
 
 from fedtap.runtime.home import expanded
-from fedtap.scenario.settings import Float, Int, Positive, Rate, Settings
+from fedtap.scenario.settings import Depth, Float, Int, Rate, Settings, Width
 
 
 class LoraSettings(Settings):
@@ -18,10 +18,10 @@ class LoraSettings(Settings):
     per example, so that with two adapted layers of twelve a step costs a sixth of the tower.
     """
 
-    rank: Positive = 8
+    rank: Width = 8
     alpha: Rate = 16.0
     dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.0
-    layers: Positive | Literal["all"] = "all"
+    layers: Depth | Literal["all"] = "all"
 
 
 class BackboneSettings(Settings):
@@ -38,7 +38,7 @@ class BackboneSettings(Settings):
     text: str = "minilm-l6"
     weights: Literal["pretrained", "untrained", "untrained-tiny"] = "pretrained"
     path: str | None = None
-    image_size: Positive = 96
+    image_size: Annotated[Int, Field(gt=0, le=4_096)] = 96
     text_tokens: Annotated[Int, Field(ge=4, le=512)] = 32
     lora: LoraSettings | None = None
     _home: Path = PrivateAttr(default=Path())

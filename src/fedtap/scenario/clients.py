@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from fedtap.pairs import Modality, Pair, TaskName
 from fedtap.scenario.files import OwnSplit, WindowSettings, in_parts, plain_parts
 from fedtap.scenario.settings import MANY, NAME, Float, Many, OnUnreadable, Positive, Settings, read_as
 
+OWN_SOURCES = frozenset({"csv", "folder", "jsonl", "xlsx"})
+"""Sources of a site's own data; the others are public, and all clients that name one draw from it."""
+
+
+def _size(value: Any) -> Any:
+    """Refuse, in one line, what is neither a number of examples nor the word for all."""
+    if value is not None and value != "all" and (type(value) is not int or value < 1):
+        raise ValueError("must be a whole number above 0, or all")
+    return value
+
+
+Size = Annotated[int | Literal["all"], BeforeValidator(_size)]
+"""How many examples of a split; ``all``: whatever there is."""
+
 
 class TaskSettings(Settings):
-    """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources ``folder``, ``csv`` and ``jsonl``.
+    """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources of a site's own data.
 
+    ``train``, ``validation`` and ``test`` are how many examples to take, or ``all``, and go before those of the section ``data``.
+    ``pictures`` is a folder beside the table's own in which the pictures that a table names may lie.
     ``delimiter`` (one sign) and ``encoding`` are those of a ``csv`` table, where they are not to be found by looking at it;
     ``sheet`` is that of an ``xlsx`` file. ``path`` may name three places, ``{train: ..., validation: ..., test: ...}``, and
     becomes the folder that holds them, with the ``parts`` below it. ``group`` says what keeps examples together in one split: a
@@ -32,6 +49,7 @@ class TaskSettings(Settings):
     source: str
     head: str | None = None
     path: str | None = None
+    pictures: str | None = None
     columns: Mapping[str, str] = {}
     classes: tuple[str, ...] | Many | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
@@ -42,9 +60,9 @@ class TaskSettings(Settings):
     range: tuple[Float, Float] | None = None
     window: WindowSettings | None = None
     on_unreadable: OnUnreadable | None = None
-    train: Positive | None = None
-    validation: Positive | None = None
-    test: Positive | None = None
+    train: Size | None = None
+    validation: Size | None = None
+    test: Size | None = None
 
     @field_validator("name", "domain", "head")
     @classmethod
@@ -105,6 +123,11 @@ class TaskSettings(Settings):
         return self.window.limits if self.window is not None else self.range
 
     @property
+    def own(self) -> bool:
+        """Whether its data are a site's own, of which all are taken as they are unless somebody says otherwise."""
+        return self.source in OWN_SOURCES
+
+    @property
     def pair(self) -> Pair:
         """The pair that this task makes."""
         return Pair(self.name, self.type, self.modality, self.domain, self.head or self.name)
@@ -139,3 +162,23 @@ class ClientSettings(Settings):
     def pairs(self) -> tuple[Pair, ...]:
         """The client's pairs, in the order of its tasks."""
         return tuple(task.pair for task in self.tasks)
+
+
+def require_distinct(clients: Iterable[ClientSettings]) -> None:
+    """Refuse ids that name one folder: to many file systems Ward and ward, or two forms of one letter, are one.
+
+    Raises
+    ------
+    ValueError
+        If two ids are equal, or differ in case or Unicode form alone.
+    """
+    known: dict[str, str] = {}
+    for client in clients:
+        form = unicodedata.normalize("NFC", unicodedata.normalize("NFC", client.id).casefold())
+        if form in known and known[form] == client.id:
+            raise ValueError(f"client id '{client.id}' is used twice; ids must differ")
+        if form in known:
+            raise ValueError(
+                f"client ids '{known[form]}' and '{client.id}' differ in case or Unicode form alone; give one another name"
+            )
+        known[form] = client.id

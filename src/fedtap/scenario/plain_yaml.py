@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from fedtap.runtime.plain_json import NotPlainError, read_bounded
 
 MAX_TEXT = 1_000_000  # characters
 MAX_VALUES = 1_000_000  # with each alias written out: a few lines of aliases to aliases could stand for billions
@@ -17,6 +20,24 @@ class NotYamlError(Exception):
     def __init__(self, why: str, line: int | None) -> None:
         super().__init__(why)
         self.line = line
+
+
+def read_yaml(path: Path) -> str:
+    """Return the text of a YAML file, of which no more is read than :func:`parse` takes.
+
+    Raises
+    ------
+    OSError, UnicodeDecodeError
+        If it cannot be read, or is not UTF-8.
+    NotYamlError
+        If it is too long.
+    """
+    try:
+        return read_bounded(path, 4 * MAX_TEXT, plain=False).decode(
+            "utf-8"
+        )  # of a character UTF-8 makes four bytes at the most
+    except NotPlainError as error:
+        raise NotYamlError(str(error), None) from error
 
 
 def parse(text: str) -> Any:

@@ -8,20 +8,21 @@ that are held out of training stay as they are listed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from math import gcd
 
-from fedtap.scenario.clients import ClientSettings, TaskSettings
+from fedtap.scenario.clients import ClientSettings, Size, TaskSettings
+from fedtap.scenario.data import SIZES, SplitName
 from fedtap.scenario.settings import NAME
 
-Sizes = Mapping[str, int]
-"""Examples of a task by split: train, validation, test."""
+SizeOf = Callable[[TaskSettings, SplitName], Size]
+"""How many examples of a split a task asks for."""
 
 
 def expand_population(
     listed: Sequence[ClientSettings],
     *,
-    sizes: Sizes,
+    size: SizeOf,
     population: int | None = None,
     tasks_per_client: int | None = None,
 ) -> tuple[ClientSettings, ...]:
@@ -31,8 +32,9 @@ def expand_population(
     ----------
     listed
         As the scenario lists them; a client with a count stands for that many.
-    sizes
-        Examples of a task that has no sizes of its own.
+    size
+        Gives the examples that a task of one listed client asks for. Where that is all there are, those that it is shared out
+        among ask for all, and share it.
     population
         How many clients train. Each listed client is shared out among equally many, the first among one more where the number
         does not divide; they hold its tasks, and its examples between them.
@@ -63,7 +65,7 @@ def expand_population(
             continue
         number = copies * client.count + min(max(more - place, 0), client.count)
         place += client.count
-        found += _numbered(client, _tasks(client, number, min(tasks_per_client, len(client.tasks)), sizes))
+        found += _numbered(client, _tasks(client, number, min(tasks_per_client, len(client.tasks)), size))
     return tuple(found)
 
 
@@ -80,7 +82,7 @@ def deal(clients: int, *, tasks: int, each: int) -> list[list[int]]:
     return [[(start + step) % tasks for step in range(each)] for start in starts]
 
 
-def _tasks(client: ClientSettings, number: int, each: int, sizes: Sizes) -> list[tuple[TaskSettings, ...]]:
+def _tasks(client: ClientSettings, number: int, each: int, size: SizeOf) -> list[tuple[TaskSettings, ...]]:
     """Return the tasks, with their sizes, of each of the clients that a listed one becomes."""
     if number == client.count and each == len(client.tasks):
         return [client.tasks] * number
@@ -93,18 +95,21 @@ def _tasks(client: ClientSettings, number: int, each: int, sizes: Sizes) -> list
             f"there {'is' if number == 1 else 'are'} {number}; raise its count, population or tasks_per_client"
         )
     shares = {
-        position: _shares(client, client.tasks[position], holders[position], sizes)
+        position: _shares(client, client.tasks[position], holders[position], size)
         for position in range(len(client.tasks))
     }
     # In the order of the listing, so that only what a client holds can make a difference.
     return [tuple(shares[position].pop(0) for position in sorted(hand)) for hand in hands]
 
 
-def _shares(client: ClientSettings, task: TaskSettings, holders: int, sizes: Sizes) -> list[TaskSettings]:
+def _shares(client: ClientSettings, task: TaskSettings, holders: int, size: SizeOf) -> list[TaskSettings]:
     """Return a task once for each that holds it, with sizes that sum to those of the listed client."""
     found: list[dict[str, int]] = [{} for _ in range(holders)]
-    for split, default in sizes.items():
-        total = client.count * (getattr(task, split) or default)
+    for split in SIZES:
+        asked = size(task, split)
+        if asked == "all":
+            continue
+        total = client.count * asked
         if total < holders:
             raise ValueError(
                 f"client '{client.id}', task '{task.name}': {total} {split} examples cannot be shared out among {holders} "

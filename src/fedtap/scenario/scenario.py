@@ -6,8 +6,8 @@ An unknown key is refused with the nearest known name. Everything here can be ch
 from __future__ import annotations
 
 import difflib
-import unicodedata
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,27 +20,29 @@ from fedtap.scenario.backbone import BackboneSettings as BackboneSettings
 from fedtap.scenario.backbone import LoraSettings as LoraSettings
 from fedtap.scenario.clients import ClientSettings as ClientSettings
 from fedtap.scenario.clients import TaskSettings as TaskSettings
+from fedtap.scenario.clients import require_distinct
+from fedtap.scenario.data import DataSettings as DataSettings
 from fedtap.scenario.evaluation import TEXT_METRICS as TEXT_METRICS
 from fedtap.scenario.evaluation import EvaluationSettings as EvaluationSettings
 from fedtap.scenario.explain import explain as explain
 from fedtap.scenario.explain import location_of, whose
-from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse
+from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse, read_yaml
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
 from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, WireSettings
 from fedtap.scenario.settings import (
-    Count,
+    Depth,
     Float,
-    Fraction,
     Int,
     Many,
-    NonNegative,
-    OnUnreadable,
     Positive,
     Rate,
     Rounds,
     Settings,
+    Width,
 )
+from fedtap.scenario.training import Precision as Precision
+from fedtap.scenario.training import TrainingSettings as TrainingSettings
 
 
 class ReconstructionSettings(Settings):
@@ -69,20 +71,20 @@ class NetworkSettings(Settings):
     """
 
     name: Literal["experts", "plain", "probe"] = "experts"
-    dim: Positive = 128
-    heads: Positive = 4
-    layers: Positive = 1
-    expert_dim: Positive = 256
-    domain_dim: Positive = 32
+    dim: Width = 128
+    heads: Width = 4
+    layers: Depth = 1
+    expert_dim: Width = 256
+    domain_dim: Width = 32
     adaptation: Literal["full", "lora", "colora"] = "full"
-    lora_rank: Positive = 8
+    lora_rank: Width = 8
     lora_alpha: Rate = 16.0
     lora_dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.0
-    expert_lora_rank: Positive | None = None
+    expert_lora_rank: Width | None = None
     expert_lora_alpha: Rate | None = None
     fusion: Fusion = "joint"
-    decoder_layers: Positive = 1
-    head_dim: Positive | None = None
+    decoder_layers: Depth = 1
+    head_dim: Width | None = None
     answer_tokens: Annotated[Int, Field(ge=2, le=512)] = 24
     classification: ClassificationSettings = ClassificationSettings()
     reconstruction: ReconstructionSettings = ReconstructionSettings()
@@ -113,63 +115,6 @@ class NetworkSettings(Settings):
             return self
         heads = self.head_dim // (self.dim // self.heads)
         return self.model_copy(update={"dim": self.head_dim, "heads": heads, "head_dim": None})
-
-
-Precision = Literal["fp32", "bf16"]
-
-
-class TrainingSettings(Settings):
-    """The local training loop, the same for every method.
-
-    ``optimizer`` is ``adamw``, or ``sgd`` without momentum. The rate rises linearly over ``warmup_rounds`` rounds from
-    ``warmup_lr`` to ``lr``, then falls along a cosine to ``final_ratio * lr`` in the last round. After it every personalising
-    method takes ``finetune_steps`` steps at ``finetune_lr`` and keeps, of the states seen every ``select_every`` steps, the best
-    on the client's validation split.
-    ``micro_batch`` is how many examples go through the network at once where a whole batch would not fit into memory: gradients
-    are accumulated over the parts of a batch, weighted as the means of the whole weigh them, and a step is still one step; a loss
-    that compares examples (``disentangle``) needs batches whole. ``recompute`` keeps of adapted tower layers what goes in and
-    computes the rest again in the backward pass: less memory, a third more arithmetic. ``precision`` is that of matrix
-    products: ``bf16`` multiplies in bfloat16, in training as in evaluation; what is trained, sent and added up stays float32.
-    """
-
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    lr: Rate = 1e-3
-    warmup_rounds: Count = 2
-    warmup_lr: NonNegative = 0.0
-    final_ratio: Fraction = 0.2
-    weight_decay: NonNegative = 0.01
-    clip: Rate = 1.0
-    finetune_steps: Count = 20
-    finetune_lr: Rate = 3e-4
-    select_every: Positive = 5
-    micro_batch: Positive | None = None
-    recompute: bool = False
-    precision: Precision = "fp32"
-
-
-class DataSettings(Settings):
-    """How sources are split and shared out.
-
-    ``train``, ``validation`` and ``test`` are examples per client and task before quantity skew; ``split`` the share of a
-    source that may serve each; ``dirichlet`` the concentration of label skew (large: none); ``quantity`` the standard
-    deviation of the logarithm of training-set sizes (0: equal). ``on_unreadable``: an example of one's own that cannot be read
-    (a damaged picture, a broken row) is a fault (``refuse``), or left out, counted and named (``skip``).
-    """
-
-    train: Positive = 128
-    validation: Positive = 48
-    test: Positive = 128
-    split: tuple[Fraction, Fraction, Fraction] = (0.6, 0.15, 0.25)
-    dirichlet: Rate = 1.0
-    quantity: Annotated[NonNegative, Field(le=2)] = 0.15
-    on_unreadable: OnUnreadable = "refuse"
-
-    @field_validator("split")
-    @classmethod
-    def _sums_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
-        if abs(sum(value) - 1) > 1e-6 or min(value) <= 0:
-            raise ValueError("the three shares must be positive and sum to 1")
-        return value
 
 
 class Scenario(Settings):
@@ -222,21 +167,9 @@ class Scenario(Settings):
         given = info.data
         if not {"data", "population", "tasks_per_client"} <= given.keys():
             return value  # one of those is wrong, which is the fault to tell
-        sizes = {"train": given["data"].train, "validation": given["data"].validation, "test": given["data"].test}
         keys = {key: given[key] for key in ("population", "tasks_per_client")}
-        clients = expand_population(value, sizes=sizes, **keys)
-        known: dict[str, str] = {}
-        for (
-            client
-        ) in clients:  # ids name folders, and to many file systems Ward and ward, or two forms of one letter, are one
-            form = unicodedata.normalize("NFC", unicodedata.normalize("NFC", client.id).casefold())
-            if form in known and known[form] == client.id:
-                raise ValueError(f"client id '{client.id}' is used twice; ids must differ")
-            if form in known:
-                raise ValueError(
-                    f"client ids '{known[form]}' and '{client.id}' differ in case or Unicode form alone; give one another name"
-                )
-            known[form] = client.id
+        clients = expand_population(value, size=given["data"].size, **keys)
+        require_distinct(clients)
         if all(client.unseen for client in clients):
             raise ValueError("no client takes part in training; at least one must not be unseen")
         return clients
@@ -279,10 +212,21 @@ class Scenario(Settings):
 
     def client(self, client: str) -> ClientSettings:
         """Return a client by its id; raises UserError if there is none."""
-        for settings in self.clients:
-            if settings.id == client:
-                return settings
-        raise UserError(f"client '{client}': the scenario has none; {nearest(client, [c.id for c in self.clients])}")
+        found = self.by_id.get(client)
+        if found is None:
+            raise UserError(f"client '{client}': the scenario has none; {nearest(client, list(self.by_id))}")
+        return found
+
+    @cached_property
+    def by_id(self) -> Mapping[str, ClientSettings]:
+        """The clients by their ids."""
+        return {client.id: client for client in self.clients}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Scenario:
+        """Return a copy with some values changed, unchecked."""
+        copied = super().model_copy(update=update, deep=deep)
+        copied.__dict__.pop("by_id", None)  # other clients, perhaps
+        return copied
 
     def resolved(self) -> dict[str, Any]:
         """Return the whole configuration as JSON-ready values."""
@@ -311,13 +255,12 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path 
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_yaml(path)
+        raw = parse(text)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such scenario; `fedtap scenario list` shows those at hand") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give a YAML file in UTF-8") from error
-    try:
-        raw = parse(text)
     except NotYamlError as error:
         line = f" line {error.line}" if error.line else ""
         raise UserError(f"{path}:{line} not valid YAML ({error}); mend that line") from error

@@ -22,6 +22,10 @@ Positive = Annotated[Int, Field(gt=0)]
 MANY = 100_000
 Many = Annotated[Int, Field(gt=0, le=MANY)]
 """Of what there may be many, and each takes memory before anything is trained: clients, classes."""
+Width = Annotated[Int, Field(gt=0, le=65_536)]
+"""A size of a matrix: memory goes by its square."""
+Depth = Annotated[Int, Field(gt=0, le=1_000)]
+"""How many layers."""
 Rounds = Annotated[Int, Field(gt=0, le=1_000_000)]
 Count = Annotated[Int, Field(ge=0)]
 Rate = Annotated[Float, Field(gt=0)]

@@ -15,7 +15,7 @@ from fedtap.scenario.scenario import Scenario
 from fedtap.study.batch import Job, Observer, default_jobs, run_batch
 from fedtap.study.comparison import compare_runs
 from fedtap.study.families import Entrant
-from fedtap.study.folder import begin, checked_seeds, describe, failure, prepared, tell
+from fedtap.study.folder import begin, checked_seeds, describe, failure, note_runs, prepared, tell
 from fedtap.study.outcome import COUNTED, MEASURED, Gathered, cost_rows, gather
 from fedtap.study.variants import ALL, Variant, file_name, split_list, unable, variants
 from fedtap.tasks.metrics import primary_metrics
@@ -94,6 +94,7 @@ def compare(
             device=device,
             observers=observers,
         )
+        note_runs(folder, RECORD, everything)
         result = _write(folder, loaded, entered, gather(plan, failed), against)
     if failed:
         raise RunError(failure(failed, len(ordered), "comparison.html" if result else ""))

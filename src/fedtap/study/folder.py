@@ -5,6 +5,7 @@ Not here: a run's own folder (``folder.py``), and how the runs are done (``batch
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,17 @@ from fedtap.experiment.planning import check
 from fedtap.experiment.site import resolve_device
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.lock import LOCKS
-from fedtap.runtime.sealed import read_sealed_json, write_sealed_json
+from fedtap.runtime.manifest import read_record
+from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
 from fedtap.runtime.storage import clear_scraps, scrap_of
 from fedtap.scenario.scenario import Scenario, load_scenario
 from fedtap.study.batch import Job, Observer
 
 SCHEMA = 1
+RUNS = "runs.json"
+_MEND_RUNS = (
+    "restore it from a copy, or remove it: the runs that are there are then taken for those that were done here"
+)
 
 
 def prepared(scenario: str | Path | Scenario, overrides: Sequence[str]) -> Scenario:
@@ -90,7 +96,57 @@ def begin(
         text_metrics(scenario, torch.device("cpu"))  # what they lack is told here, and not by every run
     clear_scraps(folder, apart=frozenset({"runs"}))  # each run clears its own, under its own lock
     if not place.exists():
-        write_sealed_json(place, description, what)
+        write_sealed_json(place, {**description, "study": uuid.uuid4().hex}, what)
+    check_runs(folder, record, jobs)
+
+
+def check_runs(folder: Path, record: str, jobs: Sequence[Job]) -> None:
+    """Check that finished runs are those that were done here; one that is not finished any more is forgotten, and done again.
+
+    Raises
+    ------
+    UserError
+        If another run lies in the place of one: its settings may be the same, and where it comes from nobody knows.
+    """
+    noted = _noted(folder, record)
+    kept = {job.name: noted[job.name] for job in jobs if job.name in noted and job.finished()}
+    for job in jobs:
+        if job.name in kept and (found := str(read_record(job.out)["run"])) != kept[job.name]:
+            raise UserError(
+                f"{job.out}: holds the run {found[:8]}, and the one that was done here is {kept[job.name][:8]}; put that one "
+                f"back, or remove {job.out} to have it done again"
+            )
+    others = {name: run for name, run in noted.items() if name not in {job.name for job in jobs}}
+    if noted != {**others, **kept}:
+        _note(folder, record, {**others, **kept})
+
+
+def note_runs(folder: Path, record: str, jobs: Sequence[Job]) -> None:
+    """Write down which runs are finished, by the ids that their own files carry."""
+    noted = _noted(folder, record)
+    found = {job.name: str(read_record(job.out)["run"]) for job in jobs if job.finished()}
+    if noted != {**noted, **found}:
+        _note(folder, record, {**noted, **found})
+
+
+def _noted(folder: Path, record: str) -> dict[str, str]:
+    path = folder / RUNS
+    if not path.exists():
+        return {}
+    noted = read_sealed_json(path, _of_runs(folder, record), _MEND_RUNS).get("runs")
+    if not isinstance(noted, dict) or not all(isinstance(run, str) for run in noted.values()):
+        raise UserError(f"{path}: 'runs' must be ids by name; {_MEND_RUNS}")
+    return noted
+
+
+def _note(folder: Path, record: str, noted: Mapping[str, str]) -> None:
+    write_sealed_json(folder / RUNS, {"runs": dict(sorted(noted.items()))}, _of_runs(folder, record))
+
+
+def _of_runs(folder: Path, record: str) -> Identity:
+    """Return what the list of runs says of itself: whose it is, by the id in the study's record, if that has one."""
+    study = str(read_sealed_json(folder / record, {"what": Path(record).stem}).get("study", ""))
+    return {"what": f"runs of a {Path(record).stem}", "study": study}
 
 
 def _difference(old: Any, new: Any) -> str:

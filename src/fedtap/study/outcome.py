@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedtap.reporting.run.told import WholeCostTold, check_told, checked_rows
 from fedtap.runtime.manifest import read_listed, read_record
 from fedtap.study.batch import Job
 from fedtap.study.statistics import Run
@@ -79,12 +80,12 @@ def gather(jobs: Mapping[str, Sequence[Job]], failed: Mapping[str, str]) -> Gath
             seeds = ", ".join(str(job.seed) for job in lacking)
             found.incomplete[label] = f"seed {seeds}: {failed.get(lacking[0].name, 'not run')}"
             continue
-        rows = {job.seed: _read(job, "results.json")["rows"] for job in its}
+        rows = {job.seed: checked_rows(_read(job, "results.json"), job.out / "results.json") for job in its}
         wrong = _not_finite(rows)
         if wrong:
             found.incomplete[label] = wrong
             continue
-        found.costs[label] = [_read(job, "cost.json") for job in its]
+        found.costs[label] = [_cost(job) for job in its]
         found.runs.extend(Run(label, job.seed, rows[job.seed]) for job in its)
     return found
 
@@ -100,6 +101,13 @@ def cost_rows(gathered: Gathered, keys: Sequence[str]) -> list[dict[str, Any]]:
 def _read(job: Job, name: str) -> Any:
     """Return what a file of a finished run holds, if it is what the run left."""
     return read_listed(job.out, str(read_record(job.out)["run"]), name)
+
+
+def _cost(job: Job) -> Mapping[str, Any]:
+    cost = _read(job, "cost.json")
+    check_told(WholeCostTold, cost, job.out / "cost.json")
+    found: Mapping[str, Any] = cost
+    return found
 
 
 def _not_finite(rows: Mapping[int, Sequence[Mapping[str, Any]]]) -> str:

@@ -15,7 +15,7 @@ from fedtap.scenario.scenario import Scenario
 from fedtap.study.batch import Job, Observer, default_jobs, run_batch
 from fedtap.study.comparison import SPLITS
 from fedtap.study.families import Entrant, family_rows
-from fedtap.study.folder import begin, checked_seeds, failure, prepared, tell
+from fedtap.study.folder import begin, checked_seeds, failure, note_runs, prepared, tell
 from fedtap.study.grid import Axis, axes_of, method_settings, points, scenario_at
 from fedtap.study.outcome import COUNTED, MEASURED, Gathered, cost_rows, gather
 from fedtap.study.statistics import Run, client_task_gains, summarise_gains
@@ -113,6 +113,7 @@ def sweep(
             device=device,
             observers=observers,
         )
+        note_runs(folder, RECORD, everything)
         result = _write(folder, first, axes, fixed, places, gather(plan, failed), base)
     if failed:
         raise RunError(failure(failed, len(ordered), "sweep.html" if result else ""))

@@ -60,6 +60,7 @@ class Words:
     """The frozen words that text generation is tied to.
 
     ``embedding`` is ``(vocabulary, embedding_dim)``; beside it the special tokens, and what turns token ids into text.
+    ``shortlist`` is how many words are drawn where training estimates the softmax; None: it is exact.
     """
 
     embedding: Tensor
@@ -67,6 +68,7 @@ class Words:
     end_id: int
     decode: Callable[[Sequence[int]], str]
     pad_id: int = 0
+    shortlist: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

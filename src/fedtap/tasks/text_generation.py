@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fedtap.tasks.attention import CausalAttention, CrossAttention, FeedForward, KeysValues
 from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.metrics import TextScores
-from fedtap.tasks.tied_softmax import token_divergences, token_losses
+from fedtap.tasks.tied_softmax import sampled_token_losses, token_divergences, token_losses
 
 
 class DecoderLayer(nn.Module):
@@ -128,10 +128,16 @@ class TextGeneration(TaskType):
         return hidden
 
     def losses(self, output: Tensor, target: Tensor, words: Words | None) -> Losses:
-        """Cross-entropy of hidden vectors ``(n, length, width)`` against token ids; padding is ignored."""
+        """Cross-entropy of hidden vectors ``(n, length, width)`` against token ids; padding is ignored.
+
+        With a shortlist it is estimated where a gradient is asked for, and exact everywhere else.
+        """
         assert words is not None
         real = target != words.pad_id
-        flat = token_losses(output[real], words.embedding, target[real])
+        if words.shortlist is not None and output.requires_grad:
+            flat = sampled_token_losses(output[real], words.embedding, target[real], words.shortlist)
+        else:
+            flat = token_losses(output[real], words.embedding, target[real])
         total = output.new_zeros(target.shape).masked_scatter(real, flat).sum(dim=1)
         return Losses(total, real.sum(dim=1).to(total.dtype))
 

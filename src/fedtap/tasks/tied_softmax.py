@@ -2,11 +2,12 @@
 
 With logits ``h E^T`` and E frozen, each token's loss depends on its own hidden row only, so its gradient ``(p - y) E`` can be
 formed in the forward pass, chunk by chunk: no ``tokens x vocabulary`` matrix outlives its chunk (the idea of fused linear
-cross-entropy, Hsu et al. 2024, arXiv 2410.10989, made simpler by the frozen embeddings).
+cross-entropy, Hsu et al. 2024, arXiv 2410.10989, made simpler by the frozen embeddings). Beside it an estimate over a shortlist.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,12 +19,14 @@ CHUNK = 256  # tokens; 256 x 30,522 float32 logits are 31 MB
 
 class _TokenLosses(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, embedding: Tensor, target: Tensor) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, embedding: Tensor, target: Tensor, shift: Tensor | None) -> Tensor:
         losses = hidden.new_empty(hidden.shape[0])
         gradient = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
         for start in range(0, hidden.shape[0], CHUNK):
             rows = slice(start, start + CHUNK)
             logits = hidden[rows] @ embedding.T
+            if shift is not None:
+                logits += shift
             wanted = target[rows, None]
             log_z = torch.logsumexp(logits, dim=-1, keepdim=True)
             losses[rows] = (log_z - logits.gather(1, wanted)).squeeze(1)
@@ -36,9 +39,9 @@ class _TokenLosses(torch.autograd.Function):
         return losses
 
     @staticmethod
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * outer[0][:, None], None, None
+        return gradient * outer[0][:, None], None, None, None
 
 
 class _TokenDivergences(torch.autograd.Function):
@@ -76,7 +79,34 @@ def token_losses(hidden: Tensor, embedding: Tensor, target: Tensor) -> Tensor:
     target
         ``(tokens,)`` long.
     """
-    result: Tensor = _TokenLosses.apply(hidden, embedding, target)  # type: ignore[no-untyped-call]
+    result: Tensor = _TokenLosses.apply(hidden, embedding, target, None)  # type: ignore[no-untyped-call]
+    return result
+
+
+def sampled_token_losses(hidden: Tensor, embedding: Tensor, target: Tensor, number: int) -> Tensor:
+    r"""Return an estimate of :func:`token_losses` over a shortlist: the batch's own words and some others drawn at random.
+
+    The sum over the vocabulary becomes :math:`\hat Z = \sum_{w \in T} e^{z_w} + \frac{V}{m} \sum_{s \notin T} e^{z_s}`, with T
+    the words that the targets hold and s drawn uniformly, with replacement, from all V. Its expectation is the whole sum; by the
+    logarithm's concavity that of the loss is the exact loss or less (importance sampling of the softmax, Jean et al. 2015, arXiv
+    1412.2007). Draws from torch's generator, as dropout does.
+
+    Parameters
+    ----------
+    hidden, embedding, target
+        As for :func:`token_losses`.
+    number
+        How many words are drawn, m. With as many as the vocabulary holds or more, the exact losses are returned.
+    """
+    vocabulary = len(embedding)
+    if number >= vocabulary or not len(target):
+        return token_losses(hidden, embedding, target)
+    own, place = target.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    drawn = torch.randint(vocabulary, (number,), device="cpu").to(target.device)
+    words = torch.cat([own, drawn[torch.isin(drawn, own, invert=True)]])
+    shift = hidden.new_full((len(words),), math.log(vocabulary / number))
+    shift[: len(own)] = 0.0
+    result: Tensor = _TokenLosses.apply(hidden, embedding[words], place, shift)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -11,17 +11,21 @@ import torch
 pytest.importorskip("flwr", reason="Flower needs Python 3.11")
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
-from safetensors.torch import save
+from safetensors.torch import load, save
 
 from builders import CARDS, server, sound_reply
-from fedtap.engines.flower import codec
+from fedtap.components import ComponentState
+from fedtap.engines.flower import arrays, codec
 from fedtap.engines.flower.arrays import DTYPES, ONLY, STYPE, record_of, tensors_of
+from fedtap.engines.flower.bounds import Asked, Room
 from fedtap.engines.flower.malformed import MalformedError
 from fedtap.federation.messages import Reply
+from fedtap.federation.words import HelloWords
 from fedtap.personalization.decision import Decision
 
 ENVELOPE = codec.Envelope("0.1.0", "a" * 32, 12.5)
 CARD = {card.id: card for card in CARDS}
+ASKED = Asked.by(server().request("a", 3))
 
 
 @pytest.mark.parametrize("dtype", sorted(DTYPES, key=str), ids=str)
@@ -118,7 +122,7 @@ def test_a_request_comes_back_whole() -> None:
 
 def test_a_reply_comes_back_whole() -> None:
     reply = reply_of()
-    back, envelope = codec.decode_reply(codec.encode_reply(reply, "train", ENVELOPE), "train")
+    back, envelope = codec.decode_reply(codec.encode_reply(reply, "train", ENVELOPE), ASKED)
     assert envelope == ENVELOPE
     assert back.update.components.equal(reply.update.components)
     assert torch.equal(back.update.vectors["sketch"], reply.update.vectors["sketch"])
@@ -137,13 +141,14 @@ def test_each_component_is_a_record_of_its_own() -> None:
 def test_rows_and_greetings_come_back() -> None:
     rows: list[dict[str, Any]] = [{"client": "a", "value": 0.1, "n": 3}]
     assert codec.decode_rows(codec.encode_rows("a", 5, rows, ENVELOPE)) == (rows, "a", 5, ENVELOPE)
-    assert codec.decode_hello(codec.encode_hello(ENVELOPE, "a", {"digits": 7}, 4)) == ("a", {"digits": 7}, 4, ENVELOPE)
+    card = HelloWords(client="a", examples={"digits": 7}, newest=4)
+    assert codec.decode_hello(codec.encode_hello(ENVELOPE, "a", {"digits": 7}, 4)) == (card, ENVELOPE)
     assert codec.decode_greeting(codec.encode_hello(ENVELOPE)) == ENVELOPE
 
 
 def test_a_failure_is_one_line_whatever_is_decoded() -> None:
     content = codec.encode_failure("first\nsecond" + "x" * 5_000, ENVELOPE)
-    for decode in (lambda c: codec.decode_reply(c, "train"), codec.decode_rows, codec.decode_hello):
+    for decode in (lambda c: codec.decode_reply(c, ASKED), codec.decode_rows, codec.decode_hello):
         with pytest.raises(MalformedError) as told:
             decode(content)
         assert str(told.value).startswith("first second")
@@ -192,15 +197,128 @@ def test_what_has_not_the_form_is_malformed(what: str) -> None:
     else:
         content[name] = record
     with pytest.raises(MalformedError) as told:
-        codec.decode_reply(RecordDict(dict(content)), "train")
+        codec.decode_reply(RecordDict(dict(content)), ASKED)
     assert "\n" not in str(told.value)
 
 
-def test_a_description_without_end_is_refused_before_it_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedtap.engines.flower.arrays.load", lambda data: pytest.fail("parsed"))
-    tensors = {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(300_000)}
-    header = json.dumps(tensors).encode()
-    data = len(header).to_bytes(8, "little") + header
-    record = ArrayRecord({ONLY: Array("uint8", (len(data),), STYPE, data)})
-    with pytest.raises(MalformedError, match=f"a description of {len(header)} bytes; 1000000 at the most"):
-        tensors_of(record, "'shared'")
+def described(tensors: int) -> ArrayRecord:
+    """Return a record of so many empty tensors."""
+    found = {f"t{i}": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for i in range(tensors)}
+    header = json.dumps(found).encode()
+    return one(len(header).to_bytes(8, "little") + header)
+
+
+SHARED = f"{codec.COMPONENT}shared"
+
+
+@pytest.mark.parametrize("tensors", [20, 15_000, 300_000])
+def test_a_description_longer_than_what_was_asked_for_is_refused_before_it_is_parsed(
+    monkeypatch: pytest.MonkeyPatch, tensors: int
+) -> None:
+    content = codec.encode_reply(reply_of(), "train", ENVELOPE)
+    content[SHARED] = described(tensors)  # asked were two tensors
+    sound = arrays.load
+    monkeypatch.setattr(arrays, "load", lambda data: pytest.fail("parsed") if b'"t9"' in data else sound(data))
+    with pytest.raises(MalformedError, match=r"'shared' has a description of \d+ bytes; \d+ at the most"):
+        codec.decode_reply(content, ASKED)
+
+
+def test_what_a_node_is_sent_has_bounds_that_hold_for_all_of_it_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MalformedError, match=r"a description of .* 1000000 at the most"):
+        tensors_of(described(300_000), "'shared'")
+    content = codec.encode_request(server().request("a", 3), ENVELOPE)
+    size = sum(arrays.described(record) for name, record in content.items() if name.startswith(codec.COMPONENT))
+    monkeypatch.setattr(codec, "MAX_HEADERS", size)
+    codec.decode_request(content)
+    monkeypatch.setattr(codec, "MAX_HEADERS", size - 1)
+    with pytest.raises(MalformedError, match="a description of"):
+        codec.decode_request(content)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64])
+@pytest.mark.parametrize("axes", [0, 1, 8])
+def test_what_was_asked_for_has_room_in_any_dtype_that_travels(dtype: torch.dtype, axes: int) -> None:
+    names = ["weight", "a.long.name|scale", "\x01\x02", "\u00fc\U0001f600"]
+    sent = {name: torch.zeros([1] * axes) for name in names}
+    back = {name: torch.ones([1] * axes, dtype=dtype) for name in names}
+    assert tensors_of(record_of(back), "a record", Room.of(sent)).keys() == sent.keys()
+
+
+def test_more_bytes_than_were_asked_for_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = codec.encode_reply(reply_of(), "train", ENVELOPE)
+    content[SHARED] = record_of({"weight": torch.zeros(2, 3), "bias": torch.zeros(2_000)})
+    monkeypatch.setattr(arrays, "load", lambda data: pytest.fail("parsed") if len(data) > 8_000 else load(data))
+    with pytest.raises(MalformedError, match=r"'shared' comes in \d+ bytes; \d+ at the most"):
+        codec.decode_reply(content, ASKED)
+
+
+UNASKED: dict[str, tuple[str, Any, str]] = {
+    "a component": (f"{codec.COMPONENT}head/of/others", record_of({"w": torch.zeros(2)}), "which nobody asked for"),
+    "a component with an endless name": (codec.COMPONENT + "x" * 10_000, record_of({}), "which nobody asked for"),
+    "a record": ("more", ConfigRecord({"x": 1}), "a record 'more', which nobody asked for"),
+    "a name that turns the line": ("\x1b[2J\n", ConfigRecord({"x": 1}), "which nobody asked for"),
+    "counts without end": (codec.COUNTS, MetricRecord({f"c{i}": 1 for i in range(1_000)}), "'counts' has 1000 entries"),
+    "losses without end": (codec.LOSSES, MetricRecord({f"c{i}": 1.0 for i in range(10_001)}), "'losses' has 10001"),
+    "a long name of a loss": (codec.LOSSES, MetricRecord({"c" * 5_000: 1.0}), "a name of more than 1000 characters"),
+    "decisions without end": (codec.DECISIONS, ConfigRecord({"json": "[" + "1," * 1_000 + "1]"}), "1001 decisions"),
+    "vectors without end": (codec.VECTORS, described(3_000), "vectors has a description of"),
+}
+
+
+@pytest.mark.parametrize("what", UNASKED)
+def test_what_nobody_asked_for_is_refused(what: str) -> None:
+    name, record, why = UNASKED[what]
+    content = codec.encode_reply(reply_of(), "train", ENVELOPE)
+    content[name] = record
+    with pytest.raises(MalformedError, match=why) as told:
+        codec.decode_reply(content, ASKED)
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 600
+
+
+def test_more_records_than_were_asked_for_are_refused_unread() -> None:
+    content = codec.encode_reply(reply_of(), "train", ENVELOPE)
+    for number in range(1_000):
+        content[f"{codec.COMPONENT}c{number}"] = record_of({})
+    with pytest.raises(MalformedError, match=r"^\d+ records; \d+ at the most"):
+        codec.decode_reply(content, ASKED)
+
+
+def test_nothing_comes_back_for_an_answer_that_is_words_alone() -> None:
+    request = replace(server().request("a", 3), kind="keys", components=ComponentState())
+    reply = replace(reply_of(), secure="{}")
+    with pytest.raises(MalformedError, match=r"nobody asked for|at the most"):
+        codec.decode_reply(codec.encode_reply(reply, "keys", ENVELOPE), Asked.by(request))
+
+
+HELLO: dict[str, tuple[str, Any]] = {
+    "examples of half": (codec.COUNTS, MetricRecord({"digits": 1.5})),
+    "fewer than none": (codec.COUNTS, MetricRecord({"digits": -1})),
+    "endless examples": (codec.COUNTS, MetricRecord({"digits": 10**15})),
+    "a list of examples": (codec.COUNTS, MetricRecord({"digits": [1, 2]})),
+    "tasks without end": (codec.COUNTS, MetricRecord({f"t{i}": 1 for i in range(1_001)})),
+    "a task with an endless name": (codec.COUNTS, MetricRecord({"t" * 300: 1})),
+    "a task without a name": (codec.COUNTS, MetricRecord({"": 1})),
+    "a task that clears the screen": (codec.COUNTS, MetricRecord({"\x1b[2J": 1})),
+    "more records": ("more", MetricRecord({"x": 1})),
+    "components": (SHARED, record_of({"w": torch.zeros(1)})),
+    "nobody": (codec.ABOUT, {"client": ""}),
+    "an endless name": (codec.ABOUT, {"client": "c" * 1_000}),
+    "a name of two lines": (codec.ABOUT, {"client": "a\nb"}),
+    "a state of no round": (codec.ABOUT, {"round": -1}),
+    "a state of the far future": (codec.ABOUT, {"round": 10**9}),
+    "an endless version": (codec.ABOUT, {"version": "1" * 10_000}),
+    "a federation of numbers": (codec.ABOUT, {"federation": [1, 2]}),
+    "more words": (codec.ABOUT, {"more": 1}),
+}
+
+
+@pytest.mark.parametrize("what", HELLO)
+def test_a_card_that_is_not_as_agreed_on_is_malformed(what: str) -> None:
+    name, record = HELLO[what]
+    content = codec.encode_hello(ENVELOPE, "a", {"digits": 7}, 4)
+    content[name] = ConfigRecord({**dict(content[name]), **record}) if isinstance(record, dict) else record
+    with pytest.raises(MalformedError) as told:
+        codec.decode_hello(content)
+    assert "\n" not in str(told.value)
+    assert len(str(told.value)) < 300

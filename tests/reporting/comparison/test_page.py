@@ -9,7 +9,7 @@ import pytest
 from fedtap.reporting.comparison.markdown import comparison_markdown
 from fedtap.reporting.comparison.page import comparison_page
 from fedtap.reporting.comparison.summary import comparison_sentences
-from fedtap.reporting.comparison.tables import family_grid, gains_grid
+from fedtap.reporting.comparison.tables import family_grid, gains_grid, paired_grid
 from fedtap.reporting.html.grid import Best, Grid
 from fedtap.reporting.sweep.page import sweep_markdown, sweep_page, sweep_sentences
 from fedtap.reporting.sweep.series import gain_at, lines, scale_of
@@ -75,11 +75,73 @@ def test_the_story_follows_from_the_numbers(many: tuple[dict[str, Any], list[dic
 
 def test_one_method_and_one_seed_make_a_page_too() -> None:
     result, costs = synthetic_comparison(["local", "tap"], seeds=1)
-    check(comparison_page(result, costs))
+    page = comparison_page(result, costs)
+    check(page)
+    assert "with one seed they say nothing of other seeds" in page
+    assert "mean gain over local, %; one seed" in page  # in the figure, which is a file of its own too
+    (row,) = result["delta"]
+    ends = f"{row['ci95'][0]:+.1f} to {row['ci95'][1]:+.1f}, one seed"
+    assert f'<td class="num">{ends}</td>' in page  # in the tables of gains and of tests
+    assert f"({ends})" in comparison_sentences(result)[0]
+    assert f"| {ends} |" in comparison_markdown(result, costs)
     result["incomplete"] = [{"method": "ditto", "why": "seed 0: no space left & <more>"}]
     page = comparison_page(result, costs)
     assert "no space left &amp; &lt;more&gt;" in page
     assert "Left out, since their runs are not complete: ditto." in comparison_sentences(result)
+
+
+def intervals(text: str) -> list[str]:
+    """Return every interval that a page or a table shows, with what stands right behind it."""
+    return re.findall(r"[+-]?\d[\d.e-]* to [+-]?\d[\d.e-]*(?:, one seed)?", text)
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_every_interval_of_one_seed_says_so_and_those_of_several_do_not(seeds: int) -> None:
+    result, costs = synthetic_comparison(["local", "fedavg", "tap"], seeds=seeds)
+    for text in (comparison_page(result, costs), comparison_markdown(result, costs)):
+        shown = intervals(text)
+        assert len(shown) > 5
+        assert {interval.endswith(", one seed") for interval in shown} == {seeds == 1}
+
+
+def test_fewer_than_five_clients_get_a_dash_and_each_table_says_why_once() -> None:
+    result, costs = synthetic_comparison(["local", "fedavg", "tap"], clients=4)
+    every = [*result["delta"], *result["rows"], *result["pairs"]]
+    every += [row for split in result["splits"].values() for row in [*split["rows"], *split["all"]["against"]]]
+    assert {row["ci95"] for row in every} == {None}
+    page, text = comparison_page(result, costs), comparison_markdown(result, costs)
+    assert intervals(page) == intervals(text) == []
+    grid = gains_grid(result["splits"]["test"], "x", "local")
+    assert [row[2] for row in grid.rows] == ["–", "–"]
+    assert grid.note.startswith("A dash in place of an interval: fewer than five clients")
+    assert grid.html().count(grid.note) == grid.markdown().count(grid.note) == 1
+    # gains, every metric and tests, on own and on other clients' data; every pair; tests without reconstruction
+    assert page.count(grid.note) == 9
+    assert text.count(grid.note) == 4
+    assert "No line: fewer than five clients have results there." in page
+    first = comparison_sentences(result)[0]
+    assert "no interval is given, since fewer than five clients have results there" in first
+    assert "(–)" not in first
+
+
+def test_where_all_intervals_are_there_no_table_speaks_of_dashes() -> None:
+    result, _ = synthetic_comparison(["local", "tap"])
+    held_out = result["splits"]["unseen"]  # one client
+    own = gains_grid(result["splits"]["test"], "x", "local")
+    assert own.note == ""
+    assert gains_grid(held_out, "x", "local").note
+    assert "of fewer than five clients and so without an interval" in comparison_sentences(result)[2]
+    nothing = {
+        "method": "tap",
+        "difference": None,
+        "ci95": None,
+        "p": None,
+        "p_holm": None,
+        "wins": 1,
+        "losses": 0,
+        "n": 1,
+    }
+    assert paired_grid([nothing], "x", seeds=2).note == ""  # no mean either: the base is at 0
 
 
 def test_the_best_of_each_column_is_marked_and_what_is_not_served_is_a_dash() -> None:
@@ -143,12 +205,34 @@ def test_a_sweeps_page_and_story(sweep: dict[str, Any]) -> None:
     check(page)
     assert page.count('class="plot"') == 3
     assert sweep_sentences(sweep) == [
-        "tap: the mean gain on own test data is highest at margin = 0.001, +5.0 % (+4.0 to +6.0), and lowest at margin = 0, "
-        "+1.0 % (0.0 to +2.0); their intervals do not overlap.",
-        "tap:gate=paired, whatever margin is: +3.0 % (+2.0 to +4.0).",
+        "tap: the mean gain on own test data is highest at margin = 0.001, +5.0 % (+4.0 to +6.0, one seed), and lowest at "
+        "margin = 0, +1.0 % (0.0 to +2.0, one seed); their intervals do not overlap.",
+        "tap:gate=paired, whatever margin is: +3.0 % (+2.0 to +4.0, one seed).",
         "Gains are relative to local at the same setting.",
     ]
-    assert "| tap:gate=paired | +3.0 (+2.0 to +4.0) |" in sweep_markdown(sweep, costs)
+    text = sweep_markdown(sweep, costs)
+    assert "| tap:gate=paired | +3.0 (+2.0 to +4.0, one seed) |" in text
+    assert "| local | 0.100 (0.050 to 0.200, one seed) |" in text
+    assert "intervals over clients; there is one seed" in page
+    assert "A dash in place of an interval" not in page + text
+    several = sweep_page({**sweep, "seeds": [0, 1]}, costs)
+    assert "one seed" not in several
+    assert "(+2.0 to +4.0)" in several
+
+
+def test_a_sweep_of_few_clients_has_dashes_and_says_why(sweep: dict[str, Any]) -> None:
+    for each in sweep["points"]:
+        for found in (each["splits"]["test"]["gain"], *each["splits"]["test"]["rows"]):
+            if found:
+                found["ci95"] = None
+    page, text = sweep_page(sweep, []), sweep_markdown(sweep, [])
+    check(page)
+    assert intervals(text) == []
+    assert "| tap:gate=paired | +3.0 (–) |" in text
+    assert "| local | 0.100 (–) |" in text
+    for shown in (page, text):
+        assert shown.count("A dash in place of an interval: fewer than five clients") == 2  # gains, and metrics
+    assert sweep_sentences(sweep)[-1] == "Where no interval is given, fewer than five clients have results."
 
 
 def test_what_the_setting_does_not_apply_to_is_level(sweep: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import TaskSettings
 
 _KEYS = (
-    *("path", "parts", "columns", "classes", "delimiter", "encoding", "sheet"),
+    *("path", "parts", "pictures", "columns", "classes", "delimiter", "encoding", "sheet"),
     *("group", "range", "window", "on_unreadable"),
 )
 """The keys of a task that mean something to some sources only."""
@@ -76,6 +76,13 @@ class Source(ABC):
     def read(self, task: TaskSettings, folder: Path, intake: Intake) -> Sequence[Example]:
         """Return what :meth:`examples` returns; sources of a user's own data tell ``intake`` what they find out meanwhile."""
         return self.examples(task, folder)
+
+    def left_alone(self, task: TaskSettings, folder: Path) -> tuple[str, ...]:
+        """Return, in a line each, what lies among a task's data and is not taken; nothing, where all is.
+
+        Parameters are those of :meth:`examples`, which has read the data before.
+        """
+        return ()
 
     def check(self, task: TaskSettings) -> None:
         """Check, without data, that this source can serve a task.

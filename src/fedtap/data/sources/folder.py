@@ -10,7 +10,8 @@ from fedtap.data.example import Example
 from fedtap.data.intake import Intake
 from fedtap.data.pixels import look
 from fedtap.data.sources.base import Supports, class_names, composed
-from fedtap.data.sources.own import OwnSource, published_as
+from fedtap.data.sources.left_alone import left_alone
+from fedtap.data.sources.own import OwnSource, places, published_as
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.files import OwnSplit
 from fedtap.scenario.scenario import TaskSettings
@@ -55,6 +56,15 @@ class Folder(OwnSource):
                 intake.unreadable(error)
                 continue
             yield Example(image.key, image, None, label, label or 0, published, group)
+
+    def left_alone(self, task: TaskSettings, folder: Path) -> tuple[str, ...]:
+        """Return what lies in the folder, or in each of its parts, and is no picture of a class."""
+        classes = frozenset(class_names(task)) if task.type == "classification" else None
+        return tuple(
+            line if split is None else f"{split}: {line}"
+            for split, place in places(task, folder / (task.path or ""))
+            for line in left_alone(place, classes=classes, suffixes=SUFFIXES, is_hidden=is_hidden)
+        )
 
 
 def is_hidden(path: Path) -> bool:

@@ -30,7 +30,7 @@ class OwnSource(Source):
 
     @abstractmethod
     def rows_of(self, task: TaskSettings, place: Path, split: OwnSplit | None, intake: Intake) -> Iterator[Example]:
-        """Iterate over the examples of one file or folder, those that count twice too.
+        """Iterate over the examples of one file or folder, those that count twice too; ``task.pictures`` is whole.
 
         ``split`` is the owner's, where the place is one of three, and is on all of its examples, as ``own_train``,
         ``own_validation`` or ``test``. What cannot be read is told to ``intake``.
@@ -59,8 +59,10 @@ class OwnSource(Source):
     def read(self, task: TaskSettings, folder: Path, intake: Intake) -> Sequence[Example]:
         """Return all examples, none twice, and tell ``intake`` of what cannot be read and of what its owner should know."""
         root = folder / (task.path or "")
+        if task.pictures is not None:
+            task = task.model_copy(update={"pictures": str(folder / task.pictures)})
         found: list[Example] = []
-        for split, place in _places(task, root):
+        for split, place in places(task, root):
             number = len(found)
             found += self.rows_of(task, place, split, intake)
             if len(found) == number and not intake.faults:
@@ -79,7 +81,8 @@ def published_as(split: OwnSplit) -> Published:
     return "test" if split == "test" else "own_train" if split == "train" else "own_validation"
 
 
-def _places(task: TaskSettings, root: Path) -> list[tuple[OwnSplit | None, Path]]:
+def places(task: TaskSettings, root: Path) -> list[tuple[OwnSplit | None, Path]]:
+    """Return where a task's data lie below ``root``, its path: in one place, or in one for each split that has a part."""
     if task.parts is None:
         return [(None, root)]
     return [(split, root / part) for split, part in sorted(task.parts.items())]

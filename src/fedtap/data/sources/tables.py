@@ -1,4 +1,4 @@
-"""The user's own tables: one example a row, in CSV or in JSON lines. Images are paths relative to the table's folder."""
+"""The user's own tables: one example a row, in CSV or in JSON lines. Images are paths from the table's folder, and in it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import csv
 import json
 import unicodedata
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -44,7 +44,7 @@ class Table(OwnSource):
         | {("text_generation", modality) for modality in MODALITIES}
         | {("reconstruction", "image")}
     )
-    takes: ClassVar[frozenset[str]] = KEYS | {"columns"}
+    takes: ClassVar[frozenset[str]] = KEYS | {"columns", "pictures"}
 
     @abstractmethod
     def rows(self, path: Path, needed: tuple[str, ...], task: TaskSettings) -> Iterator[tuple[int, Row]]:
@@ -77,7 +77,7 @@ class Table(OwnSource):
                 if isinstance(row, UserError):
                     raise row
                 yield reader.example(row, f"{place}:{line}")
-            except _UnknownWordError as error:
+            except _SlipError as error:
                 intake.fault(error)
             except UserError as error:
                 intake.unreadable(error)
@@ -85,8 +85,8 @@ class Table(OwnSource):
             intake.remark(f"{place}: {reader.found_by_name}")
 
 
-class _UnknownWordError(UserError):
-    """A label that is no class, or a split that is none: a slip in the table or in the scenario, and no damage."""
+class _SlipError(UserError):
+    """A label that is no class, a split that is none, a picture of elsewhere: a slip in table or scenario, and no damage."""
 
 
 class _Reader:
@@ -98,6 +98,8 @@ class _Reader:
         self._split: Published | None = None if split is None else published_as(split)
         self._labels = {name: index for index, name in enumerate(class_names(task))}
         self._images: dict[Path, ImageRef | UserError] = {}
+        folders = (table.parent, *([Path(task.pictures)] if task.pictures else []))
+        self._allowed = [each.resolve() for each in folders]
         self.needed_fields = _fields(task)
         columns = {**task.columns, **({"group": str(task.group)} if task.group is not None else {})}
         self._column = {field: composed(columns.get(field, field)) for field in (*self.needed_fields, "split", "group")}
@@ -143,7 +145,7 @@ class _Reader:
     def _image(self, file: Path, place: str) -> ImageRef:
         if file not in self._images:
             try:
-                self._images[file] = look(_image_file(file, place), self._task.limits)
+                self._images[file] = look(_image_file(file, place, self._allowed), self._task.limits)
             except UserError as error:
                 self._images[file] = error
         image = self._images[file]
@@ -279,7 +281,7 @@ def _name(value: object, column: str, place: str) -> str:
 def _split(word: str, column: str, place: str) -> Published:
     split = split_word(word)
     if split is None:
-        raise _UnknownWordError(
+        raise _SlipError(
             f"{place}: '{column}' is '{word}', which is no split; write train, validation or test, or rename the column if it "
             "means another thing"
         )
@@ -295,13 +297,18 @@ def _label(value: object, labels: Mapping[str, int], task: TaskSettings, place: 
         return labels[given]
     if isinstance(task.classes, int):
         last = task.classes - 1
-        raise _UnknownWordError(f"{place}: label {given!r} is no whole number from 0 to {last}; mend it, or 'classes'")
-    raise _UnknownWordError(
-        f"{place}: unknown label '{given}' ({nearest(given, labels)}); mend it, or add it to 'classes'"
-    )
+        raise _SlipError(f"{place}: label {given!r} is no whole number from 0 to {last}; mend it, or 'classes'")
+    raise _SlipError(f"{place}: unknown label '{given}' ({nearest(given, labels)}); mend it, or add it to 'classes'")
 
 
-def _image_file(file: Path, place: str) -> Path:
+def _image_file(file: Path, place: str, allowed: Sequence[Path]) -> Path:
+    """Return the file of a picture that a table names; what a table says is data, and may not choose what here is read."""
+    real = file.resolve()
+    if not any(real.is_relative_to(each) for each in allowed):
+        raise _SlipError(
+            f"{place}: image {file} lies outside of the table's folder; put it there, or allow its folder by name (pictures: "
+            "FOLDER in the task)"
+        )
     # File systems differ in how they keep accents.
     for form in (str, composed, partial(unicodedata.normalize, "NFD")) if file.name else ():
         if (named := file.with_name(form(file.name))).is_file():

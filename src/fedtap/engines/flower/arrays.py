@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from fedtap.engines.flower.bounds import MAX_AXES, Room
 from fedtap.engines.flower.malformed import MalformedError
 
 STYPE = "safetensors"
@@ -32,9 +33,8 @@ DTYPES = frozenset(
         torch.int64,
     }
 )
-MAX_AXES = 8
-MAX_HEADER = 1_000_000
-"""Bytes of the description of one record's tensors: one component, of at most some thousand tensors of 150 bytes each."""
+UNASKED = Room(1_000_000)
+"""Where nobody knows what to expect, as a node does not of its server: a component of some thousand tensors of 150 bytes each."""
 
 
 def record_of(tensors: Mapping[str, Tensor]) -> ArrayRecord:
@@ -56,8 +56,17 @@ def record_of(tensors: Mapping[str, Tensor]) -> ArrayRecord:
     return ArrayRecord({ONLY: Array("uint8", (len(data),), STYPE, data)})
 
 
-def tensors_of(record: object, what: str) -> dict[str, Tensor]:
-    """Return the named tensors of a record, in memory of their own; ``what`` names it in errors.
+def tensors_of(record: object, what: str, room: Room = UNASKED) -> dict[str, Tensor]:
+    """Return the named tensors of a record, in memory of their own.
+
+    Parameters
+    ----------
+    record
+        As it came.
+    what
+        Names it in errors.
+    room
+        How much it may hold, by what was asked.
 
     Raises
     ------
@@ -73,9 +82,11 @@ def tensors_of(record: object, what: str) -> dict[str, Tensor]:
     if not isinstance(array.data, bytes) or array.shape != (len(array.data),):
         raise MalformedError(f"{what} has another length than it says")
     # The description is parsed into an object a tensor, so its length is looked at first.
-    header = int.from_bytes(array.data[:8], "little")
-    if header > MAX_HEADER:
-        raise MalformedError(f"{what} has a description of {header} bytes; {MAX_HEADER} at the most")
+    header = described(record)
+    if header > room.header:
+        raise MalformedError(f"{what} has a description of {header} bytes; {room.header} at the most")
+    if room.values is not None and len(array.data) > 8 + room.header + room.values:
+        raise MalformedError(f"{what} comes in {len(array.data)} bytes; {8 + room.header + room.values} at the most")
     try:
         found = load(array.data)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
@@ -86,3 +97,8 @@ def tensors_of(record: object, what: str) -> dict[str, Tensor]:
         if tensor.dim() > MAX_AXES:
             raise MalformedError(f"{what}:{name} has {tensor.dim()} axes; {MAX_AXES} at the most")
     return found
+
+
+def described(record: object) -> int:
+    """Return how many bytes a record's description has, by its own word."""
+    return int.from_bytes(record[ONLY].data[:8], "little") if isinstance(record, ArrayRecord) else 0

@@ -7,18 +7,20 @@ wrong with a message is a :class:`MalformedError`, and whether its values make s
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from flwr.app import ConfigRecord, MetricRecord, RecordDict
+from torch import Tensor
 
 from fedtap.algorithms.base import Update
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.engines.flower.arrays import record_of, tensors_of
+from fedtap.engines.flower.arrays import UNASKED, described, record_of, tensors_of
+from fedtap.engines.flower.bounds import VECTOR_ROOM, Asked, Room
 from fedtap.engines.flower.malformed import MalformedError
 from fedtap.federation.messages import KINDS, Reply, Request
+from fedtap.federation.words import MAX_DECISIONS, MAX_ENTRIES, MAX_TEXT, AboutWords, HelloWords, fault
 from fedtap.personalization.decision import Decision
 
 ABOUT = "fedtap"
@@ -35,6 +37,8 @@ COUNTS, LOSSES, PERSONAL_LOSSES, VECTORS, DECISIONS, ROWS, SECURE, WHY = (
 )
 MAX_JSON = 4_000_000  # characters of decisions or rows
 MAX_LINE = 1_000  # characters of a line on what went wrong
+MAX_KEY = 1_000  # characters of a component's name, or of a task's
+MAX_HEADERS = 16_000_000  # bytes of all descriptions of a request, whose components a node does not know before
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +70,11 @@ def encode_request(request: Request, envelope: Envelope) -> RecordDict:
 
 def decode_request(content: RecordDict) -> tuple[Request, Envelope]:
     """Return a request and what stood on it; raises :class:`MalformedError`."""
-    about = _config(content, ABOUT)
-    kind = _of(about, "kind", str)
-    if kind not in KINDS:
-        raise MalformedError(f"a request of kind {kind[:40]!r}")
-    client, number = _of(about, "client", str), _of(about, "round", int)
-    request = Request(client, number, kind, _components(content), _secure(content))
+    about = _about_of(content)
+    if about.kind not in KINDS:
+        raise MalformedError(f"a request of kind {about.kind[:40]!r}")
+    _check_records(content, {ABOUT, SECURE}, None)
+    request = Request(about.client, about.round, about.kind, _components(content, None), _secure(content))
     return request, _envelope(about)
 
 
@@ -91,32 +94,27 @@ def encode_reply(reply: Reply, kind: str, envelope: Envelope) -> RecordDict:
     return content
 
 
-def decode_reply(content: RecordDict, kind: str) -> tuple[Reply, Envelope]:
-    """Return a reply to a request of some kind, and what stood on it; raises :class:`MalformedError`."""
-    about = _config(content, ABOUT)
-    if WHY in about:
-        raise MalformedError(_of(about, WHY, str)[:MAX_LINE])
-    if _of(about, "kind", str) != kind:
-        raise MalformedError(f"an answer of kind {_of(about, 'kind', str)[:40]!r}, asked was {kind!r}")
+def decode_reply(content: RecordDict, asked: Asked) -> tuple[Reply, Envelope]:
+    """Return a reply, and what stood on it; raises :class:`MalformedError` if it is not of the form that was asked for."""
+    about = _about_of(content)
+    if about.kind != asked.kind:
+        raise MalformedError(f"an answer of kind {about.kind[:40]!r}, asked was {asked.kind!r}")
+    _check_records(content, {ABOUT, COUNTS, LOSSES, PERSONAL_LOSSES, VECTORS, DECISIONS, SECURE}, asked)
+    decisions = _json_list(content, DECISIONS)
+    if len(decisions) > MAX_DECISIONS:
+        raise MalformedError(f"{len(decisions)} decisions; {MAX_DECISIONS} at the most")
     update = Update(
-        components=_components(content),
+        components=_components(content, asked),
         counts=cast(
             "Mapping[ComponentKey, int]",
-            {ComponentKey.parse(key): value for key, value in _metrics(content, COUNTS).items()},
+            {ComponentKey.parse(key): value for key, value in _metrics(content, COUNTS, len(asked.rooms)).items()},
         ),
         losses=_metrics(content, LOSSES),
         personal_losses=_metrics(content, PERSONAL_LOSSES),
-        decisions=[_decision(each) for each in _json_list(content, DECISIONS)],
-        vectors=tensors_of(content[VECTORS], "vectors") if VECTORS in content else {},
+        decisions=[_decision(each) for each in decisions],
+        vectors=tensors_of(content[VECTORS], "vectors", VECTOR_ROOM) if VECTORS in content else {},
     )
-    reply = Reply(
-        _of(about, "client", str),
-        _of(about, "round", int),
-        update,
-        _of(about, "seconds", float),
-        _of(about, "steps", int),
-        _secure(content),
-    )
+    reply = Reply(about.client, about.round, update, about.seconds, about.steps, _secure(content))
     return reply, _envelope(about)
 
 
@@ -129,10 +127,9 @@ def encode_rows(client: str, round_number: int, rows: list[dict[str, Any]], enve
 
 def decode_rows(content: RecordDict) -> tuple[list[Any], str, int, Envelope]:
     """Return rows, client, round and what stood on the message; raises :class:`MalformedError`."""
-    about = _config(content, ABOUT)
-    if WHY in about:
-        raise MalformedError(_of(about, WHY, str)[:MAX_LINE])
-    return _json_list(content, ROWS), _of(about, "client", str), _of(about, "round", int), _envelope(about)
+    about = _about_of(content)
+    _check_records(content, {ABOUT, ROWS}, None)
+    return _json_list(content, ROWS), about.client, about.round, _envelope(about)
 
 
 def encode_hello(
@@ -147,19 +144,19 @@ def encode_hello(
 
 def decode_greeting(content: RecordDict) -> Envelope:
     """Return what stands on a greeting; raises :class:`MalformedError`."""
-    return _envelope(_config(content, ABOUT))
+    return _envelope(_about_of(content))
 
 
-def decode_hello(content: RecordDict) -> tuple[str, dict[str, int], int, Envelope]:
-    """Return client, examples, newest round and what stood on the answer to a greeting; raises :class:`MalformedError`."""
-    about = _config(content, ABOUT)
-    if WHY in about:
-        raise MalformedError(_of(about, WHY, str)[:MAX_LINE])
-    examples = _metrics(content, COUNTS)
-    for task, number in examples.items():
-        if type(number) is not int:
-            raise MalformedError(f"the examples of task {task[:40]!r} are no whole number")
-    return _of(about, "client", str), cast("dict[str, int]", examples), _of(about, "round", int), _envelope(about)
+def decode_hello(content: RecordDict) -> tuple[HelloWords, Envelope]:
+    """Return a client's card and what stood on the answer to a greeting; raises :class:`MalformedError`."""
+    about = _about_of(content)
+    _check_records(content, {ABOUT, COUNTS}, None)
+    told = {"client": about.client, "examples": _metrics(content, COUNTS), "newest": about.round}
+    place = fault(HelloWords, told)
+    if place is not None:
+        what = "the examples of a task are no sensible whole number" if place[0] == "examples" else "it names no client"
+        raise MalformedError(f"no sound answer to a greeting: {what}")
+    return HelloWords.model_validate(told), _envelope(about)
 
 
 def encode_failure(why: str, envelope: Envelope) -> RecordDict:
@@ -174,11 +171,31 @@ def _about(envelope: Envelope, client: str, round_number: int, kind: str) -> Con
     return ConfigRecord({**stamped, "client": client, "round": round_number, "kind": kind})
 
 
-def _envelope(about: ConfigRecord) -> Envelope:
-    time_left = _of(about, "time_left", float)
-    if not math.isfinite(time_left) or time_left < 0:
-        raise MalformedError("the time left is no number of seconds")
-    return Envelope(_of(about, "version", str), _of(about, "federation", str), time_left)
+def _about_of(content: RecordDict) -> AboutWords:
+    """Return what stands on a message; raises :class:`MalformedError` with the sender's own line where it says that it failed."""
+    told = dict(_config(content, ABOUT))
+    place = fault(AboutWords, told)
+    if place is not None:
+        raise MalformedError(f"'{str(place[0])[:40] if place else ''}' of the message is missing, or not as agreed on")
+    about = AboutWords.model_validate(told)
+    if about.why is not None:
+        raise MalformedError(about.why[:MAX_LINE])
+    return about
+
+
+def _envelope(about: AboutWords) -> Envelope:
+    return Envelope(about.version, about.federation, about.time_left)
+
+
+def _check_records(content: RecordDict, known: set[str], asked: Asked | None) -> None:
+    """Refuse records that nobody asked for, and more components than were asked for, before any of them is looked into."""
+    most = len(known) + (MAX_ENTRIES if asked is None else len(asked.rooms))
+    if len(content) > most:
+        raise MalformedError(f"{len(content)} records; {most} at the most")
+    components = asked is not None or SECURE in known  # a request has them too
+    for name in content:
+        if name not in known and not (components and name.startswith(COMPONENT) and len(name) <= MAX_KEY):
+            raise MalformedError(f"a record {name[:MAX_TEXT]!r}, which nobody asked for")
 
 
 def _config(content: RecordDict, name: str) -> ConfigRecord:
@@ -195,10 +212,14 @@ def _of(record: ConfigRecord, name: str, kind: type[Any]) -> Any:
     return value
 
 
-def _metrics(content: RecordDict, name: str) -> dict[str, Any]:
+def _metrics(content: RecordDict, name: str, most: int = MAX_ENTRIES) -> dict[str, Any]:
     record = content.get(name)
     if not isinstance(record, MetricRecord):
         raise MalformedError(f"there is no record '{name}'")
+    if len(record) > most:
+        raise MalformedError(f"'{name}' has {len(record)} entries; {most} at the most")
+    if any(len(key) > MAX_KEY for key in record):
+        raise MalformedError(f"'{name}' has a name of more than {MAX_KEY} characters")
     return dict(record)
 
 
@@ -236,11 +257,18 @@ def _put_components(content: RecordDict, components: ComponentState) -> None:
         content[f"{COMPONENT}{key}"] = record_of(named)
 
 
-def _components(content: RecordDict) -> ComponentState:
-    return ComponentState(
-        {
-            ComponentKey.parse(name.removeprefix(COMPONENT)): tensors_of(record, f"'{name.removeprefix(COMPONENT)}'")
-            for name, record in content.items()
-            if name.startswith(COMPONENT)
-        }
-    )
+def _components(content: RecordDict, asked: Asked | None) -> ComponentState:
+    """Return the components of a message; each has the room of the one that was asked for, or all share a request's."""
+    found: dict[ComponentKey, dict[str, Tensor]] = {}
+    left = MAX_HEADERS
+    for name, record in content.items():
+        if not name.startswith(COMPONENT):
+            continue
+        text = name.removeprefix(COMPONENT)
+        key = ComponentKey.parse(text)
+        room: Room | None = Room(min(UNASKED.header, left)) if asked is None else asked.rooms.get(key)
+        if room is None:
+            raise MalformedError(f"component '{text[:MAX_TEXT]}', which nobody asked for")
+        found[key] = tensors_of(record, f"'{text[:MAX_TEXT]}'", room)
+        left -= described(record) if asked is None else 0
+    return ComponentState(found)

@@ -18,6 +18,7 @@ from flwr.serverapp import Grid
 from fedtap import __version__
 from fedtap.components import ComponentState
 from fedtap.engines.flower import codec
+from fedtap.engines.flower.bounds import Asked
 from fedtap.engines.flower.malformed import MalformedError
 from fedtap.engines.flower.nodes import Nodes
 from fedtap.federation.messages import SECRETS, ClientCard, EvaluateReply, Failure, Reply, Request
@@ -39,9 +40,10 @@ Answer = TypeVar("Answer", Reply, EvaluateReply)
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A message that is out: to which node, with which request, and until when its answer counts."""
+    """A message that is out: to which node, with which request, what its answer may hold, and until when it counts."""
 
     request: Request
+    asked: Asked
     node: int
     until: float
 
@@ -127,7 +129,7 @@ class FlowerTransport:
         yield from self._converse(requests, timeout, self._tested)
 
     def _converse(
-        self, requests: Iterable[Request], timeout: float | None, read: Callable[[RecordDict, Request], Answer]
+        self, requests: Iterable[Request], timeout: float | None, read: Callable[[RecordDict, _Sent], Answer]
     ) -> Iterator[Answer | Failure]:
         self._answered.clear()
         self._greet()
@@ -170,7 +172,9 @@ class FlowerTransport:
         self._nodes.asked(request.client, request.round)
         # Without the components that were sent: they are many bytes, and of no use any more.
         light = replace(request, components=ComponentState(), secure="")
-        waiting[name] = _Sent(light, node, float("inf") if timeout is None else self._clock() + timeout)
+        waiting[name] = _Sent(
+            light, Asked.by(request), node, float("inf") if timeout is None else self._clock() + timeout
+        )
         return None
 
     def _push(self, content: RecordDict, node: int, kind: str, group: str, ttl: float | None) -> str | None:
@@ -189,7 +193,7 @@ class FlowerTransport:
         return messages
 
     def _heard(
-        self, message: Message, waiting: dict[str, _Sent], read: Callable[[RecordDict, Request], Answer]
+        self, message: Message, waiting: dict[str, _Sent], read: Callable[[RecordDict, _Sent], Answer]
     ) -> Answer | Failure | None:
         """Return what a message is an answer to and says, or None for what was not asked, or came late and says nothing."""
         name = message.metadata.reply_to_message_id
@@ -207,21 +211,22 @@ class FlowerTransport:
             why = "another node than the one that was asked has answered"
         else:
             try:
-                return read(message.content, request)
+                return read(message.content, sent)
             except MalformedError as error:
                 why = str(error)
             except Exception as error:  # whatever hostile records make the decoder do is their sender's failure
                 why = f"cannot be read ({type(error).__name__}: {error})"
         return Failure(request.client, request.round, why) if in_time else None
 
-    def _reply(self, content: RecordDict, request: Request) -> Reply:
-        reply, envelope = codec.decode_reply(content, request.kind)
+    def _reply(self, content: RecordDict, sent: _Sent) -> Reply:
+        reply, envelope = codec.decode_reply(content, sent.asked)
         self._check(envelope)
-        if reply.client != request.client:
+        if reply.client != sent.request.client:
             raise MalformedError(f"an answer for client '{reply.client[:64]}'")
         return reply
 
-    def _tested(self, content: RecordDict, request: Request) -> EvaluateReply:
+    def _tested(self, content: RecordDict, sent: _Sent) -> EvaluateReply:
+        request = sent.request
         rows, client, number, envelope = codec.decode_rows(content)
         self._check(envelope)
         if (client, number) != (request.client, request.round):
@@ -256,11 +261,11 @@ class FlowerTransport:
                 raise MalformedError(f"error {message.error.code}: {message.error.reason}")
             if message.metadata.src_node_id != node:
                 raise MalformedError("another node has answered the greeting")
-            client, examples, newest, envelope = codec.decode_hello(message.content)
+            card, envelope = codec.decode_hello(message.content)
             if envelope.version != __version__:
                 raise MalformedError(f"runs fedtap {envelope.version[:40]}, the server {__version__}; install the same")
             self._check(envelope)
         except Exception as error:  # as for any other answer
             self._nodes.refuse(node, str(error), self._round)
             return
-        self._nodes.welcome(node, client, examples, newest=newest, round_number=self._round)
+        self._nodes.welcome(node, card.client, card.examples, newest=card.newest, round_number=self._round)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from fedtap.algorithms.base import Update
 from fedtap.components import ComponentKey, ComponentState
@@ -18,11 +19,12 @@ from fedtap.federation.secure.masking import KeyPair, Whole, coded, new_seed, ow
 from fedtap.federation.secure.messages import Keys, Letters, Masked, Peers, Revealed, Shares, Survivors, read
 from fedtap.federation.store import ClientStore
 from fedtap.scenario.safety import SecureSettings
-from fedtap.scenario.settings import Settings
 
 
-class Kept(Settings):
+class Kept(BaseModel):
     """What a client remembers within a round; numbers are in hexadecimal digits."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     masks: str
     letters: str
@@ -50,7 +52,7 @@ class SecureClient:
     def answer(self, request: Request) -> Reply:
         """Answer a request of one of the kinds ``messages.SECRETS``; raises ``ValueError`` on what was not agreed."""
         if request.kind == "keys":
-            words: Settings = self._keys(request)
+            words: BaseModel = self._keys(request)
         elif request.kind == "shares":
             words = self._letters(request)
         else:

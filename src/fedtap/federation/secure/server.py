@@ -32,7 +32,7 @@ from fedtap.federation.secure.masking import (
     restore,
     threshold,
 )
-from fedtap.federation.secure.messages import Keys, Letters, Masked, Peers, Revealed, Survivors, Words, read
+from fedtap.federation.secure.messages import Due, Keys, Letters, Masked, Peers, Revealed, Survivors, Words, read
 from fedtap.scenario.safety import SecureSettings
 
 Judge = Callable[[Reply, Request], str | None]
@@ -41,6 +41,7 @@ Ask = Callable[[Sequence[Request], Judge], list[Reply]]
 """Sends requests, refuses and records what is not sound, and returns the rest."""
 MaskedJudge = Callable[[Reply, Request, frozenset[ComponentKey], str], str | None]
 """Like :data:`Judge`; it is told too which components come masked, and what becomes of the others."""
+MAX_SHOWN = 40  # characters of what a client says that it is an answer to
 Mean = Mapping[str, torch.Tensor]
 """A component's tensors, averaged."""
 
@@ -112,15 +113,19 @@ def _agreed(requests: Mapping[str, Request], settings: SecureSettings, ask: Ask)
     """Have clients agree on secrets, and return what they said and which components have enough holders among them."""
     so_far = _Round()
     number = next((request.round for request in requests.values()), 0)
-    so_far.keys = _said("keys", dict.fromkeys(requests, ""), number, Keys, ask, so_far)
+    asked = {client: ("", Due()) for client in requests}
+    so_far.keys = _said("keys", asked, number, Keys, ask, so_far)
     if len(so_far.keys) < settings.holders:
         return so_far
     peers = {
         client: Peers(keys=so_far.keys, components=[str(key) for key in requests[client].components])
         for client in so_far.keys
     }
-    texts = {client: said.model_dump_json() for client, said in peers.items()}
-    so_far.letters = _said("shares", texts, number, Letters, ask, so_far)
+    asked = {
+        client: (said.model_dump_json(), Due({other: said.components for other in peers if other != client}))
+        for client, said in peers.items()
+    }
+    so_far.letters = _said("shares", asked, number, Letters, ask, so_far)
     if len(so_far.letters) < threshold(len(so_far.keys)):
         return so_far
     holding: dict[ComponentKey, list[str]] = {}
@@ -151,7 +156,9 @@ def _means(
         return {}, lost
     words = Survivors(components={str(key): who for key, who in survivors.items()}, lost=lost)
     number = replies[0].round
-    revealed = _said("unmask", dict.fromkeys(sorted(answered), words.model_dump_json()), number, Revealed, ask, so_far)
+    due = Due({client: [name for name, who in words.components.items() if client in who] for client in answered}, lost)
+    asked = dict.fromkeys(sorted(answered), (words.model_dump_json(), due))
+    revealed = _said("unmask", asked, number, Revealed, ask, so_far)
     keys: dict[str, KeyPair] = {}
     for client in lost:
         pair = _restored_key(client, revealed, so_far)
@@ -227,25 +234,26 @@ def _with_means(reply: Reply, means: Mapping[ComponentKey, Mean], masked: frozen
 
 
 def _said(
-    kind: Kind, texts: Mapping[str, str], number: int, words: type[Words], ask: Ask, so_far: _Round
+    kind: Kind, asked: Mapping[str, tuple[str, Due]], number: int, words: type[Words], ask: Ask, so_far: _Round
 ) -> dict[str, Words]:
-    """Ask clients for a step, and return what they said, by client."""
+    """Ask clients for a step, each with a text and by what its answer may hold, and return what they said, by client."""
     nothing = ComponentState()
-    requests = [Request(client, number, kind, nothing, text) for client, text in sorted(texts.items())]
+    requests = [Request(client, number, kind, nothing, text) for client, (text, _) in sorted(asked.items())]
 
     def judge(reply: Reply, request: Request) -> str | None:
-        if (reply.client, reply.round) != (request.client, request.round):
-            return f"answers for client '{reply.client}' in round {reply.round}"
+        if type(reply.round) is not int or (reply.client, reply.round) != (request.client, request.round):
+            return f"answers for client '{reply.client}' in round {str(reply.round)[:MAX_SHOWN]}"
+        due = asked[request.client][1]
         try:
-            said = read(reply.secure, words)
+            said = read(reply.secure, words, due.length)
             if isinstance(said, Keys):
                 for public in (said.masks, said.letters):
                     KeyPair.make().secret_with(bytes.fromhex(public))  # which refuses what is no key
         except ValueError as error:
             return str(error)
-        return None
+        return due.complaint(said)
 
-    so_far.bytes_down += sum(len(text) for text in texts.values())
+    so_far.bytes_down += sum(len(text) for text, _ in asked.values())
     found: dict[str, Words] = {}
     for reply in ask(requests, judge):
         found[reply.client] = read(reply.secure, words)

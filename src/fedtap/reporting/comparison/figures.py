@@ -9,6 +9,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from fedtap.reporting.comparison.tables import SPLIT_NAMES, ranked, with_share
+from fedtap.reporting.html.formatting import ONE_SEED
 from fedtap.reporting.html.markup import Markup
 from fedtap.reporting.html.svg import INK, SERIES, STYLE, inline
 
@@ -16,10 +17,11 @@ Values = Mapping[str, Any]
 PANEL, ROW, LETTER = 2.9, 0.27, 0.068  # inches: a panel's width, a method's height, a letter's width
 
 
-def forest_figure(splits: Mapping[str, Values], base: str) -> Markup:
+def forest_figure(splits: Mapping[str, Values], base: str, *, seeds: int) -> Markup:
     """Return mean gains with 95 % intervals, a panel a split, a row a method, sorted by own test data.
 
-    Filled marks are over all tasks, hollow ones leave reconstruction out.
+    Filled marks are over all tasks, hollow ones leave reconstruction out; a mark without an interval has no line. ``seeds`` is
+    how many there are.
     """
     order = [row["method"] for row in ranked(splits["test"]["all"]["delta"])]
     place = {method: len(order) - number for number, method in enumerate(order)}
@@ -36,7 +38,7 @@ def forest_figure(splits: Mapping[str, Values], base: str) -> Markup:
                 rows = values["without_reconstruction"]["delta"]
                 _marks(axes, rows, place, shift=-0.32, colour=SERIES[1], hollow=True)
             axes.set_title(SPLIT_NAMES[split])
-            axes.set_xlabel(f"mean gain over {base}, %")
+            axes.set_xlabel(f"mean gain over {base}, %" + _one(seeds))
             axes.set_yticks(list(place.values()), shown)
             axes.set_ylim(0.3, len(order) + 0.6)
             axes.tick_params(axis="y", length=0)
@@ -46,7 +48,7 @@ def forest_figure(splits: Mapping[str, Values], base: str) -> Markup:
         return inline(figure, f"Mean relative gain over {base} with 95 % intervals, per split and method")
 
 
-def trade_figure(own: Sequence[Values], cross: Sequence[Values]) -> Markup:
+def trade_figure(own: Sequence[Values], cross: Sequence[Values], *, seeds: int) -> Markup:
     """Return own-test gain against cross-client gain, a point a method with its name, and intervals as thin lines."""
     other = {row["method"]: row for row in cross}
     points = [
@@ -68,7 +70,7 @@ def trade_figure(own: Sequence[Values], cross: Sequence[Values]) -> Markup:
             face = SERIES[0] if a["client_tasks"] == a["of"] else "none"
             axes.plot([x], [y], marker="o", markersize=6, color=SERIES[0], markerfacecolor=face, linestyle="none")
         axes.plot([0], [0], marker="s", markersize=6, color=INK, linestyle="none")
-        axes.set_xlabel("personalization: mean gain on own test data, %")
+        axes.set_xlabel("personalization: mean gain on own test data, %" + _one(seeds))
         axes.set_ylabel("generality: mean gain on other clients' test data, %")
         axes.margins(0.08)
         figure.draw_without_rendering()  # so that it is known where points come to lie
@@ -76,6 +78,11 @@ def trade_figure(own: Sequence[Values], cross: Sequence[Values]) -> Markup:
         at = [(0.0, 0.0), *((a["delta_percent"], b["delta_percent"]) for a, b in points)]
         _name(axes, names, at)
         return inline(figure, "Gain on own test data against gain on other clients' test data, per method")
+
+
+def _one(seeds: int) -> str:
+    """Return what an axis adds to its name where its intervals are of one seed."""
+    return f"; {ONE_SEED}" if seeds == 1 else ""
 
 
 def _marks(

@@ -34,7 +34,7 @@ def comparison_markdown(result: Values, costs: Sequence[Values]) -> str:
         parts += _titled(family_grid(values, order, SPLIT_NAMES[split]))
     for split, values in result["splits"].items():
         caption = f"Gain less that of {result['against']}, {SPLIT_NAMES[split]}"
-        parts += _titled(paired_grid(values["all"]["against"], caption))
+        parts += _titled(paired_grid(values["all"]["against"], caption, seeds=len(result["seeds"])))
     parts += _titled(cost_grid(costs, result["base"]))
     return "\n\n".join(parts) + "\n"
 

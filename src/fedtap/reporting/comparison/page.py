@@ -10,6 +10,7 @@ from fedtap.reporting.comparison.summary import comparison_figures, comparison_s
 from fedtap.reporting.comparison.tables import (
     SPLIT_NAMES,
     cost_grid,
+    dashes,
     every_metric_grid,
     family_grid,
     gains_grid,
@@ -22,6 +23,7 @@ from fedtap.reporting.html.page import made_with, page, section
 from fedtap.reporting.html.tables import collapsed
 
 Values = Mapping[str, Any]
+SCOPES = ("all", "without_reconstruction")
 
 
 def comparison_page(result: Values, costs: Sequence[Values]) -> str:
@@ -67,15 +69,24 @@ def _notice(incomplete: Sequence[Values]) -> Markup:
 def _forest(result: Values) -> Markup:
     from fedtap.reporting.comparison.figures import forest_figure  # matplotlib takes a second
 
+    one = len(result["seeds"]) == 1
+    over = "clients; with one seed they say nothing of other seeds" if one else "clients and seeds together"
     note = (
         f"Relative gain over {result['base']} on the metric that counts for each task, sign-aware (more is better), averaged "
-        "over client-tasks and seeds. Lines are 95 % intervals, bootstrapped over clients and seeds together."
-    )
+        f"over client-tasks and seeds. Lines are 95 % intervals, bootstrapped over {over}. {_lineless(result)}"
+    ).rstrip()
     return section(
         "Gains with their intervals",
         el("p", note, class_="note"),
-        el("figure", forest_figure(result["splits"], result["base"])),
+        el("figure", forest_figure(result["splits"], result["base"], seeds=len(result["seeds"]))),
     )
+
+
+def _lineless(result: Values) -> str:
+    """Return why marks have no line, where some have none."""
+    scopes = [values[scope] for values in result["splits"].values() for scope in SCOPES if scope in values]
+    few = any(dashes(scope["delta"], "delta_percent") for scope in scopes)
+    return "No line: fewer than five clients have results there." if few else ""
 
 
 def _trade(result: Values) -> Markup:
@@ -86,9 +97,9 @@ def _trade(result: Values) -> Markup:
 
     note = (
         "To the right: better for the clients' own data. Upwards: better for data of other clients with the same tasks. Every "
-        "step of personalization may cost some of the second."
+        "step of personalization may cost some of the second. Thin lines are the intervals of the figure above."
     )
-    figure = trade_figure(result["delta"], cross["all"]["delta"])
+    figure = trade_figure(result["delta"], cross["all"]["delta"], seeds=len(result["seeds"]))
     return section("Personalization against generality", el("p", note, class_="note"), el("figure", figure))
 
 
@@ -124,16 +135,18 @@ def _tests(result: Values) -> Markup:
         f"{against}. p is of a t-test with clients and seeds as crossed random effects; Holm's correction is for all rows of a "
         f"table. {against} was picked on these very data where nobody named it, so that a small lead of it proves little."
     )
+    seeds = len(result["seeds"])
     parts: list[Markup] = []
     for split, values in result["splits"].items():
-        for scope in ("all", "without_reconstruction"):
+        for scope in SCOPES:
             if scope not in values or not values[scope]["against"]:
                 continue
             where = SPLIT_NAMES[split] + ("" if scope == "all" else ", without reconstruction")
-            grid = paired_grid(values[scope]["against"], f"Against {against}, {where}")
+            grid = paired_grid(values[scope]["against"], f"Against {against}, {where}", seeds=seeds)
             first = (split, scope) == ("test", "all")
             parts.append(grid.html() if first else collapsed(grid.caption, grid.html(), 1, limit=0))
-    grid = paired_grid(result["pairs"], "Every pair, own test data; Holm's correction over all of them", pairs=True)
+    caption = "Every pair, own test data; Holm's correction over all of them"
+    grid = paired_grid(result["pairs"], caption, seeds=seeds, pairs=True)
     parts.append(collapsed(f"{grid.caption} ({plural(len(grid.rows), 'pair')})", grid.html(), 1, limit=0))
     return section(f"Each method against {against}", el("p", note, class_="note"), *parts)
 

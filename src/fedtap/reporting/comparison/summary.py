@@ -45,7 +45,7 @@ def _best(result: Values) -> list[str]:
         return []
     many = f"over {plural(leader['of'], 'client-task')} with {plural(len(result['seeds']), 'seed')}"
     sure = _certainty(leader, result["base"])
-    gain = f"{signed(leader['delta_percent'])} % ({between(leader['ci95'])})"
+    gain = gain_with_interval(leader)
     return [
         f"On the clients' own test data {leader['method']} has the highest mean gain over {result['base']}, {gain}, {many}; "
         f"{sure}. It is better on {leader['wins']} and worse on {leader['losses']} of {leader['n']}."
@@ -54,7 +54,7 @@ def _best(result: Values) -> list[str]:
 
 def _certainty(row: Values, base: str) -> str:
     if row["ci95"] is None:
-        return "there is too little to say how certain that is"
+        return "no interval is given, since fewer than five clients have results there"
     if row["ci95"][0] > 0:
         return "the interval excludes 0"
     if row["ci95"][1] < 0:
@@ -77,7 +77,7 @@ def _against(result: Values) -> list[str]:
         parts.append(f"{listed(behind)} {_are(behind)} behind it")
     if open_:
         parts.append(f"{listed(open_)} cannot be told from it")
-    many = f"EvaluateReply against {chosen}, with Holm's correction for {plural(len(known), 'comparison')}: "
+    many = f"Tested against {chosen}, with Holm's correction for {plural(len(known), 'comparison')}: "
     return [many + "; ".join(parts) + "."]
 
 
@@ -88,9 +88,10 @@ def _over_base(result: Values) -> list[str]:
         return []
     above = sum(row["ci95"][0] > 0 for row in rows)
     below = sum(row["ci95"][1] < 0 for row in rows)
+    one = " (intervals of one seed)" if len(result["seeds"]) == 1 else ""
     return [
         f"Of {plural(len(rows), 'method')}, {above} gain{'s' if above == 1 else ''} over {base} with an interval above 0, and "
-        f"{below} lose{'s' if below == 1 else ''} to it with an interval below 0."
+        f"{below} lose{'s' if below == 1 else ''} to it with an interval below 0{one}."
     ]
 
 
@@ -100,8 +101,8 @@ def _elsewhere(result: Values) -> list[str]:
         leader = _leader(result["splits"].get(split, {}).get("all", {}).get("delta", []))
         if leader:
             told.append(
-                f"on {SPLIT_NAMES[split]} {leader['method']} is first with {signed(leader['delta_percent'])} % "
-                f"({between(leader['ci95'])})"
+                f"on {SPLIT_NAMES[split]} {leader['method']} is first with {gain_with_interval(leader)}"
+                + ("" if leader["ci95"] else ", of fewer than five clients and so without an interval")
             )
     return [_capital("; ".join(told)) + "."] if told else []
 
@@ -109,6 +110,12 @@ def _elsewhere(result: Values) -> list[str]:
 def _incomplete(result: Values) -> list[str]:
     names = [row["method"] for row in result["incomplete"]]
     return [f"Left out, since their runs are not complete: {listed(names, most=30)}."] if names else []
+
+
+def gain_with_interval(row: Values) -> str:
+    """Return a gain for a sentence, with its interval in brackets where it has one."""
+    ends = f" ({between(row['ci95'], seeds=row['seeds'])})" if row["ci95"] else ""
+    return f"{signed(row['delta_percent'])} %{ends}"
 
 
 def _are(names: Sequence[str]) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fedtap.reporting.html.formatting import (
+    NO_INTERVAL,
     between,
     family_name,
     human_bytes,
@@ -14,6 +15,7 @@ from fedtap.reporting.html.formatting import (
     number,
     p_value,
     signed,
+    within,
 )
 from fedtap.reporting.html.grid import Best, Grid
 from fedtap.reporting.run.standings import best_of
@@ -49,15 +51,18 @@ def gains_grid(split: Values, name: str, base: str) -> Grid:
         cells = [
             row["method"],
             Best(gain) if _whole(row) and row["delta_percent"] == top else gain,
-            between(row["ci95"]),
+            between(row["ci95"], seeds=row["seeds"]),
         ]
         if without:
-            other = without.get(row["method"], {})
-            cells.append(f"{signed(other.get('delta_percent'))} ({between(other.get('ci95'))})")
+            other = without.get(row["method"])
+            cells.append(
+                f"{signed(other['delta_percent'])} ({between(other['ci95'], seeds=other['seeds'])})" if other else "–"
+            )
         draws = row["n"] - row["wins"] - row["losses"]
         cells += [f"{row['wins']} / {row['losses']} / {draws}", signed(row["worst_decile"])]
         body.append(cells)
-    return Grid(f"Mean relative gain over {base} on {name}", head, body)
+    note = dashes([*rows, *without.values()], "delta_percent")
+    return Grid(f"Mean relative gain over {base} on {name}", head, body, note=note)
 
 
 def family_grid(split: Values, methods: Sequence[str], name: str) -> Grid:
@@ -91,25 +96,36 @@ def every_metric_grid(split: Values, name: str) -> Grid:
             f"{family_name(row['family'])} ({', '.join(row['tasks'])})",
             f"{metric_name(row['metric'])} {_arrow(row['metric'])}",
             number(row["mean"]),
-            "–" if row["ci95"] is None else f"{number(row['ci95'][0])} to {number(row['ci95'][1])}",
+            within(row["ci95"], seeds=row["seeds"]),
             str(row["client_tasks"]),
         ]
         for row in split["rows"]
     ]
     head = ["method", "family (tasks)", "metric", "mean", "95 % interval", "client-tasks"]
-    return Grid(f"Every metric, {name}", head, body, numeric_from=3)
+    return Grid(f"Every metric, {name}", head, body, numeric_from=3, note=dashes(split["rows"], "mean"))
 
 
-def paired_grid(tests: Sequence[Values], caption: str, *, pairs: bool = False) -> Grid:
-    """Return paired differences with their p-values, before and after Holm's correction."""
+def paired_grid(tests: Sequence[Values], caption: str, *, seeds: int, pairs: bool = False) -> Grid:
+    """Return paired differences with their p-values, before and after Holm's correction; ``seeds`` is how many there are."""
     ordered = sorted(tests, key=lambda row: (row["difference"] is None, -(row["difference"] or 0), row["method"]))
     body = []
     for row in ordered:
         names = [row["method"], row["against"]] if pairs else [row["method"]]
-        cells = [signed(row["difference"]), between(row["ci95"]), p_value(row["p"]), p_value(row["p_holm"])]
+        cells = [
+            signed(row["difference"]),
+            between(row["ci95"], seeds=seeds),
+            p_value(row["p"]),
+            p_value(row["p_holm"]),
+        ]
         body.append([*names, *cells, f"{row['wins']} / {row['losses']} / {row['n'] - row['wins'] - row['losses']}"])
     head = ["method", *(["against"] if pairs else []), "difference, points", "95 % interval", "p", "p (Holm)"]
-    return Grid(caption, [*head, "wins / losses / draws"], body, numeric_from=2 if pairs else 1)
+    note = dashes(tests, "difference")
+    return Grid(caption, [*head, "wins / losses / draws"], body, numeric_from=2 if pairs else 1, note=note)
+
+
+def dashes(rows: Iterable[Values], mean: str) -> str:
+    """Return why there is a mean without an interval among rows, or nothing where there is none; ``mean`` is the mean's key."""
+    return NO_INTERVAL if any(row[mean] is not None and row["ci95"] is None for row in rows) else ""
 
 
 def cost_grid(costs: Sequence[Values], base: str) -> Grid:

@@ -107,13 +107,33 @@ def signed(value: float | None, digits: int = 1) -> str:
     return text[1:] if float(text) == 0 else text
 
 
-def between(ends: Sequence[float] | None, digits: int = 1) -> str:
-    """Return an interval of differences.
+NO_INTERVAL = (
+    "A dash in place of an interval: fewer than five clients have results there, too few to say how sure the mean is."
+)
+ONE_SEED = "one seed"
+"""Stands beside every interval of one seed, which speaks of other clients and not of other seeds."""
 
-    >>> between([-1.25, 3]), between(None)
-    ('-1.2 to +3.0', '–')
+
+def between(ends: Sequence[float] | None, *, seeds: int) -> str:
+    """Return an interval of differences; a dash where there is none (``NO_INTERVAL`` says why).
+
+    >>> between([-1.25, 3], seeds=3), between([-1.25, 3], seeds=1), between(None, seeds=1)
+    ('-1.2 to +3.0', '-1.2 to +3.0, one seed', '–')
     """
-    return "–" if ends is None else f"{signed(ends[0], digits)} to {signed(ends[1], digits)}"
+    return "–" if ends is None else f"{signed(ends[0])} to {signed(ends[1])}{_of_one(seeds)}"
+
+
+def within(ends: Sequence[float] | None, *, seeds: int) -> str:
+    """Return an interval of values; a dash where there is none.
+
+    >>> within([0.5, 0.625], seeds=2), within([0.5, 0.625], seeds=1), within(None, seeds=2)
+    ('0.500 to 0.625', '0.500 to 0.625, one seed', '–')
+    """
+    return "–" if ends is None else f"{number(ends[0])} to {number(ends[1])}{_of_one(seeds)}"
+
+
+def _of_one(seeds: int) -> str:
+    return f", {ONE_SEED}" if seeds == 1 else ""
 
 
 def p_value(p: float | None) -> str:

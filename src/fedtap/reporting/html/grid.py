@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedtap.reporting.html.markup import Markup, el
+from fedtap.reporting.html.markup import Markup, el, join
 from fedtap.reporting.html.tables import table
 
 
@@ -17,23 +17,29 @@ class Best(str):
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table: its caption, its heads, its rows of text; columns from ``numeric_from`` are aligned as numbers."""
+    """A table: its caption, its heads, its rows of text; columns from ``numeric_from`` are aligned as numbers.
+
+    ``note`` is what a reader must know to read its cells; it stands below it, wherever the table is shown.
+    """
 
     caption: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     numeric_from: int = 1
+    note: str = ""
 
     def html(self) -> Markup:
         """Return the table as HTML."""
         rows = [[row[0], *(self._cell(at, cell) for at, cell in enumerate(row[1:], start=1))] for row in self.rows]
-        return table(self.head, rows, self.caption, numeric=range(self.numeric_from, len(self.head)))
+        shown = table(self.head, rows, self.caption, numeric=range(self.numeric_from, len(self.head)))
+        return join([shown, el("p", self.note, class_="note")]) if self.note else shown
 
     def markdown(self) -> str:
-        """Return the table as Markdown, without its caption."""
+        """Return the table as Markdown, with its note and without its caption."""
         marks = ["---:" if at >= self.numeric_from else "---" for at in range(len(self.head))]
         lines = [self.head, marks, *([f"**{c}**" if isinstance(c, Best) else c for c in row] for row in self.rows)]
-        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        shown = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+        return f"{shown}\n\n{self.note}" if self.note else shown
 
     def _cell(self, at: int, cell: str) -> Markup:
         numeric = "num" if at >= self.numeric_from else None

@@ -9,10 +9,22 @@ from typing import Any
 
 from fedtap.pairs import Pair
 from fedtap.reporting.events import read_events
+from fedtap.reporting.run.told import (
+    CostTold,
+    PrivacyTold,
+    RunTold,
+    check_events,
+    check_told,
+    checked_rows,
+)
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.manifest import check_files, read_record
+from fedtap.runtime.manifest import RECORD, check_files, read_record
 from fedtap.runtime.storage import read_json
 
+FILES = (RECORD, "results.json", "cost.json", "events.jsonl")
+UNCHECKED = (
+    "run.json holds no digest: the run is older than they are, or somebody took it out; nothing here was checked"
+)
 Row = Mapping[str, Any]
 """A row of results.json: client, task, family, model, split, metric, value, n."""
 
@@ -31,6 +43,8 @@ class RunRecord:
     cost: Mapping[str, Any] | None
     privacy: Mapping[str, Any] | None = None
     """What the run's noise is worth, where there was any."""
+    checked: bool = True
+    """Whether the files are known to be those that the run left; run.json of a run before there were digests has none."""
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -73,21 +87,34 @@ def read_run(folder: Path) -> RunRecord:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of a run made by `fedtap run`")
-    run = _mapping(folder / "run.json")
-    if "digest" in run:  # a run made before there were digests is shown as it is
+    for name in FILES:
+        if (folder / name).exists() and not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{folder / name}: is a link that leads out of the run's folder; copy that file here")
+    run = _mapping(folder / RECORD)
+    checked = "digest" in run
+    results, cost, events = (folder / name for name in FILES[1:])
+    if checked:
         run = read_record(folder)
-        if (folder / "results.json").exists():
-            _mapping(folder / "results.json")
+        if results.exists():
+            _mapping(results)
             check_files(folder, str(run.get("run")))
-    events = folder / "events.jsonl"
-    results, cost = folder / "results.json", folder / "cost.json"
+    check_told(RunTold, run, folder / RECORD)
+    told = _mapping(results) if results.exists() else None
+    if told is not None and told.get("privacy") is not None:
+        check_told(PrivacyTold, told["privacy"], results)
+    spent = _mapping(cost) if cost.exists() else None
+    if spent is not None:
+        check_told(CostTold, spent, cost)
+    happened = read_events(events) if events.exists() else []
+    check_events(happened, events)
     return RunRecord(
         folder=folder,
         run=run,
-        events=read_events(events) if events.exists() else [],
-        rows=_rows(results) if results.exists() else None,
-        cost=_mapping(cost) if cost.exists() else None,
-        privacy=_mapping(results).get("privacy") if results.exists() else None,
+        events=happened,
+        rows=None if told is None else checked_rows(told, results),
+        cost=spent,
+        privacy=None if told is None else told.get("privacy"),
+        checked=checked,
     )
 
 
@@ -96,13 +123,3 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object; restore it from a copy")
     return value
-
-
-def _rows(path: Path) -> Sequence[Row]:
-    rows = _mapping(path).get("rows")
-    needed = {"client", "task", "model", "split", "metric", "value"}
-    if not isinstance(rows, list) or not all(isinstance(row, dict) and needed <= row.keys() for row in rows):
-        raise UserError(
-            f"{path}: 'rows' must be a list of objects with {', '.join(sorted(needed))}; restore it from a copy"
-        )
-    return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,21 @@ from fedtap.reporting.html.formatting import human_seconds, plural
 from fedtap.reporting.html.markup import Markup, el, join
 from fedtap.reporting.html.page import page, section
 from fedtap.reporting.html.tables import table
+from fedtap.reporting.remarks import KINDS, about_data
 from fedtap.reporting.run.decisions import endings, timelines
-from fedtap.reporting.run.record import RunRecord, read_run
+from fedtap.reporting.run.record import UNCHECKED, RunRecord, read_run
 from fedtap.reporting.run.safety import bounded_section, privacy_section, robust_section, secure_section
 from fedtap.reporting.run.series import loss_curves, round_seconds, traffic
 from fedtap.reporting.run.standings import standings
 from fedtap.reporting.run.summary import key_figures, sentences
 from fedtap.reporting.run.tables import every_metric, family_table, standing_table
 from fedtap.reporting.run.timeline import endings_table, replacement_table
+from fedtap.runtime.errors import UserError
 from fedtap.runtime.storage import write_bytes
+from fedtap.runtime.text import one_line
 
+UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+MAX_CELLS = 200_000  # of a table
 SPLITS = (
     (
         "test",
@@ -80,18 +86,32 @@ ENDINGS = {
 }
 
 
-def write_report(run_folder: Path) -> Path:
+def write_report(run_folder: Path, tell: Callable[[str], None] = lambda line: None) -> Path:
     """Write ``report.html`` into a run's folder and return its path; an unfinished run gets a report that says so.
+
+    ``tell`` hears a line where the report shows what could not be checked.
 
     Raises
     ------
     UserError
-        If the folder holds no run, or a file of it is damaged.
+        If the folder holds no run, or a file of it is damaged, or not what a run writes.
     """
     record = read_run(run_folder)
+    if not record.checked:
+        tell(f"{run_folder}: {UNCHECKED}")
+    try:
+        text = render(record)
+    except UNFIT as error:  # what is typed and bounded one by one may still not fit together
+        raise UserError(
+            f"{run_folder}: its files do not fit together as those of a run do ({_told(error)}); restore them from a copy"
+        ) from error
     target = run_folder / "report.html"
-    write_bytes(target, render(record).encode())
+    write_bytes(target, text.encode())
     return target
+
+
+def _told(error: Exception) -> str:
+    return one_line(f"{type(error).__name__}: {error}", 120)
 
 
 def render(record: RunRecord) -> str:
@@ -102,7 +122,7 @@ def render(record: RunRecord) -> str:
     bounds = [bounded_section(record.events), robust_section(record.events)]
     safety = [*bounds, secure_section(record.events), privacy_section(record.privacy)]
     about_training = [_decisions(record), _training(record), _cost(record), _lost(record)]
-    sections = [_results(record), *about_training, *safety, _setup(record)]
+    sections = [_results(record), *about_training, _data(record), *safety, _setup(record)]
     return page(
         kind="Federated run",
         title=f"{scenario} · {run.get('method', '')}",
@@ -122,11 +142,12 @@ def render(record: RunRecord) -> str:
 
 
 def _notice(record: RunRecord) -> Markup:
+    doubt = Markup() if record.checked else el("p", f"{UNCHECKED}.", class_="notice", role="status")
     if record.rows is not None:
-        return Markup()
+        return doubt
     command = el("code", "fedtap run … --resume")
     parts = ("This run is not finished, so there are no results yet; ", command, " continues it.")
-    return el("p", *parts, class_="notice", role="status")
+    return join([doubt, el("p", *parts, class_="notice", role="status")])
 
 
 def _results(record: RunRecord) -> Markup:
@@ -153,7 +174,11 @@ def _decisions(record: RunRecord) -> Markup:
             "client's first participation, which always adopts the federated model; empty: the client took no part. Point at "
             "a mark for the losses and the rule."
         )
-        span = list(range(rounds[0], max(rounds[-1], int(record.config.get("rounds") or 0)) + 1))
+        last = max(rounds[-1], int(record.config.get("rounds") or 0))
+        span: Sequence[int] = range(rounds[0], last + 1)
+        if len(span) * len(lines) > MAX_CELLS:  # more than a browser shows: rounds without a decision are left out
+            note += " Rounds in which nothing was decided are left out."
+            span = rounds[: max(1, MAX_CELLS // len(lines))]
         parts.append(
             section("When the federated model took over", el("p", note, class_="note"), replacement_table(lines, span))
         )
@@ -221,6 +246,18 @@ def _lost(record: RunRecord) -> Markup:
         rows.append((str(event.get("round", "")), event["event"], who, why))
     inner = table(("round", "what", "client or node", "why"), rows, "What was not averaged, and who was not let in")
     return section("Rejected and failed", inner)
+
+
+def _data(record: RunRecord) -> Markup:
+    rows = [row for event in record.events if event["event"] in KINDS for row in about_data(event)]
+    if not rows:
+        return Markup()
+    note = (
+        "Fewer examples than were asked for, classes without any, files that were not taken, examples that were skipped or are "
+        "there more than once, answers that no model can write; and what decides about splits, or shows too little of pictures."
+    )
+    inner = table(("client", "what"), rows, "Where clients' data fall short")
+    return section("Where the data fall short", el("p", note, class_="note"), inner)
 
 
 def _setup(record: RunRecord) -> Markup:

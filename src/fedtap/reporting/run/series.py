@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from fedtap.pairs import Pair
 
+OTHER = "other tasks"
+"""Where losses stand of a task that the scenario does not name: a figure for each would have no end."""
 Curve = dict[int, float]
 """Round -> value."""
 
@@ -40,7 +42,7 @@ def loss_curves(
         if event["event"] == "update":
             for model, task, loss in task_losses(event):
                 pair = pairs.get((event["client"], task))
-                gathered[pair.family if pair else task, model, int(event["round"])].append(loss)
+                gathered[pair.family if pair else OTHER, model, int(event["round"])].append(loss)
     curves: dict[str, dict[str, Curve]] = {}
     for (family, model, number), losses in sorted(gathered.items()):
         curves.setdefault(family, {}).setdefault(model, {})[number] = fmean(losses)

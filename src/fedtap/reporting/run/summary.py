@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedtap.reporting.html.formatting import human_bytes, human_seconds, plural
+from fedtap.reporting.remarks import clients_short
 from fedtap.reporting.run.decisions import changed, decisions, endings, is_first
 from fedtap.reporting.run.record import RunRecord
 from fedtap.reporting.run.series import traffic
@@ -15,7 +16,15 @@ from fedtap.reporting.run.standings import Standing, better, model_order, standi
 
 def sentences(record: RunRecord) -> list[str]:
     """Return the summary of a run: who took part, what was decided, how it came out, what it cost."""
-    told = [_took_part(record), _decided(record), *_ended(record), _came_out(record), _lost(record), _cost(record)]
+    told = [
+        _took_part(record),
+        _decided(record),
+        *_ended(record),
+        _came_out(record),
+        _short(record),
+        _lost(record),
+        _cost(record),
+    ]
     return [sentence for sentence in told if sentence]
 
 
@@ -129,6 +138,13 @@ def _came_out(record: RunRecord) -> str:
 def _beats(standing: Standing, model: str) -> bool:
     value, baseline = standing.values.get(model), standing.baseline
     return value is not None and baseline is not None and better(standing.metric, value, baseline[1])
+
+
+def _short(record: RunRecord) -> str:
+    short = clients_short(record.events)
+    if not short:
+        return ""
+    return f"The data of {plural(len(short), 'client')} fall short in some way; what of them, a section below says."
 
 
 def _lost(record: RunRecord) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from fedtap.reporting.comparison.markdown import provenance_line
 from fedtap.reporting.comparison.tables import SPLIT_NAMES
 from fedtap.reporting.html.formatting import (
+    NO_INTERVAL,
     between,
     family_name,
     human_bytes,
@@ -17,6 +18,7 @@ from fedtap.reporting.html.formatting import (
     metric_name,
     number,
     signed,
+    within,
 )
 from fedtap.reporting.html.grid import Grid
 from fedtap.reporting.html.markup import Markup, el
@@ -74,22 +76,26 @@ def sweep_markdown(result: Values, costs: Sequence[Values]) -> str:
 
 def sweep_sentences(result: Values) -> list[str]:
     """Return for each line where its gain is highest and lowest, and what is left out."""
-    key = result["axes"][0]["key"]
+    key, seeds = result["axes"][0]["key"], len(result["seeds"])
     told = []
+    few = False
     for line in lines(result, gain_at("test")):
+        few = few or any(mean[1] is None for mean in (*line.at.values(), line.everywhere) if mean is not None)
         if len(line.at) > 1:
             high, low = (pick(line.at, key=lambda value: line.at[value][0]) for pick in (max, min))
             told.append(
-                f"{line.name}: the mean gain on own test data is highest at {key} = {high}, {_gain(line.at[high])}, and "
-                f"lowest at {key} = {low}, {_gain(line.at[low])}{_apart(line.at[high], line.at[low])}."
+                f"{line.name}: the mean gain on own test data is highest at {key} = {high}, {_gain(line.at[high], seeds)}, and "
+                f"lowest at {key} = {low}, {_gain(line.at[low], seeds)}{_apart(line.at[high], line.at[low])}."
             )
         elif line.everywhere is not None:
-            told.append(f"{line.name}, whatever {key} is: {_gain(line.everywhere)}.")
+            told.append(f"{line.name}, whatever {key} is: {_gain(line.everywhere, seeds)}.")
     if not told:
         told.append("No gains are given: the clients differ from setting to setting, and no --base was named.")
     else:
         over = f"{result['base']} at the same setting" if result["base"] else "the first setting"
         told.append(f"Gains are relative to {over}.")
+    if few:
+        told.append("Where no interval is given, fewer than five clients have results.")
     if result["incomplete"]:
         told.append(
             f"Left out, since their runs are not complete: {listed([row['setting'] for row in result['incomplete']], 30)}."
@@ -97,8 +103,8 @@ def sweep_sentences(result: Values) -> list[str]:
     return told
 
 
-def _gain(mean: Mean) -> str:
-    return f"{signed(mean[0])} %" + (f" ({between(mean[1])})" if mean[1] else "")
+def _gain(mean: Mean, seeds: int) -> str:
+    return f"{signed(mean[0])} %" + (f" ({between(mean[1], seeds=seeds)})" if mean[1] else "")
 
 
 def _apart(high: Mean, low: Mean) -> str:
@@ -123,7 +129,11 @@ def _figures(result: Values, costs: Sequence[Values]) -> list[Markup]:
     made: list[Markup] = []
     gains = {SPLIT_NAMES[split]: lines(result, gain_at(split)) for split in SPLIT_NAMES}
     gains = {name: found for name, found in gains.items() if any(line.at for line in found)}
-    note = "Bars and bands are 95 % intervals over clients and seeds; a dashed line does not depend on the setting."
+    over = "clients; there is one seed" if len(result["seeds"]) == 1 else "clients and seeds"
+    note = (
+        f"Bars and bands are 95 % intervals over {over}; a dashed line does not depend on the setting. A mark without a bar: "
+        "fewer than five clients have results there."
+    )
     if gains:
         figure = sweep_figure(gains, scale, "Mean gain by setting", zero=True)
         over = f"over {result['base']}" if result["base"] else "over the first setting"
@@ -163,13 +173,16 @@ def _grids(result: Values, costs: Sequence[Values]) -> list[Grid]:
     """Return gains and costs, and families, a row a setting."""
     splits = [split for split in SPLIT_NAMES if any(split in point["splits"] for point in result["points"])]
     measured = {row["method"]: row for row in costs}
+    seeds = len(result["seeds"])
+    found: tuple[list[Mean], list[Mean]] = ([], [])
     gains, metrics = [], []
     columns = families(result, "test")
     for point in result["points"]:
         cells = [point["setting"]]
         for split in splits:
             mean = gain_at(split)(point)
-            cells.append("–" if mean is None else signed(mean[0]) + (f" ({between(mean[1])})" if mean[1] else ""))
+            cells.append("–" if mean is None else f"{signed(mean[0])} ({between(mean[1], seeds=seeds)})")
+            found[0].extend([mean] if mean else [])
         cost = measured.get(point["setting"], {})
         moved = point["costs"]["bytes_down"] + point["costs"]["bytes_up"]
         seconds = human_seconds(cost["seconds"]) if cost else "–"
@@ -177,18 +190,26 @@ def _grids(result: Values, costs: Sequence[Values]) -> list[Grid]:
             [*cells, str(point["clients"]), f"{point['costs']['steps_total']:,.0f}", human_bytes(moved), seconds]
         )
         means = [metric_at("test", family, metric)(point) for family, metric in columns]
-        metrics.append([point["setting"], *("–" if mean is None else _metric(mean) for mean in means)])
+        found[1].extend(mean for mean in means if mean)
+        metrics.append(
+            [
+                point["setting"],
+                *("–" if mean is None else f"{number(mean[0])} ({within(mean[1], seeds=seeds)})" for mean in means),
+            ]
+        )
     over = f"over {result['base']}" if result["base"] else "over the first setting"
     head = ["setting", *(f"gain, %, {SPLIT_NAMES[split]}" for split in splits), "clients", "steps", "bytes", "time"]
     named = [f"{family_name(family)}, {metric_name(metric)} {_arrow(metric)}" for family, metric in columns]
+    notes = [NO_INTERVAL if any(ends is None for _, ends in means) else "" for means in found]
     return [
-        Grid(f"Mean gain {over} with 95 % intervals, and the cost of a run", head, gains),
-        Grid("Means over client-tasks and seeds with 95 % intervals, own test data", ["setting", *named], metrics),
+        Grid(f"Mean gain {over} with 95 % intervals, and the cost of a run", head, gains, note=notes[0]),
+        Grid(
+            "Means over client-tasks and seeds with 95 % intervals, own test data",
+            ["setting", *named],
+            metrics,
+            note=notes[1],
+        ),
     ]
-
-
-def _metric(mean: Mean) -> str:
-    return number(mean[0]) if mean[1] is None else f"{number(mean[0])} ({number(mean[1][0])} to {number(mean[1][1])})"
 
 
 def _arrow(metric: str) -> str:
