@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from fedtap.backbones.untrained import tiny_vocabulary
-from fedtap.data.at_hand import data_at_hand
+from fedtap.data.at_hand import AtHand, data_at_hand
 from fedtap.data.partition import partition
 from fedtap.data.shortfalls import shortfalls
 from fedtap.data.site_data import Place, SiteData
@@ -125,7 +125,7 @@ def test_names_from_outside_are_shown_neutral(tmp_path: Path) -> None:
     for i in range(40):
         path = tmp_path / "pictures" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(str(i).encode())
+        Image.fromarray(np.full((4, 4, 3), i, np.uint8)).save(path)
     strange = tmp_path / "pictures" / "x\x1b[31m\ny"
     strange.mkdir()
     (strange / "1.png").write_bytes(b"")
@@ -173,8 +173,9 @@ def test_what_is_not_at_hand_is_said_and_stops_nothing(tmp_path: Path, write: Wr
     write("wrong.jsonl", labelled(80))
     raw = {"name": "short", "clients": [{"id": "a", "tasks": tasks}]}
     made = build_scenario(raw, place="test", folder=tmp_path)
-    shares, lines = data_at_hand(made, 0)
-    assert {client: set(own) for client, own in shares.items()} == {"a": {"good"}}
+    found = data_at_hand(made, 0)
+    lines = found.missing
+    assert {client: set(own) for client, own in found.shares.items()} == {"a": {"good"}}
     assert lines[0] == f"{tmp_path / 'gone.csv'}: not on this machine, so not looked at"
     assert "wrong.jsonl:2: unknown label 'b'" in lines[1]
     assert len(lines) == 2
@@ -194,9 +195,9 @@ def test_built_in_sources_are_looked_at_if_asked_for_and_nothing_is_fetched(tmp_
         place="test",
         folder=tmp_path,
     )
-    assert data_at_hand(made, 0) == ({}, [])
-    shares, lines = data_at_hand(made, 0, public=True)
+    assert data_at_hand(made, 0) == AtHand()
+    found = data_at_hand(made, 0, public=True)
     whole = partition(made.model_copy(update={"clients": made.clients[:1]}), 0)["a"]["d"]
-    assert shares == {"a": {"d": whole}}
-    assert lines == ["source 'cifar100': would come from the hub, so not looked at"]
-    assert shortfalls(made, shares, 0) == {"a": [f"d: test: {len(whole.test)} of 9999 asked for"]}
+    assert found.shares == {"a": {"d": whole}}
+    assert found.missing == ["source 'cifar100': would come from the hub, so not looked at"]
+    assert shortfalls(made, found.shares, 0) == {"a": [f"d: test: {len(whole.test)} of 9999 asked for"]}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedtap.data.intake import DataError, Intake
 from fedtap.data.sources import source
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import TaskSettings
@@ -32,7 +33,7 @@ def folder(tmp_path: Path) -> Path:
 def test_the_class_is_the_subfolder(folder: Path) -> None:
     examples = source("folder").examples(task(), folder)
     assert [(example.target, example.stratum) for example in examples] == [(0, 0), (0, 0), (1, 1)]
-    assert all(example.image and example.key == example.image.digest and example.text is None for example in examples)
+    assert all(example.image and example.key == example.image.key and example.text is None for example in examples)
 
 
 def test_classes_may_be_numbers(folder: Path) -> None:
@@ -48,13 +49,96 @@ def test_pixels_are_read_when_asked_for(folder: Path) -> None:
     assert image.load().tolist() == np.full((4, 5, 3), 20).tolist()
 
 
-def test_a_damaged_picture_is_listed_and_fails_only_when_it_is_read(folder: Path) -> None:
-    pytest.importorskip("fedtap.data.images")
-    (folder / "pictures/dog/1.png").write_bytes(b"no picture")
-    image = source("folder").examples(task(), folder)[2].image
-    assert image is not None
-    with pytest.raises(UserError, match=r"dog/1\.png"):
-        image.load()
+def test_damaged_pictures_are_refused_together_or_skipped_and_named(folder: Path) -> None:
+    for name in ("dog/1.png", "cat/1.png"):
+        (folder / "pictures" / name).write_bytes(b"no picture")
+    picture(folder / "pictures/dog/2.png", 90)
+    with pytest.raises(
+        DataError, match=r"cat/1\.png: not a readable image \(cannot identify image file\); .* \(and 1 more"
+    ) as error:
+        source("folder").examples(task(), folder)
+    assert [name in fault for name, fault in zip(("cat/1.png", "dog/1.png"), error.value.faults, strict=True)] == [
+        True,
+        True,
+    ]
+    intake = Intake(skip=True)
+    assert len(source("folder").read(task(), folder, intake)) == 2
+    assert intake.number_skipped == 2
+    assert "dog/1.png" in intake.skipped[1]
+    assert len(source("folder").examples(task(on_unreadable="skip"), folder)) == 2
+
+
+def test_classes_that_are_missing_are_told_together(folder: Path) -> None:
+    with pytest.raises(DataError) as error:
+        source("folder").examples(task(classes=["cat", "dgo", "hrose"]), folder)
+    assert error.value.number == 2
+
+
+def test_where_nothing_can_be_read_there_is_nothing_to_skip_to(folder: Path) -> None:
+    for path in (folder / "pictures").rglob("*.[pP][nN][gG]"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"no examples in it but 3 that cannot be read"):
+        source("folder").examples(task(on_unreadable="skip"), folder)
+
+
+SAME = {
+    "png": {"compress_level": 0},
+    "bmp": {},
+    "tiff": {"compression": "tiff_lzw"},
+    "webp": {"lossless": True},
+    "ppm": {},
+}
+
+
+@pytest.mark.parametrize("suffix", SAME)
+def test_a_picture_saved_twice_is_one_example(folder: Path, suffix: str) -> None:
+    before = source("folder").examples(task(), folder)
+    with Image.open(folder / "pictures/cat/1.png") as image:
+        image.save(folder / f"pictures/cat/again.{suffix}", **SAME[suffix])
+    intake = Intake()
+    assert source("folder").read(task(), folder, intake) == before
+    assert any("1 of 4 examples are there more than once" in line for line in intake.remarks)
+
+
+@pytest.mark.parametrize(("group", "found"), [("{group}_*", ["p1", "p2", "p1"]), (1, ["w1", "w1", "w2"])])
+def test_groups_by_pattern_or_by_subfolder(tmp_path: Path, group: str | int, found: list[str]) -> None:
+    for shade, name in enumerate(("cat/w1/p1_a.png", "cat/w1/p2_b.png", "dog/w2/p1_c.png")):
+        picture(tmp_path / "pictures" / name, 10 * shade)
+    settings = task(group=group)
+    source("folder").check(settings)
+    assert [example.group for example in source("folder").examples(settings, tmp_path)] == found
+
+
+@pytest.mark.parametrize(
+    ("group", "fault"),
+    [("{group}-*", r"1\.png: is not of the pattern '\{group\}-\*'"), (2, r"lies in no sub-folder of level 2")],
+)
+def test_a_picture_without_a_group_is_unreadable(folder: Path, group: str | int, fault: str) -> None:
+    with pytest.raises(UserError, match=fault):
+        source("folder").examples(task(group=group), folder)
+
+
+@pytest.mark.parametrize("group", ["patient", "{group}{group}"])
+def test_a_pattern_says_where_the_group_stands(group: str) -> None:
+    with pytest.raises(UserError, match=r"'group' is '.*'; give the level of a sub-folder"):
+        source("folder").check(task(group=group))
+
+
+def test_three_folders_are_the_three_splits(tmp_path: Path) -> None:
+    for shade, name in enumerate(("train/cat/1", "train/dog/1", "val/cat/1", "val/dog/1", "test/cat/1", "test/dog/1")):
+        picture(tmp_path / f"pictures/{name}.png", 10 * shade)
+    settings = task(path={"train": "pictures/train", "val": "pictures/val", "test": "pictures/test"})
+    examples = source("folder").examples(settings, tmp_path)
+    assert [example.split for example in examples] == ["test"] * 2 + ["own_train"] * 2 + ["own_validation"] * 2
+
+
+def test_a_picture_in_two_of_the_three_is_tested_on_alone(tmp_path: Path) -> None:
+    for name in ("train/cat/1", "train/dog/1", "test/cat/1", "test/dog/1"):
+        picture(tmp_path / f"pictures/{name}.png", 10 * len(name) if "dog/1" in name else 7)
+    intake = Intake()
+    examples = source("folder").read(task(path={"train": "pictures/train", "test": "pictures/test"}), tmp_path, intake)
+    assert [(example.target, example.split) for example in examples] == [(0, "test"), (1, "test"), (1, "train")]
+    assert any("1 contents are in two splits" in line for line in intake.remarks)
 
 
 def test_reconstruction_takes_every_picture_once(folder: Path) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from fedtap.data.example import Example
+from fedtap.data.intake import DataError, Intake
 from fedtap.data.sources import source
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import TaskSettings
@@ -68,8 +69,8 @@ def test_rows_that_repeat_are_kept_once_and_rows_that_contradict_are_not_lost(tm
 
 def test_images_are_found_beside_the_table_and_known_by_content(tmp_path: Path) -> None:
     (tmp_path / "below/pictures").mkdir(parents=True)
-    for name in ("a", "b"):
-        (tmp_path / f"below/pictures/{name}.png").write_bytes(b"same bytes")
+    for name, compression in (("a", 0), ("b", 9)):
+        Image.new("RGB", (4, 3), (9, 8, 7)).save(tmp_path / f"below/pictures/{name}.png", compress_level=compression)
     content = "image,text,target\npictures/a.png,What?,red\npictures/b.png,Where?,above\npictures/a.png,Who?,red\n"
     examples = read(tmp_path, "below/a.csv", content, modality="image+text", **GENERATION)
     assert [(e.text, e.target, e.stratum) for e in examples] == [
@@ -87,7 +88,7 @@ def elsewhere(tmp_path: Path) -> Path:
     """Return a folder with a picture beside the table's own, to which a link of the table's folder leads."""
     (tmp_path / "tables" / "below").mkdir(parents=True)
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / "x.png").write_bytes(b"a picture")
+    Image.new("RGB", (4, 4)).save(tmp_path / "store" / "x.png")
     (tmp_path / "tables" / "link.png").symlink_to(tmp_path / "store" / "x.png")
     (tmp_path / "tables" / "linked").symlink_to(tmp_path / "store")
     return tmp_path / "store"
@@ -274,3 +275,100 @@ def test_a_picture_is_found_however_its_name_is_written(tmp_path: Path) -> None:
 def test_a_class_that_yaml_has_read_as_something_else_wants_quotes(name: Any) -> None:
     with pytest.raises(ValidationError, match="put quotes around it"):
         task("a.csv", classes=["cat", name])
+
+
+SPLIT = "text,label,split\na,cat,Train\nb,dog,val\nc,cat,test\nd,dog,training\n"
+
+
+def test_a_column_of_splits_is_the_users_own(tmp_path: Path) -> None:
+    wanted = ["own_train", "own_validation", "test", "own_train"]
+    assert [e.split for e in read(tmp_path, "a.csv", SPLIT)] == wanted
+    named = SPLIT.replace("split", "fold")
+    assert [e.split for e in read(tmp_path, "b.csv", named, columns={"split": "fold"})] == wanted
+    assert [e.split for e in read(tmp_path, "c.csv", named)] == [None] * 4
+
+
+def test_training_rows_without_validation_rows_are_divided(tmp_path: Path) -> None:
+    content = "text,label,split\na,cat,train\nb,dog,test\n"
+    assert [e.split for e in read(tmp_path, "a.csv", content)] == ["train", "test"]
+
+
+def test_a_column_that_decides_by_its_name_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,label,split,group\na,cat,train,p\nb,dog,test,q\n")
+    intake = Intake()
+    source("csv").read(task("a.csv"), tmp_path, intake)
+    (line,) = intake.remarks
+    assert line.startswith(
+        f"{tmp_path}/a.csv: its columns 'split' and 'group' decide what is trained and what is tested on"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (
+            "text,label,split\na,cat,tset\n",
+            "a.csv:2: 'split' is 'tset', which is no split; write train, validation or test",
+        ),
+        ("text,label,split\na,cat,\n", "a.csv:2: 'split' is empty"),
+        ("text,label,group\na,cat,\n", "a.csv:2: 'group' is empty"),
+        (
+            "text,label,split,group\na,cat,train,p\nb,dog,test,p\n",
+            "a.csv: group 'p' is in test and in train; put all of it into one",
+        ),
+    ],
+)
+def test_a_split_or_group_that_is_none_is_refused(tmp_path: Path, content: str, fault: str) -> None:
+    with pytest.raises(UserError, match=re.escape(fault)):
+        read(tmp_path, "a.csv", content)
+
+
+def test_a_group_is_named_by_the_task_or_its_columns(tmp_path: Path) -> None:
+    content = '{"text": "a", "label": "cat", "patient": 7}\n{"text": "b", "label": "dog", "patient": "é"}\n'
+    for more in ({"group": "patient"}, {"columns": {"group": "patient"}}):
+        assert [e.group for e in read(tmp_path, "a.jsonl", content, **more)] == ["7", "é"]
+    with pytest.raises(UserError, match="no key 'ward'"):
+        read(tmp_path, "a.jsonl", content, group="ward")
+    with pytest.raises(UserError, match="'group' is 3; give the name of a column"):
+        source("csv").check(task("a.csv", group=3))
+
+
+def test_groups_that_share_a_content_are_one(tmp_path: Path) -> None:
+    content = "text,label,group\nsame,cat,q\nsame,cat,p\nmore,dog,q\nelse,dog,r\n"
+    assert [e.group for e in read(tmp_path, "a.csv", content)] == ["p", "p", "r"]
+
+
+BROKEN = {
+    "a.csv": "text,label\na,cat\nb\n,dog\nc,dog\n",
+    "a.jsonl": '{"text": "a", "label": "cat"}\n{"text":\n{"text": "", "label": "dog"}\n{"text": "c", "label": "dog"}',
+}
+
+
+@pytest.mark.parametrize("file", BROKEN)
+def test_broken_rows_are_skipped_and_named_where_that_is_asked_for(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).write_text(BROKEN[file])
+    intake = Intake(skip=True)
+    assert [e.text for e in source(task(file).source).read(task(file), tmp_path, intake)] == ["a", "c"]
+    line = 2 if file == "a.jsonl" else 3
+    assert [f":{line}: " in intake.skipped[0], f":{line + 1}: " in intake.skipped[1]] == [True, True]
+    with pytest.raises(DataError) as error:
+        read(tmp_path, file, BROKEN[file])
+    assert error.value.number == 2
+
+
+def test_a_label_that_is_no_class_is_never_skipped(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown label 'dgo'"):
+        read(tmp_path, "a.csv", "text,label\na,cat\nb,dgo\n", on_unreadable="skip")
+
+
+def test_three_tables_are_the_three_splits(tmp_path: Path) -> None:
+    for name, text in (("fit", "a"), ("tune", "b"), ("held", "c")):
+        (tmp_path / f"{name}.csv").write_text(f"text,label\n{text},cat\n")
+    settings = task("a.csv", path={"train": "fit.csv", "valid": "tune.csv", "test": "held.csv"})
+    found = source("csv").examples(settings, tmp_path)
+    assert {e.text: e.split for e in found} == {"a": "own_train", "b": "own_validation", "c": "test"}
+
+
+def test_a_spreadsheet_under_another_name_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.csv: is a spreadsheet or archive, no CSV; take source: xlsx"):
+        read(tmp_path, "a.csv", b"PK\x03\x04rest")

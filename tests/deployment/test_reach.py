@@ -1,6 +1,7 @@
 """What a server can make a node read and run: nothing but what lies in its folder, and what node.yaml allows."""
 
 import hashlib
+import json
 import os
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -298,3 +299,30 @@ def test_private_things_are_made_for_their_owner_alone(tmp_path: Path) -> None:
     assert len(files) == 5
     assert {folder: folder.stat().st_mode & 0o777 for folder in folders} == dict.fromkeys(folders, 0o700)
     assert {file: file.stat().st_mode & 0o777 for file in files} == dict.fromkeys(files, 0o600)
+
+
+def test_a_part_of_a_path_stays_in_the_nodes_folder(scenario: Path, tmp_path: Path) -> None:
+    """Each part of a path is looked at by itself: the folder that holds it may be the node's, and a link in it lead away."""
+    node = write(tmp_path / "node")
+    (node / "data").mkdir()
+    (node / "data" / "test").symlink_to(scenario.parent / "data" / "pictures")
+    (scenario.parent / "data" / "pictures").rename(node / "data" / "train")
+    named = with_paths(scenario, {"train": "data/train", "test": "data/test"})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="'data/test' leads out of the node's folder"):
+        site(node, named).examples()
+
+
+def test_what_a_site_skips_is_told_at_the_site(scenario: Path, tmp_path: Path) -> None:
+    node = write(tmp_path / "node")
+    (scenario.parent / "data" / "pictures").rename(node / "pictures")
+    (node / "pictures" / "dot.png").write_bytes(b"no picture")
+    raw = yaml.safe_load(scenario.read_text())
+    raw["data"]["on_unreadable"] = "skip"
+    scenario.write_text(yaml.safe_dump(raw))
+    here = site(node, with_paths(scenario, "pictures"))
+    assert here.examples() == {"shade": 10, "redraw": 11}
+    here._shares()
+    (told,) = node.rglob("data.json")
+    (event,) = json.loads(told.read_text())
+    assert (event["event"], event["examples"]) == ("skipped", 1)
+    assert "dot.png: not a readable image" in event["why"][0]

@@ -1,6 +1,7 @@
 """What a client's saved model answers, through the real weights of a finished run."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ import fedtap as package
 from e2e.conftest import Command, snapshot
 from fedtap.backbones.base import load_backbone
 from fedtap.data.encode import FeatureCache, default_folder
+from fedtap.experiment import predict
 from fedtap.experiment.predict import _features
+from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import load_scenario
 from tiny_federation import MOODS
@@ -104,3 +107,15 @@ def test_what_does_not_fit_is_refused(whole: Path, asked: dict[str, str], messag
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no run"):
         package.predict(tmp_path, client="a", task="b")
+
+
+def test_a_picture_is_seen_by_the_range_that_it_was_trained_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wide = np.array([[0, 4095], [2000, 1000]], dtype=np.uint16)
+    Image.fromarray(wide).save(tmp_path / "a.png")
+    monkeypatch.setattr(predict, "_features", lambda tower, image: image)
+    pair = Pair("t", "classification", "image", "d", "t")
+    for limits, brightest in ((None, 16), ((0.0, 4095.0), 255)):
+        example = predict._encode(pair, tmp_path / "a.png", None, SimpleNamespace(vision=None), limits)
+        assert example.image[0].max() == brightest

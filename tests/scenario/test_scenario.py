@@ -8,10 +8,11 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from fedtap.algorithms.registry import algorithms, make
 from fedtap.runtime.errors import UserError
-from fedtap.scenario.scenario import Scenario, apply_override, build_scenario, load_scenario
+from fedtap.scenario.scenario import Scenario, TaskSettings, apply_override, build_scenario, load_scenario
 
 TASK = {"name": "digits", "type": "classification", "modality": "image", "domain": "numbers", "source": "digits"}
 
@@ -330,7 +331,7 @@ def test_a_scenario_is_named_after_its_file_and_knows_its_folder(tmp_path: Path)
         ("", "a scenario is a mapping of keys such as 'rounds' and 'clients'"),
         ("- a", "a scenario is a mapping of keys such as 'rounds' and 'clients'"),
         ("rounds: 3", "'clients' is missing; add it"),
-        ("1: 2\nclients: []", "s.yaml: '"),
+        ("1: 2\nclients: []", "s.yaml:2: '"),
     ],
 )
 def test_a_file_that_is_no_scenario(tmp_path: Path, text: str, expected: str) -> None:
@@ -490,3 +491,89 @@ def test_a_number_of_clients_or_classes_has_a_bound(key: str, value: int) -> Non
     raw = {"name": "n", "clients": [client | ({"count": value} if key == "count" else {})]}
     with pytest.raises(UserError, match="less than or equal to"):
         build_scenario(raw, place="here", folder=Path())
+
+
+IN_YAML = """rounds: 2
+clients:
+  - id: first
+    tasks: [{name: t, type: classification, modality: image, domain: d, source: digits}]
+  - id: ward
+    tasks:
+      - name: scans
+        type: classification
+        modality: image
+        domain: d
+        source: folder
+        path: scans
+        classes:
+          - "a"
+          - "b"
+"""
+
+
+@pytest.mark.parametrize("word", ["yes", "no", "on", "Off", "1", "0.5", "true", "2024-01-02", "null", "~"])
+@pytest.mark.parametrize(
+    ("old", "line", "key"),
+    [('          - "b"', 15, "classes"), ("domain: d\n        source", 10, "domain"), ("path: scans", 12, "path")],
+)
+def test_what_yaml_makes_of_a_word_is_told_with_client_and_line(
+    tmp_path: Path, word: str, old: str, line: int, key: str
+) -> None:
+    if key == "path" and word in ("null", "~"):
+        return
+    new = {"classes": f"          - {word}", "domain": f"domain: {word}\n        source", "path": f"path: {word}"}[key]
+    with pytest.raises(UserError) as caught:
+        load_scenario(written(tmp_path, IN_YAML.replace(old, new)))
+    told = str(caught.value)
+    assert f"s.yaml:{line}: client 'ward', task 'scans', 'clients.1.tasks.0.{key}'" in told
+    assert (key == "domain" and word in ("null", "~")) or "put quotes around it" in told
+
+
+def test_a_class_in_one_line_with_the_others_has_that_line(tmp_path: Path) -> None:
+    text = IN_YAML.replace('        classes:\n          - "a"\n          - "b"', "        classes: [no, yes]")
+    with pytest.raises(
+        UserError, match=r"s\.yaml:13: client 'ward', .*read as false, not as text; put quotes around it"
+    ):
+        load_scenario(written(tmp_path, text))
+
+
+def test_what_the_command_line_gives_has_no_line_of_the_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"s\.yaml: 'rounds': must be a number"):
+        load_scenario(written(tmp_path, IN_YAML), ["rounds=no"])
+
+
+PATHS = {"train": "data/a.csv", "val": "data/b.csv", "test": "data/more/c.csv"}
+
+
+def test_a_path_of_three_places_is_a_folder_and_its_parts() -> None:
+    task = TASK | {"source": "csv", "classes": ["a", "b"]}
+    found = TaskSettings.model_validate(task | {"path": PATHS})
+    assert (found.path, found.parts) == ("data", {"train": "a.csv", "validation": "b.csv", "test": "more/c.csv"})
+    assert TaskSettings.model_validate(found.model_dump()) == found
+    apart = TaskSettings.model_validate(task | {"path": {"train": "a.csv", "test": "b.csv"}})
+    assert (apart.path, apart.parts) == (".", {"train": "a.csv", "test": "b.csv"})
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ({"train": "a.csv"}, "a test part is missing"),
+        ({"test": "a.csv", "val": "b.csv"}, "a train part is missing"),
+        ({"train": "a.csv", "test": "b.csv", "tset": "c.csv"}, "unknown key 'tset'; did you mean 'test'?"),
+        ({"train": "a.csv", "test": "b.csv", "val": "c.csv", "dev": "d.csv"}, "names the validation part twice"),
+        ({"train": "a.csv", "test": "a.csv"}, "lies in the"),
+        ({"train": "data", "test": "data/test"}, "lies in the"),
+        ({"train": "a.csv", "test": 3}, "no place under 'test'"),
+        ({"train": "/data/a.csv", "test": "b.csv"}, "must all be absolute, or all relative"),
+        ({}, "names no place"),
+    ],
+)
+def test_places_that_cannot_be_three_splits_are_refused(path: dict[str, Any], fault: str) -> None:
+    with pytest.raises(ValidationError, match=fault.replace("?", r"\?")):
+        TaskSettings.model_validate(TASK | {"source": "csv", "classes": ["a", "b"], "path": path})
+
+
+@pytest.mark.parametrize("part", ["../b.csv", "/b.csv", "~/b.csv", " "])
+def test_parts_lie_below_their_path(part: str) -> None:
+    with pytest.raises(ValidationError, match="must lie below 'path'"):
+        TaskSettings.model_validate(TASK | {"source": "csv", "path": "x", "parts": {"train": "a.csv", "test": part}})

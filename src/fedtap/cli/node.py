@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fedtap.cli.check import show_data, show_faults
 from fedtap.cli.options import Settings
 from fedtap.cli.screen import examples, say, show_table
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.home import expanded
+
+if TYPE_CHECKING:
+    from fedtap.data.feature_extractor import Tokenizer
+    from fedtap.deployment.node import NodeSettings
+    from fedtap.scenario.scenario import Scenario
 
 app = typer.Typer(help="Make a client's own machine ready for a federation across machines. Nothing is sent.")
 EXAMPLES = examples(
@@ -51,7 +57,7 @@ def init(
     ] = True,
 ) -> None:
     """Write node.yaml and a key pair into a folder, and check that the client's data are all there."""
-    from fedtap.deployment.node import DataPlace, NodeSettings, look, write_node
+    from fedtap.deployment.node import DataPlace, NodeSettings, write_node
     from fedtap.deployment.reach import allowed_now
     from fedtap.scenario.scenario import load_scenario
 
@@ -67,7 +73,7 @@ def init(
         allow_methods=tuple(allowed_now(given) for given in allow_method or []),
         folder=folder.resolve(),
     )
-    found, short = look(settings, loaded)
+    found = _checked(settings, loaded)
     if key:
         from fedtap.cli.flower import need_flower
 
@@ -78,7 +84,7 @@ def init(
         say(f"{public}: the public key; the server needs it as {client}.pub")
     path = write_node(folder, settings)
     say(f"{path}: written")
-    _show(found, short)
+    _show(*found, client)
 
 
 @app.command("check", epilog=EXAMPLES)
@@ -87,7 +93,7 @@ def check(folder: Folder, scenario: ScenarioOption, settings: Settings = None) -
 
     Says too whether the scenario meets the node's policy, and what its data have spent of its budget of privacy.
     """
-    from fedtap.deployment.node import FILE, look, read_node
+    from fedtap.deployment.node import FILE, read_node
     from fedtap.deployment.policy import Ledger
     from fedtap.experiment.planning import vocabulary_of
     from fedtap.scenario.scenario import load_scenario
@@ -98,7 +104,7 @@ def check(folder: Folder, scenario: ScenarioOption, settings: Settings = None) -
     if any(pair.type == "text_generation" for pair in loaded.client(node.client).pairs):
         node.check_models(loaded)
         words = vocabulary_of(loaded)
-    _show(*look(node, loaded, words=words))
+    _show(*_checked(node, loaded, words), node.client)
     node.check_models(loaded)
     complaint = node.policy.complaint(loaded.privacy)
     if complaint is not None:
@@ -117,8 +123,27 @@ def _place(given: str) -> tuple[str, str]:
     return task, str(expanded(path).resolve())
 
 
-def _show(found: dict[str, dict[str, int]], short: list[str]) -> None:
+def _checked(
+    node: NodeSettings, scenario: Scenario, words: Tokenizer | None = None
+) -> tuple[dict[str, dict[str, int]], list[str], list[dict[str, Any]]]:
+    """Return the node's examples, where they fall short, and what else is to be known; all that is wrong is told together."""
+    from fedtap.data.intake import DataError
+    from fedtap.deployment.node import look
+
+    told: list[dict[str, Any]] = []
+    try:
+        found, short = look(node, scenario, words=words, tell=told.append)
+    except DataError as error:
+        if error.number > 1:
+            show_faults(error.faults, error.number)
+            raise UserError(
+                f"{node.folder}: {error.number} faults in the data of '{node.client}'; mend them"
+            ) from error
+        raise
+    return found, short, [event for event in told if event["event"] != "reading"]
+
+
+def _show(found: dict[str, dict[str, int]], short: list[str], told: list[dict[str, Any]], client: str) -> None:
     rows = [[task, *(str(sizes[split]) for split in ("train", "validation", "test"))] for task, sizes in found.items()]
     show_table(("task", "train", "validation", "test"), rows, title="Examples that this node will use", numeric_from=1)
-    for line in short:
-        say(line)
+    show_data({client: short}, told, ())

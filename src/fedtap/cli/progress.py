@@ -15,6 +15,7 @@ from rich.text import Text
 from fedtap.cli.round_summary import RoundSummary
 from fedtap.cli.screen import screen
 from fedtap.reporting.html.formatting import human_seconds
+from fedtap.reporting.remarks import KINDS, about_data
 from fedtap.runtime.text import neutral
 
 STAGES = {"personalising": "personalising clients", "evaluating": "evaluating clients"}
@@ -37,15 +38,13 @@ class DataLines:
         self._left = DATA_LINES
 
     def take(self, event: Mapping[str, Any]) -> list[str]:
-        """Return the lines to show of an event on a client's data."""
+        """Return the lines to show of an event on clients' data."""
         if self._left < 0:
             return []
-        lines = [f"{event['client']}: {line}" for line in event["lines"]]
+        lines = [f"{who}: {line}" for who, line in about_data(event)]
         shown = lines[: self._left]
         self._left -= len(lines)
-        return (
-            shown if self._left >= 0 else [*shown, "more on where data fall short: in the report, and in events.jsonl"]
-        )
+        return shown if self._left >= 0 else [*shown, "more on the data: in the report, and in events.jsonl"]
 
 
 class Watcher(Protocol):
@@ -100,6 +99,8 @@ class LiveProgress:
         kind = event["event"]
         if kind == "encoding":
             self._move(f"encoding ({event['tower']})", event["done"], event["total"])
+        elif kind == "reading":
+            self._move(f"looking at pictures ({event['source']})", event["done"], event["total"])
         elif kind in STAGES:
             self._move(STAGES[kind], event["done"], event["total"])
         elif kind == "round_started":
@@ -108,9 +109,9 @@ class LiveProgress:
         elif kind == "round_finished":
             self._note = f"round {event['round']}: {self._summary.line()}"
             self._move("rounds", event["round"], self._rounds)
-        elif kind == "note":
+        elif kind == "note" and "about" not in event:
             self._live.console.print(neutral(event["text"]), markup=False, soft_wrap=True)
-        elif kind == "data":
+        elif kind in KINDS:
             for line in self._data.take(event):
                 self._live.console.print(neutral(line), markup=False, soft_wrap=True)
         else:
@@ -159,9 +160,9 @@ class PlainProgress:
         elif kind == "round_finished":
             self._finished.append(self._clock() - self._began)
             self._write(self._round(event))
-        elif kind == "note":
+        elif kind == "note" and "about" not in event:
             self._write(event["text"])
-        elif kind == "data":
+        elif kind in KINDS:
             for line in self._data.take(event):
                 self._write(line)
         else:

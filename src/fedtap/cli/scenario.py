@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from fedtap.cli.check import EXAMPLES as CHECK_EXAMPLES
+from fedtap.cli.check import check, show_data
 from fedtap.cli.options import AsJson, Method, ScenarioFile, Settings
 from fedtap.cli.screen import examples, say, say_json, show_table
 from fedtap.runtime.errors import UserError
@@ -124,6 +126,9 @@ def validate(path: ScenarioFile, settings: Settings = None, method: Method = Non
     say(f"{path}: valid; {len(loaded.participants)} clients{unseen}, {', '.join(families)}")
 
 
+app.command("check", epilog=CHECK_EXAMPLES)(check)
+
+
 @app.command(
     "plan", epilog=examples("fedtap scenario plan scenarios/quickstart.yaml", "fedtap scenario plan my.yaml --json")
 )
@@ -165,8 +170,6 @@ def plan(
 
 
 def _show_data(data: dict[str, Any]) -> None:
-    from fedtap.reporting.html.formatting import listed
-
     rows = [
         (client, task, *(str(number) for number in sizes.values()))
         for client, tasks in data["clients"].items()
@@ -175,14 +178,7 @@ def _show_data(data: dict[str, Any]) -> None:
     if rows:
         head = ("client", "task", "training", "validation", "test")
         show_table(head, rows, title="Examples of each client, of the data on this machine", numeric_from=2)
-    alike: dict[str, list[str]] = {}
-    for client, lines in data["short"].items():
-        for line in lines:
-            alike.setdefault(line, []).append(client)
-    for line, clients in alike.items():
-        say(f"{listed(clients)}: {line}")
-    for line in data["not_looked_at"]:
-        say(f"data: {line}")
+    show_data(data["short"], data["remarks"], data["not_looked_at"])
 
 
 KINDS = {

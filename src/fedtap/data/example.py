@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-Published = Literal["train", "test"]
+Published = Literal["train", "own_train", "own_validation", "test"]
+"""``train`` is divided between train and validation; ``own_train`` and ``own_validation`` are as their owner has put them."""
 _BETWEEN_WORDS = re.compile(r"[\W_]+")
 """Runs of what is neither letter nor digit, as ``str.isalnum`` has it."""
 
@@ -29,31 +30,38 @@ class ImageRef:
     Parameters
     ----------
     digest
-        Of the content (the file's bytes, or the pixels where there is no file); equal pictures have equal digests.
+        Of what a model sees, by which its features are known; equal pictures have equal digests.
     load
         Returns the pixels, ``(height, width, 3)`` uint8. Nothing is decoded before it is called.
+    kept
+        Of the pixels as they are kept, before any range is shown; None where the digest is not of pixels: of the files of
+        packages, no two of which hold the same picture.
+    extent
+        The smallest and the largest of its values, as shares of the range that they have; None where nobody has looked.
     """
 
     digest: str
     load: Callable[[], npt.NDArray[np.uint8]] = field(compare=False, repr=False)
+    kept: str | None = field(default=None, compare=False)
+    extent: tuple[float, float] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def key(self) -> str:
+        """The identity of the picture, however it is saved and shown."""
+        return self.kept or self.digest
 
     @classmethod
     def of_file(cls, path: Path) -> ImageRef:
-        """Return a reference to a picture file; its bytes are hashed, not decoded.
+        """Return a reference to a picture file by its bytes, which are hashed, not decoded: for the files of packages.
+
+        A user's own pictures may be saved twice, and are known by their pixels (:func:`fedtap.data.pixels.look`).
 
         Raises
         ------
         UserError
             If the file cannot be read.
         """
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            reason = error.strerror or error
-            raise UserError(
-                f"{path}: the image cannot be read ({reason}); restore it, or mend its permissions"
-            ) from error
-        return cls(digest(content), partial(_read, path))
+        return cls(digest(file_bytes(path)), partial(_read, path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,9 @@ class Example:
     stratum
         What label skew goes by: the class index, or the index of the answer; 0 where there is no such thing.
     split
-        The split in which its source publishes it, if the source has splits of its own.
+        The split in which its source publishes it, or its owner has put it, if either has splits of their own.
+    group
+        What it belongs to besides: the patient, the author. Examples of one group land in one split.
     """
 
     key: str
@@ -81,6 +91,7 @@ class Example:
     target: int | str | None
     stratum: int = 0
     split: Published | None = None
+    group: str | None = None
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -111,6 +122,15 @@ def by_answer(examples: Iterable[Example]) -> tuple[Example, ...]:
     examples = tuple(examples)
     index = {answer: number for number, answer in enumerate(sorted({str(example.target) for example in examples}))}
     return tuple(replace(example, stratum=index[str(example.target)]) for example in examples)
+
+
+def file_bytes(path: Path) -> bytes:
+    """Return the bytes of a picture's file; raises :class:`UserError` if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path}: the image cannot be read ({reason}); restore it, or mend its permissions") from error
 
 
 def _read(path: Path) -> npt.NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """Images: files to arrays, arrays to the normalised image space and back. Not the preprocessing of a tower: each has its own.
 
-An image is ``(H, W, 3)`` uint8. The normalised image space is ``(3, H, W)`` float32 in [-1, 1]; reconstruction targets and
-outputs live there.
+What a file holds (``Kept``) is ``(H, W, 3)`` uint8, or ``(H, W)`` of one channel with more than eight bits, or of floating-point
+numbers. An image, which is what a model sees, is ``(H, W, 3)`` uint8. The normalised image space is ``(3, H, W)`` float32 in
+[-1, 1]; reconstruction targets and outputs live there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +28,22 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, struct.error, zlib.error)
 
 
-def read_image(path: str | Path) -> NDArray[np.uint8]:
+Kept: TypeAlias = NDArray[Any]
+"""The values of a picture as its file holds them: ``(H, W, 3)`` uint8, or ``(H, W)`` int64 or float64."""
+Limits: TypeAlias = tuple[float, float]
+"""The values that are shown as black and as white."""
+SIXTEEN_BITS = 65535
+
+
+def read_image(path: str | Path, limits: Limits | None = None) -> NDArray[np.uint8]:
     """Read an image file as ``(H, W, 3)`` uint8 RGB: upright as its EXIF says, transparency over white, the first frame.
+
+    Parameters
+    ----------
+    path
+        The file.
+    limits
+        The values that become 0 and 255, those between in proportion; by default all that the file's kind can hold.
 
     Raises
     ------
@@ -36,7 +52,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     """
     path = Path(path)
     try:
-        return _decoded(path, str(path))
+        return shown(_decoded(path, str(path)), limits, str(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such image; check the path") from error
 
@@ -49,16 +65,50 @@ def decode_image(content: bytes, place: str) -> NDArray[np.uint8]:
     UserError
         If it is broken, not an image, or so large that decoding it could exhaust the memory.
     """
+    return shown(kept_content(content, place), None, place)
+
+
+def kept_content(content: bytes, place: str) -> Kept:
+    """Return the values that the content of an image file holds; errors are those of :func:`decode_image`."""
     return _decoded(io.BytesIO(content), place)
 
 
-def _decoded(file: Path | io.BytesIO, place: str) -> NDArray[np.uint8]:
+def shown(kept: Kept, limits: Limits | None, place: str) -> NDArray[np.uint8]:
+    """Return the image that a model sees of what a file holds.
+
+    Raises
+    ------
+    UserError
+        If there are no limits and the values have none of their own, or the limits are beyond what the file can hold.
+    """
+    if limits is None:
+        if kept.dtype == np.uint8:
+            return kept
+        if kept.dtype.kind == "f":
+            raise UserError(
+                f"{place}: its pixels are floating-point numbers of unknown range; give 'range' or 'window'"
+            )
+        grey = np.rint(kept.clip(0, SIXTEEN_BITS) / 257).astype(np.uint8)
+    else:
+        low, high = limits
+        if kept.dtype == np.uint8 and high > 256:
+            raise UserError(
+                f"{place}: its pixels have 8 bits, 0 to 255, and the range ends at {high:g}; save it with all of its bits, or "
+                "mend 'range' or 'window'"
+            )
+        if kept.dtype.kind == "f" and not np.isfinite(kept).all():
+            raise UserError(f"{place}: some of its pixels are no finite numbers; mend it, or remove it")
+        grey = np.rint((kept.astype(np.float64) - low).clip(0, high - low) * (255 / (high - low))).astype(np.uint8)
+    return grey if grey.ndim == 3 else np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _decoded(file: Path | io.BytesIO, place: str) -> Kept:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.filterwarnings("ignore", category=UserWarning)
             with Image.open(file, formats=FORMATS) as image:
-                return _rgb(ImageOps.exif_transpose(image))
+                return _values(ImageOps.exif_transpose(image))
     except FileNotFoundError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -71,18 +121,17 @@ def _decoded(file: Path | io.BytesIO, place: str) -> NDArray[np.uint8]:
 
 
 def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:120] or type(error).__name__
+    text = " ".join(str(error).split()).partition(" <_io.BytesIO")[0]  # an address in memory tells nobody anything
+    return text[:120] or type(error).__name__
 
 
-def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+def _values(image: Image.Image) -> Kept:
     image.load()
     if image.mode.startswith("I;16") or image.mode == "I":
         # Sixteen bits: Pillow's own conversion would clip at 255 and leave a white picture.
-        wide = np.asarray(image, dtype=np.float64)
-        grey = np.rint(wide.clip(0, 65535) / 257).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
+        return np.asarray(image).astype(np.int64)
     if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of unknown range")
+        return np.asarray(image).astype(np.float64)
     if "transparency" in image.info or image.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))

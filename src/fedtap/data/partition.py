@@ -1,11 +1,11 @@
-"""Which client holds which examples, in which split. References only: no picture is decoded here.
+"""Which client holds which examples, in which split. References only: a user's own pictures are looked at, once, to know them.
 
 Tasks that ask the same of the same source (source, path, columns, classes, type and modality) draw from one pool and no two of
 them, on whichever client, hold the same example of it. Splits go by content (``splits.py``) and clients' shares by the run's
 seed.
 
-A site's own data (sources ``csv``, ``jsonl``, ``folder``) are taken whole, in the mix that they have; clients that name one file
-or folder get even parts of it, and where they ask different things of it, every content of it goes to one of them first.
+A site's own data (sources ``csv``, ``jsonl``, ``xlsx``, ``folder``) are taken whole, in the mix that they have; clients that name
+one file or folder get even parts of it, and where they ask different things of it, every content of it goes to one of them first.
 
 Of other sources, and wherever the scenario asks for it by name, so many examples are taken: training sizes are log-normal around
 the wanted size, and clients' shares of the strata are drawn from a Dirichlet distribution (``allocation.py``). Where a mix is
@@ -18,18 +18,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fedtap.data.allocation import Floats, Ints, fit, mix, proportions
 from fedtap.data.example import Example, Published
-from fedtap.data.requests import Kind, Request, held, place_of, requests, shares
+from fedtap.data.reading import Faults, Found, Tell, fixed_splits, known_by_pixels, read_source
+from fedtap.data.requests import Kind, Place, Request, held, requests, shared_places, shares
 from fedtap.data.site_data import SiteData
 from fedtap.data.sources import source
-from fedtap.data.splits import SPLITS, Split, assign, check_disjoint, published_splits
+from fedtap.data.splits import SPLITS, Split, assign, check_disjoint
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.randomness import numpy_generator
 from fedtap.runtime.storage import digest
@@ -66,7 +66,11 @@ class _Pool:
         return np.array([len(rows) for rows in self.rows[split]], dtype=np.int64)
 
 
-def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None) -> Partition:
+def _unheard(event: dict[str, Any]) -> None:
+    """Tell nobody."""
+
+
+def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None, *, tell: Tell = _unheard) -> Partition:
     """Share a scenario's data out among its clients, the unseen ones included.
 
     The result depends on the scenario's content and the seed, not on the order in which clients or tasks are listed. With a
@@ -81,6 +85,8 @@ def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None) 
         The run's seed.
     site_data
         The one client whose data are on this machine; None: all are.
+    tell
+        Called with what is to be known of the data: examples that were skipped, remarks, progress.
 
     Returns
     -------
@@ -90,30 +96,39 @@ def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None) 
     Raises
     ------
     UserError
-        If a task does not suit its source, data are missing or wrong, or a client would be left with an empty split.
+        If a task does not suit its source, data are missing or wrong, or a client would be left with an empty split: all
+        that is wrong, together (:class:`fedtap.data.intake.DataError`).
     """
-    asked = requests(scenario)
-    if site_data is None:
-        found = {kind: _examples(each[0].task, scenario.folder) for kind, each in asked.items()}
-    else:
+    faults = Faults()
+    asked = requests(scenario, faults)
+    if site_data is not None:
         asked = held(asked, site_data)
-        found = {kind: _read(kind, asked, site_data) for kind in asked}
-    given = share(scenario, asked, found, seed)
+    found = read_all(scenario, asked, faults, tell, site_data)
+    given = share(scenario, {kind: asked[kind] for kind in found}, found, seed, faults)
+    faults.refuse()
     clients = scenario.clients if site_data is None else (scenario.client(site_data.client),)
     return {client.id: {task.name: given[client.id, task.name] for task in client.tasks} for client in clients}
 
 
 def share(
-    scenario: Scenario, asked: Mapping[Kind, list[Request]], found: Mapping[Kind, Sequence[Example]], seed: int
+    scenario: Scenario, asked: Mapping[Kind, list[Request]], found: Found, seed: int, faults: Faults
 ) -> dict[tuple[str, str], TaskSplits]:
-    """Return, by client and task, what each request gets of the examples that were found for its kind."""
-    published = published_splits(chain.from_iterable(found.values()))
+    """Return, by client and task, what each request gets of the examples that were found for its kind.
+
+    Who would get nothing of a split gets nothing at all, and ``faults`` are told.
+    """
+    found = known_by_pixels(found)
+    published = fixed_splits(found, scenario.data.split)
     given: dict[tuple[str, str], TaskSplits] = {}
-    owners = _owners(asked, found, scenario.data, published, seed)
+    places = shared_places(asked)
+    owners = _owners(asked, places, found, scenario.data, published, seed, faults)
     for kind, each in asked.items():
-        for examples, own in _parts(kind, each, found[kind], owners):
+        for examples, own in _parts(each, found[kind], owners.get(places.get(kind))):
             pool = _pool(examples, scenario.data, published, seed, kind)
-            given.update(_divide(pool, own, scenario.data, seed))
+            try:
+                given.update(_divide(pool, own, scenario.data, seed))
+            except UserError as error:
+                faults.add(error)
     check_disjoint(
         (f"client '{client}', task '{task}'", split, splits[split])
         for (client, task), splits in given.items()
@@ -136,44 +151,75 @@ def fingerprints(shares: Partition) -> dict[str, str]:
     }
 
 
-def _read(kind: Kind, asked: Mapping[Kind, list[Request]], site_data: SiteData) -> Sequence[Example]:
-    """Return what a pool is made of on one client's machine: its data lie where the machine says."""
+def read_all(
+    scenario: Scenario,
+    asked: Mapping[Kind, list[Request]],
+    faults: Faults,
+    tell: Tell,
+    site_data: SiteData | None = None,
+) -> Found:
+    """Return the examples of each kind of pool that is sound; what is wrong with the others ``faults`` are told."""
+    found: Found = {}
+    for kind, each in asked.items():
+        task, folder = each[0].task, scenario.folder
+        try:
+            if site_data is not None:
+                task, folder = _here(kind, asked, site_data), site_data.folder
+        except UserError as error:
+            faults.add(error)
+            continue
+        examples = read_source(
+            partial(source(task.source).read, task, folder),
+            who=[(request.client, request.task.name) for request in each],
+            task=task,
+            skip=scenario.data.on_unreadable == "skip",
+            faults=faults,
+            tell=tell,
+        )
+        if examples is not None:
+            found[kind] = examples
+    return found
+
+
+def _here(kind: Kind, asked: Mapping[Kind, list[Request]], site_data: SiteData) -> TaskSettings:
+    """Return the task by which a pool is read on one client's machine: its data lie where the machine says."""
     own = [site_data.here(request.task) for request in asked[kind] if request.client == site_data.client]
     if not own:  # of others, with whom it shares a place
-        neighbours = (request for other in asked if place_of(other) == place_of(kind) for request in asked[other])
-        path = next(site_data.here(each.task).path for each in neighbours if each.client == site_data.client)
-        return _examples(asked[kind][0].task.model_copy(update={"path": path}), site_data.folder)
+        places = shared_places(asked)
+        neighbours = (request for other in asked if places.get(other) == places[kind] for request in asked[other])
+        mine = next(each.task for each in neighbours if each.client == site_data.client)
+        return site_data.beside(asked[kind][0].task, mine)
     for task in own[1:]:
         if (task.path, task.columns) != (own[0].path, own[0].columns):
             raise UserError(
                 f"client '{site_data.client}': tasks '{own[0].name}' and '{task.name}' draw from one source in the scenario; "
                 "give both the same path and columns"
             )
-    return _examples(own[0], site_data.folder)
+    return own[0]
 
 
 def _owners(
     asked: Mapping[Kind, list[Request]],
+    places: Mapping[Kind, Place],
     found: Mapping[Kind, Sequence[Example]],
     data: DataSettings,
     published: Mapping[str, Published],
     seed: int,
-) -> dict[tuple[str, str], dict[str, str]]:
+    faults: Faults,
+) -> dict[Place | None, dict[str, str]]:
     """Return, for the places of which several clients ask different things, to which of them each content belongs.
 
     What only some of them can use is dealt among these; every split and stratum by itself, in turn.
     """
-    kinds: dict[tuple[str, str], list[Kind]] = {}
-    for kind in sorted(asked, key=repr):
-        place = place_of(kind)
-        if place is not None:
-            kinds.setdefault(place, []).append(kind)
-    owners: dict[tuple[str, str], dict[str, str]] = {}
+    kinds: dict[Place, list[Kind]] = {}
+    for kind in sorted(places, key=repr):
+        kinds.setdefault(places[kind], []).append(kind)
+    owners: dict[Place | None, dict[str, str]] = {}
     for place, sharing in kinds.items():
         clients = {request.client for kind in sharing for request in asked[kind]}
         if len(sharing) == 1 or len(clients) == 1:
             continue
-        _refuse_skew(place, [request for kind in sharing for request in asked[kind]], data)
+        _refuse_skew(place, [request for kind in sharing for request in asked[kind]], data, faults)
         usable: dict[str, set[str]] = {}
         cells: dict[str, tuple[Split, int]] = {}
         for kind in sharing:
@@ -193,38 +239,32 @@ def _owners(
     return owners
 
 
-def _refuse_skew(place: tuple[str, str], sharing: Sequence[Request], data: DataSettings) -> None:
+def _refuse_skew(place: Place, sharing: Sequence[Request], data: DataSettings, faults: Faults) -> None:
     """Refuse a label mix that could not be given to those who share a place, ask different things of it, and take all."""
     for request in sharing:
         if data.label_skew(request.task) is not None and data.size(request.task, "train") == "all":
-            raise UserError(
-                f"client '{request.client}', task '{request.task.name}': others ask other things of {place[1]}, and of a shared "
-                "place that is taken whole no label mix can be drawn; leave out data.dirichlet, give each client a folder of its "
-                "own, or say how many to take with 'train'"
+            faults.add(
+                UserError(
+                    f"client '{request.client}', task '{request.task.name}': others ask other things of {place[1]}, and of a "
+                    "shared place that is taken whole no label mix can be drawn; leave out data.dirichlet, give each client a "
+                    "folder of its own, or say how many to take with 'train'"
+                )
             )
 
 
 def _parts(
-    kind: Kind,
-    asked: Sequence[Request],
-    examples: Sequence[Example],
-    owners: Mapping[tuple[str, str], Mapping[str, str]],
+    asked: Sequence[Request], examples: Sequence[Example], owners: Mapping[str, str] | None
 ) -> list[tuple[Sequence[Example], Sequence[Request]]]:
     """Return what of a pool is for whom: all for all, or to each client what belongs to it."""
-    place = place_of(kind)
-    if place is None or place not in owners:
+    if owners is None:
         return [(examples, asked)]
     return [
         (
-            [example for example in examples if owners[place][example.key] == client],
+            [example for example in examples if owners[example.key] == client],
             [request for request in asked if request.client == client],
         )
         for client in sorted({request.client for request in asked})
     ]
-
-
-def _examples(task: TaskSettings, folder: Path) -> Sequence[Example]:
-    return source(task.source).examples(task, folder)
 
 
 def _pool(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedtap.data.allocation import Ints, level_out, share_out
+from fedtap.data.groups import Joined
+from fedtap.data.reading import Faults
 from fedtap.data.site_data import SiteData
 from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS, Split
+from fedtap.runtime.errors import UserError
 from fedtap.runtime.randomness import numpy_generator
 from fedtap.scenario.clients import OWN_SOURCES
 from fedtap.scenario.scenario import DataSettings, Scenario, TaskSettings
 
 Kind = tuple[Any, ...]
 """What tasks agree in that draw from one pool: source, path, type, modality, columns, classes."""
+Place = tuple[str, str]
+"""A source of a site's own data, and where they lie."""
+MORE_KEYS = ("sheet", "group", "range", "window", "on_unreadable")
+"""Keys of a task that make another pool where they are given."""
 MOST_OWN = 10_000_000
 """Training examples that a client may claim of a task where the scenario does not say how many there are."""
+
+
+class _Parts(tuple[tuple[str, str], ...]):
+    """The files or folders of a kind, by split, where it has one for each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +44,22 @@ class Request:
     task: TaskSettings
 
 
-def requests(scenario: Scenario) -> dict[Kind, list[Request]]:
-    """Return the requests by the kind of pool that they draw from, sorted, so that the order of listing means nothing."""
+def requests(scenario: Scenario, faults: Faults | None = None) -> dict[Kind, list[Request]]:
+    """Return the requests by the kind of pool that they draw from, sorted, so that the order of listing means nothing.
+
+    What does not suit its source is raised, or taken down by ``faults``.
+    """
     spelled = _spellings(scenario)
     asked: dict[Kind, list[Request]] = {}
     for client in scenario.clients:
         for task in client.tasks:
-            source(task.source).check(task)
+            try:
+                source(task.source).check(task)
+            except UserError as error:
+                if faults is None:
+                    raise
+                faults.add(error, f"client '{client.id}'")
+                continue
             path = "" if task.path is None else os.path.normpath(task.path)
             kind: Kind = (
                 task.source,
@@ -53,15 +73,36 @@ def requests(scenario: Scenario) -> dict[Kind, list[Request]]:
                 kind = (*kind, task.delimiter, task.encoding)
             if task.pictures:
                 kind = (*kind, "pictures", task.pictures)
+            if task.parts is not None:
+                files = {split: os.path.normpath(os.path.join(path, part)) for split, part in task.parts.items()}
+                kind = (*kind, _Parts(sorted((split, spelled.get(file, file)) for split, file in files.items())))
+            if any(getattr(task, key) is not None for key in MORE_KEYS):
+                kind = (*kind, *(repr(getattr(task, key)) for key in MORE_KEYS))
             asked.setdefault(kind, []).append(Request(client.id, task))
     for each in asked.values():
         each.sort(key=lambda request: (request.client, request.task.name))
     return asked
 
 
-def place_of(kind: Kind) -> tuple[str, str] | None:
-    """Return the place of a site's own data, which tasks of several kinds may share; None for a public source."""
-    return (kind[0], kind[1]) if kind[0] in OWN_SOURCES else None
+def shared_places(kinds: Iterable[Kind]) -> dict[Kind, Place]:
+    """Return, for each kind of a site's own data, the place that it draws from: one for all that have a file or folder in common.
+
+    A place is called by its source and the first of its files; public sources are left out.
+    """
+    joined: dict[str, Joined] = {}
+    files = {kind: _files(kind) for kind in kinds if kind[0] in OWN_SOURCES}
+    for kind, (first, *others) in files.items():
+        same = joined.setdefault(kind[0], Joined())
+        same.of(first)
+        for other in others:
+            same.join(first, other)
+    return {kind: (kind[0], joined[kind[0]].of(first)) for kind, (first, *_) in files.items()}
+
+
+def _files(kind: Kind) -> list[str]:
+    """Return the files or folders that a kind of a site's own data reads."""
+    parts = next((each for each in kind if isinstance(each, _Parts)), None)
+    return [kind[1]] if parts is None else [file for _, file in parts]
 
 
 def held(asked: Mapping[Kind, list[Request]], site_data: SiteData) -> dict[Kind, list[Request]]:
@@ -70,13 +111,14 @@ def held(asked: Mapping[Kind, list[Request]], site_data: SiteData) -> dict[Kind,
     Where the data there are those of all clients, whoever shares a place with it counts, whatever its task.
     """
     mine = {kind for kind, each in asked.items() if any(request.client == site_data.client for request in each)}
-    places = {place_of(kind) for kind in mine} - {None} if site_data.whole else set()
+    place = shared_places(asked)
+    places = {place[kind] for kind in mine if kind in place} if site_data.whole else set()
     found: dict[Kind, list[Request]] = {}
     for kind, each in asked.items():
         own = [request for request in each if request.client == site_data.client]
         if own:
             found[kind] = own if site_data.is_own(own[0].task) else each
-        elif place_of(kind) in places:
+        elif place.get(kind) in places:
             found[kind] = each
     return found
 
@@ -152,7 +194,13 @@ def _spellings(scenario: Scenario) -> dict[str, str]:
 
     A relative one goes first, so that where a project lies means nothing either.
     """
-    paths = {os.path.normpath(task.path) for each in scenario.clients for task in each.tasks if task.own and task.path}
+    paths = {
+        os.path.normpath(os.path.join(task.path, part))
+        for each in scenario.clients
+        for task in each.tasks
+        if task.own and task.path
+        for part in ("", *(task.parts or {}).values())
+    }
     by_place: dict[Any, list[str]] = {}
     for path in sorted(paths, key=lambda path: (os.path.isabs(path), path)):
         by_place.setdefault(_place(scenario.folder / path), []).append(path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import TaskSettings
 
 
@@ -50,6 +52,37 @@ class SiteData:
         if place.columns:
             changes["columns"] = {**task.columns, **place.columns}
         return task.model_copy(update=changes)
+
+    def beside(self, task: TaskSettings, mine: TaskSettings) -> TaskSettings:
+        """Return another client's task, which shares a place with the task ``mine``, as it is to be read on this machine.
+
+        Its files lie to those of ``mine`` as they do in the scenario.
+
+        Raises
+        ------
+        UserError
+            If they lie neither in the folder nor beside a place that the machine names.
+        """
+        here = self.here(mine)
+        changes: dict[str, object] = {}
+        for key in ("path", "pictures"):
+            path = getattr(task, key)
+            if path is not None and here.path != mine.path and os.path.isabs(path) == os.path.isabs(mine.path or ""):
+                path = os.path.normpath(os.path.join(here.path or "", os.path.relpath(path, mine.path)))
+            changes[key] = path
+        found = task.model_copy(update=changes)
+        named = [each for place in self.places.values() for each in (place.path, place.pictures) if each is not None]
+        allowed = [self.folder.resolve(), *((self.folder / each).resolve().parent for each in named)]
+        root = self.folder / (found.path or "")
+        files = [root] if found.parts is None else [root / part for part in found.parts.values()]
+        files += [] if found.pictures is None else [self.folder / found.pictures]
+        for file in files:
+            if not any(file.resolve().is_relative_to(each) for each in allowed):
+                raise UserError(
+                    f"client '{self.client}': others share its data with {file}, which lies beside no place that this machine "
+                    "names; put it there"
+                )
+        return found
 
     def is_own(self, task: TaskSettings) -> bool:
         """Tell whether a task's data are the client's own, and not a public source from which all clients of a scenario draw."""

@@ -15,6 +15,8 @@ from fedtap.runtime.storage import digest
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 _NONE: Mapping[str, Published] = {}
+_STRICTNESS: tuple[Published, ...] = get_args(Published)
+_AS_GIVEN: Mapping[str | None, Split] = {"own_train": "train", "own_validation": "validation", "test": "test"}
 
 
 def unit(key: str) -> float:
@@ -27,19 +29,31 @@ def unit(key: str) -> float:
 
 
 def published_splits(examples: Iterable[Example]) -> dict[str, Published]:
-    """Return, for the keys that some source publishes in a split, that split; a key published in both is test."""
+    """Return, for the keys that some source puts into a split, that split; a key that is put into two is in the stricter.
+
+    Test is stricter than validation, and that than training data.
+    """
     found: dict[str, Published] = {}
     for example in examples:
-        if example.split is not None and found.get(example.key) != "test":
-            found[example.key] = example.split
+        if example.split is not None:
+            found[example.key] = stricter(example.split, found.get(example.key))
     return found
+
+
+def stricter(one: Published, other: Published | None) -> Published:
+    """Return the stricter of two splits: what is in both must not be trained on.
+
+    >>> stricter("own_train", "test"), stricter("own_validation", "train"), stricter("train", None)
+    ('test', 'own_validation', 'train')
+    """
+    return one if other is None or _STRICTNESS.index(one) >= _STRICTNESS.index(other) else other
 
 
 def assign(example: Example, shares: tuple[float, float, float], published: Mapping[str, Published] = _NONE) -> Split:
     """Return the split of an example.
 
-    What is published as test stays test; what is published as training data is divided between train and validation in the
-    proportion of their shares; everything else follows the three shares.
+    What is published as test stays test, and what its owner has put into a split stays there; what is published as training data
+    is divided between train and validation in the proportion of their shares; everything else follows the three shares.
 
     Parameters
     ----------
@@ -53,8 +67,8 @@ def assign(example: Example, shares: tuple[float, float, float], published: Mapp
     """
     train, validation, _ = shares
     fixed = published.get(example.key, example.split)
-    if fixed == "test":
-        return "test"
+    if fixed in _AS_GIVEN:
+        return _AS_GIVEN[fixed]
     place = unit(example.key) * (train + validation if fixed == "train" else 1.0)
     if place < train:
         return "train"

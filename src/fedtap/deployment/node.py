@@ -5,6 +5,7 @@ Nothing here sends anything. The folder holds the client's private states too, u
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from fedtap.data.feature_extractor import Tokenizer
 from fedtap.data.partition import Partition, partition
+from fedtap.data.reading import Tell
 from fedtap.data.shortfalls import shortfalls
 from fedtap.data.site_data import Place, SiteData
 from fedtap.deployment.policy import Policy
@@ -103,7 +105,9 @@ class NodeSettings(Settings):
         for listed in scenario.client(self.client).tasks:
             mine = self.data.get(listed.name, DataPlace())
             if listed.path is not None and mine.path is None:
-                check_data_path(listed.path, self.folder, self.own_files, f"task '{listed.name}'")
+                parts = (listed.parts or {}).values()  # a link within the folder may lead out of it
+                for path in (listed.path, *(os.path.join(listed.path, part) for part in parts)):
+                    check_data_path(path, self.folder, self.own_files, f"task '{listed.name}'")
             if listed.pictures is not None and mine.pictures is None:
                 check_data_path(listed.pictures, self.folder, self.own_files, f"task '{listed.name}', pictures")
         places = {task: Place(place.path, place.pictures, place.columns) for task, place in self.data.items()}
@@ -154,26 +158,34 @@ def write_node(folder: Path, settings: NodeSettings) -> Path:
     return new_private_file(path, (_HEAD + yaml.safe_dump(values, sort_keys=False, allow_unicode=True)).encode())
 
 
-def check_node(node: NodeSettings, scenario: Scenario, seed: int = 0) -> dict[str, dict[str, int]]:
+def check_node(
+    node: NodeSettings, scenario: Scenario, seed: int = 0, tell: Tell = lambda event: None
+) -> dict[str, dict[str, int]]:
     """Read the node's data as a run would, and return the examples of each task by split; nothing is sent.
+
+    ``tell`` is called with what is to be known of the data, as :func:`fedtap.data.partition.partition` calls it.
 
     Raises
     ------
     UserError
         If data are missing or wrong, or too few.
     """
-    return look(node, scenario, seed)[0]
+    return look(node, scenario, seed, tell=tell)[0]
 
 
 def look(
-    node: NodeSettings, scenario: Scenario, seed: int = 0, words: Tokenizer | None = None
+    node: NodeSettings,
+    scenario: Scenario,
+    seed: int = 0,
+    words: Tokenizer | None = None,
+    tell: Tell = lambda event: None,
 ) -> tuple[dict[str, dict[str, int]], list[str]]:
     """Do as :func:`check_node`, and return as well in which respects the data fall short, a line each.
 
     ``words`` is the vocabulary that answers are held against.
     """
     site_data = node.site_data(scenario)
-    shares: Partition = partition(scenario, seed, site_data)
+    shares: Partition = partition(scenario, seed, site_data, tell=tell)
     found: dict[str, dict[str, int]] = {}
     for task, splits in shares[node.client].items():
         found[task] = {"train": len(splits.train), "validation": len(splits.validation), "test": len(splits.test)}

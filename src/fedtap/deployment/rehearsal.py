@@ -167,7 +167,10 @@ def _at(scenario: Scenario, out: Path) -> Scenario:
 def _node_folder(folder: Path, client: ClientSettings, scenario: Scenario, device: str, method: str | None) -> Path:
     """Make a client's node, which finds data and models where the scenario has them, and runs the method that was given."""
     places = {
-        task.name: DataPlace(path=str((scenario.folder / task.path).resolve()))
+        task.name: DataPlace(
+            path=str((scenario.folder / task.path).resolve()),
+            pictures=None if task.pictures is None else str((scenario.folder / task.pictures).resolve()),
+        )
         for task in client.tasks
         if task.path is not None
     }

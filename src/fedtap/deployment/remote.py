@@ -149,7 +149,11 @@ class RemoteSite:
 
     def _shares(self) -> Partition:
         """Return the client's share of the data, if it is the one that the run began with."""
-        found = partition(self._scenario, self._seed, self._node.site_data(self._scenario))
+        told: list[dict[str, Any]] = []
+        found = partition(self._scenario, self._seed, self._node.site_data(self._scenario), tell=told.append)
+        remarks = [event for event in told if event["event"] != "reading"]
+        if remarks:  # names of files and lines of tables are for the site's own eyes
+            write_json(self._folder.path / "data.json", remarks)
         self._journal.check_data(fingerprints(found)[self.client])
         return found
 

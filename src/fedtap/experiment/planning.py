@@ -12,6 +12,7 @@ from fedtap.algorithms.registry import make
 from fedtap.backbones.base import Backbone, BackboneSpec, load_backbone, spec
 from fedtap.data.at_hand import data_at_hand
 from fedtap.data.feature_extractor import Tokenizer
+from fedtap.data.partition import Partition
 from fedtap.data.shortfalls import shortfalls
 from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS
@@ -140,22 +141,33 @@ def data_report(scenario: Scenario, seed: int = 0, *, public: bool = False) -> d
 
     With ``public`` built-in sources are looked at too, but for what would be fetched.
 
-    ``clients``: by client and task the examples of each split. ``short``: by client, a line for each shortfall.
-    ``not_looked_at``: a line for each place that could not be looked at.
+    ``clients``: by client and task the examples of each split. ``short``: by client, a line for each shortfall. ``remarks``: what
+    else is to be known of the data, as events. ``not_looked_at``: a line for each place that could not be looked at.
     """
-    shares, missing = data_at_hand(scenario, seed, public=public)
+    found = data_at_hand(scenario, seed, public=public)
+    counts = {
+        client: {task: {split: len(splits[split]) for split in SPLITS} for task, splits in own.items()}
+        for client, own in found.shares.items()
+    }
+    short, missing = shortfalls_at_hand(scenario, found.shares, seed)
+    return {
+        "clients": counts,
+        "short": short,
+        "remarks": found.remarks,
+        "not_looked_at": [*found.missing, *missing],
+    }
+
+
+def shortfalls_at_hand(scenario: Scenario, shares: Partition, seed: int) -> tuple[dict[str, list[str]], list[str]]:
+    """Return where clients' data fall short, and a line on what could not be looked at: answers, where there is no vocabulary."""
     tasks = {client.id: {task.name: task for task in client.tasks} for client in scenario.clients}
-    words = None
+    words, missing = None, []
     if any(tasks[client][task].type == "text_generation" for client, own in shares.items() for task in own):
         try:
             words = vocabulary_of(scenario)
         except UserError as error:
             missing.append(f"answers not looked at: {error}")
-    counts = {
-        client: {task: {split: len(splits[split]) for split in SPLITS} for task, splits in own.items()}
-        for client, own in shares.items()
-    }
-    return {"clients": counts, "short": shortfalls(scenario, shares, seed, words=words), "not_looked_at": missing}
+    return shortfalls(scenario, shares, seed, words=words), missing
 
 
 def plan_report(scenario: Scenario, method: str | None = None) -> dict[str, Any]:

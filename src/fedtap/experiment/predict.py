@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedtap.backbones.base import Tower, load_backbone
-from fedtap.data.images import denormalise, read_image
+from fedtap.data.images import Limits, denormalise, read_image
 from fedtap.data.loader import TaskExamples
 from fedtap.experiment.planning import ARCHITECTURES
 from fedtap.experiment.saved_model import read_model
@@ -66,7 +66,8 @@ def predict(
     words = words_of(backbone, torch.device("cpu")) if pair.type == "text_generation" else None
     network = Network(architecture, saved.state, seed=saved.seed, words=words)
     network.load(saved.state)
-    example = _encode(pair, image, text, backbone)
+    (limits,) = (each.limits for each in saved.client.tasks if each.name == task)
+    example = _encode(pair, image, text, backbone, limits)
     network.eval()
     with torch.no_grad():
         (out,) = network((example.take([0], [0]),))
@@ -88,9 +89,11 @@ def _check_input(pair: Pair, image: object, text: str | None) -> None:
         raise UserError("--text: is empty; give some words")
 
 
-def _encode(pair: Pair, image: str | Path | None, text: str | None, backbone: Any) -> TaskExamples:
-    """Return the input as one example without a real target."""
-    images = None if image is None else [_features(backbone.vision, read_image(image))]
+def _encode(
+    pair: Pair, image: str | Path | None, text: str | None, backbone: Any, limits: Limits | None
+) -> TaskExamples:
+    """Return the input as one example without a real target; a picture is seen as in training, by the same ``range``."""
+    images = None if image is None else [_features(backbone.vision, read_image(image, limits))]
     texts = None if text is None else [_features(backbone.text, text)]
     shape = (1, 3, 64, 64) if pair.type == "reconstruction" else (1, 1) if pair.type == "text_generation" else (1,)
     target = torch.zeros(shape, dtype=torch.long)

@@ -148,6 +148,8 @@ class FederatedRun:
             seed=self._context.seed,
         )
         try:
+            for event in self._context.remarks if self._round == 0 else ():
+                self._log(event)  # whoever watches has heard of it when the data were read
             with self._cost.phase("rounds"):
                 for number in range(self._round + 1, scenario.rounds + 1):
                     self._meet(plan[number - 1])

@@ -39,6 +39,8 @@ class ServerContext:
     start: ServerState
     cards: Sequence[ClientCard]
     """Of all clients that may be asked; what they register with takes the place of these."""
+    remarks: Sequence[dict[str, Any]] = ()
+    """Events on the data, from before the log begins."""
 
 
 class Clients(Protocol):
@@ -82,12 +84,15 @@ class Simulation:
     text_metrics: tuple[TextMetric, ...]
     shortfalls: Mapping[str, list[str]]
     """Where clients' data fall short, a line each."""
+    remarks: Sequence[dict[str, Any]] = ()
 
     @property
     def server(self) -> ServerContext:
         """The server's context."""
         architecture = self.network.architecture
-        return ServerContext(self.scenario, self.algorithm, self.seed, architecture, self.start, self.cards)
+        return ServerContext(
+            self.scenario, self.algorithm, self.seed, architecture, self.start, self.cards, self.remarks
+        )
 
     @property
     def context(self) -> SiteContext:
@@ -141,13 +146,20 @@ def set_up(
     check(scenario)
     check_privacy(scenario, algorithm)
     architecture_of(scenario, algorithm)  # refuses what does not fit together before anything is loaded
+    remarks: list[dict[str, Any]] = []
+
+    def hear(event: dict[str, Any]) -> None:
+        tell(event)
+        if event["event"] != "reading":
+            remarks.append(event)
+
     context = set_up_site(
         scenario,
         algorithm,
         seed=seed,
         device=device,
         store=store,
-        shares=lambda: partition(scenario, seed),
+        shares=lambda: partition(scenario, seed, tell=hear),
         tell=tell,
         prepare=prepare,
     )
@@ -164,6 +176,7 @@ def set_up(
         start=ServerState(context.network.initial_state().select(algorithm.travels)),
         text_metrics=context.text_metrics,
         shortfalls=context.dataset.shortfalls(),
+        remarks=remarks,
     )
 
 

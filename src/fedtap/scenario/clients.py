@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from fedtap.pairs import Modality, Pair, TaskName
-from fedtap.scenario.settings import MANY, NAME, Many, Settings
+from fedtap.scenario.files import OwnSplit, WindowSettings, in_parts, plain_parts
+from fedtap.scenario.settings import MANY, NAME, Float, Many, OnUnreadable, Positive, Settings, read_as
 
-OWN_SOURCES = frozenset({"csv", "folder", "jsonl"})
+OWN_SOURCES = frozenset({"csv", "folder", "jsonl", "xlsx"})
 """Sources of a site's own data; the others are public, and all clients that name one draw from it."""
 
 
@@ -29,11 +30,16 @@ Size = Annotated[int | Literal["all"], BeforeValidator(_size)]
 
 
 class TaskSettings(Settings):
-    """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources ``folder``, ``csv`` and ``jsonl``.
+    """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources of a site's own data.
 
     ``train``, ``validation`` and ``test`` are how many examples to take, or ``all``, and go before those of the section ``data``.
     ``pictures`` is a folder beside the table's own in which the pictures that a table names may lie.
-    ``delimiter`` (one sign) and ``encoding`` are those of a ``csv`` table, where they are not to be found by looking at it.
+    ``delimiter`` (one sign) and ``encoding`` are those of a ``csv`` table, where they are not to be found by looking at it;
+    ``sheet`` is that of an ``xlsx`` file. ``path`` may name three places, ``{train: ..., validation: ..., test: ...}``, and
+    becomes the folder that holds them, with the ``parts`` below it. ``group`` says what keeps examples together in one split: a
+    table's column; for a ``folder`` the level of a sub-folder below the class's (``1``), or a pattern of file names
+    (``"{group}_*"``). ``range`` and ``window`` are the values of pictures that are shown as black and white. ``on_unreadable``
+    is that of ``data`` unless given here.
     """
 
     name: str
@@ -48,6 +54,12 @@ class TaskSettings(Settings):
     classes: tuple[str, ...] | Many | None = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str | None = None
+    sheet: Annotated[str, Field(min_length=1)] | None = None
+    parts: Mapping[OwnSplit, str] | None = None
+    group: Positive | Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    range: tuple[Float, Float] | None = None
+    window: WindowSettings | None = None
+    on_unreadable: OnUnreadable | None = None
     train: Size | None = None
     validation: Size | None = None
     test: Size | None = None
@@ -61,17 +73,34 @@ class TaskSettings(Settings):
             )
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _path_in_parts(cls, value: Any) -> Any:
+        """Take a ``path`` that names three places as the folder that holds them, and the parts below it."""
+        return in_parts(value) if isinstance(value, dict) and isinstance(value.get("path"), dict) else value
+
+    @field_validator("parts")
+    @classmethod
+    def _parts_lie_below(cls, value: Mapping[OwnSplit, str] | None) -> Mapping[OwnSplit, str] | None:
+        return None if value is None else plain_parts(value)
+
+    @field_validator("range")
+    @classmethod
+    def _low_before_high(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and value[0] >= value[1]:
+            raise ValueError(f"[{value[0]:g}, {value[1]:g}] must be the lowest value and a higher one")
+        return value
+
     @field_validator("classes", mode="before")
     @classmethod
     def _classes_are_text(cls, value: Any) -> Any:
         """Tell what YAML has made of a class's name: ``yes`` and ``off`` are switches to it, and ``1`` is a number."""
         if isinstance(value, int) and value > MANY:
             raise ValueError(f"should be less than or equal to {MANY}, as a number of classes")
-        for name in value if isinstance(value, list | tuple) else ():
+        for index, name in enumerate(value if isinstance(value, list | tuple) else ()):
             if not isinstance(name, str):
-                raise ValueError(
-                    f"a class is read as {json.dumps(name, default=str)}, not as text; put quotes around it"
-                )
+                told = {"why": f"a class is {read_as(name)}, not as text; put quotes around it", "index": index}
+                raise PydanticCustomError("not_text", "{why}", told)
         return value
 
     @model_validator(mode="after")
@@ -79,6 +108,19 @@ class TaskSettings(Settings):
         if self.type == "reconstruction" and self.modality != "image":
             raise ValueError(f"reconstruction needs modality 'image', not '{self.modality}'")
         return self
+
+    @model_validator(mode="after")
+    def _one_way_to_show(self) -> TaskSettings:
+        if self.range is not None and self.window is not None:
+            raise ValueError("'range' and 'window' say the same in two ways; give one of them")
+        if self.group is not None and "group" in self.columns:
+            raise ValueError("'group' and 'columns.group' name the same column; give one of them")
+        return self
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The values of pictures that are shown as black and white, where the task says so."""
+        return self.window.limits if self.window is not None else self.range
 
     @property
     def own(self) -> bool:

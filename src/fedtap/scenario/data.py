@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from fedtap.scenario.clients import Size, TaskSettings
-from fedtap.scenario.settings import Fraction, NonNegative, Rate, Settings
+from fedtap.scenario.settings import Fraction, NonNegative, OnUnreadable, Rate, Settings
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -25,9 +25,11 @@ class DataSettings(Settings):
     examples per client and task before quantity skew, or ``all``; ``dirichlet`` is the concentration of label skew (large:
     none); ``quantity`` the standard deviation of the logarithm of training-set sizes (0: equal).
 
-    Of a site's own data (sources ``csv``, ``jsonl``, ``folder``) all are taken, unskewed, unless one of these keys says
+    Of a site's own data (sources ``csv``, ``jsonl``, ``xlsx``, ``folder``) all are taken, unskewed, unless one of these keys says
     otherwise; of a built-in source 128, 48 and 128 with ``dirichlet`` 1 and ``quantity`` 0.15. A task's own ``train``,
     ``validation`` and ``test`` go before those here. Clients that name one file or folder share it out among themselves.
+    ``on_unreadable``: an example of one's own that cannot be read (a damaged picture, a broken row) is a fault (``refuse``), or
+    left out, counted and named (``skip``).
     """
 
     train: Size | None = None
@@ -36,6 +38,7 @@ class DataSettings(Settings):
     split: tuple[Fraction, Fraction, Fraction] = (0.6, 0.15, 0.25)
     dirichlet: Rate | None = None
     quantity: Annotated[NonNegative, Field(le=2)] | None = None
+    on_unreadable: OnUnreadable = "refuse"
 
     @field_validator("split")
     @classmethod

@@ -2,21 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ValidationError
 
 from fedtap.runtime.errors import nearest
+from fedtap.runtime.text import one_line
+from fedtap.scenario.settings import read_as
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+def first_of(error: ValidationError) -> ErrorDetails:
+    """Return the fault that is told: an unknown key, since a slip in a key is often why another is missing, or the first."""
+    errors = error.errors()
+    return next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+
+
+def location_of(error: ValidationError) -> tuple[int | str, ...]:
+    """Return where the fault that is told lies: keys and indices, from the top."""
+    first = first_of(error)
+    index = first.get("ctx", {}).get("index")
+    return first["loc"] if index is None else (*first["loc"], int(index))
+
+
+def whose(location: Sequence[int | str], raw: Mapping[str, Any]) -> str:
+    """Return whose the value at a location of a scenario is, as the head of a message: its client and its task, or nothing.
+
+    >>> whose(("clients", 0, "tasks", 0, "type"), {"clients": [{"id": "ward", "tasks": [{"name": "scans"}]}]})
+    "client 'ward', task 'scans', "
+    """
+    found, here = "", raw
+    for list_name, word, key in (("clients", "client", "id"), ("tasks", "task", "name")):
+        at = next(
+            (n for n, part in enumerate(location[:-1]) if part == list_name and isinstance(location[n + 1], int)), None
+        )
+        below = here.get(list_name) if isinstance(here, Mapping) else None
+        if at is None or not isinstance(below, list):
+            break
+        here = below[int(location[at + 1])]
+        if isinstance(here, Mapping) and isinstance(here.get(key), str):
+            found += f"{word} '{one_line(here[key], 64)}', "
+    return found
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return one fault of a validation error as one line: the key, what is wrong, and the mend.
-
-    An unknown key comes first, since a slip in a key is often why another is missing.
-    """
+    """Return one fault of a validation error as one line: the key, what is wrong, and the mend."""
     errors = error.errors()
-    first = next((each for each in errors if each["type"] == "extra_forbidden"), errors[0])
+    first = first_of(error)
     if first["type"] == "extra_forbidden":
         *above, key = first["loc"]
         known = _fields_at(model, above)
@@ -26,6 +62,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         return f"'{place}' is missing; add it"
     message = str(first["msg"]).removeprefix("Value error, ")
     given = first.get("input")
+    if first["type"] == "string_type" and isinstance(given, bool | int | float | date):
+        message = f"is {read_as(given)}, not as text; put quotes around it"
+        given = None
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     others = {_place(each["loc"]) for each in errors} - {place}
     more = f" (and {len(others)} more)" if others else ""

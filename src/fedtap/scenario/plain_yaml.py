@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,26 @@ def parse(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         why = " ".join(str(getattr(error, "problem", None) or error).split())
         raise NotYamlError(why, mark.line + 1 if mark else None) from error
+
+
+def line_of(text: str, location: Sequence[int | str]) -> int | None:
+    r"""Return the line, counted from 1, of the value at a location; keys and indices that are not there are left out.
+
+    >>> line_of("a: 1\nb:\n  - c: no\n", ("b", 0, "c"))
+    3
+    """
+    try:
+        node = _Loader(text).get_single_node()
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return None
+    if node is None:
+        return None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            node = next((value for key, value in node.value if key.value == part), node)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+    return int(node.start_mark.line) + 1
 
 
 def _size(node: yaml.Node, known: dict[int, int]) -> int:

@@ -22,8 +22,11 @@ from fedtap.scenario.clients import ClientSettings as ClientSettings
 from fedtap.scenario.clients import TaskSettings as TaskSettings
 from fedtap.scenario.clients import require_distinct
 from fedtap.scenario.data import DataSettings as DataSettings
+from fedtap.scenario.evaluation import TEXT_METRICS as TEXT_METRICS
+from fedtap.scenario.evaluation import EvaluationSettings as EvaluationSettings
 from fedtap.scenario.explain import explain as explain
-from fedtap.scenario.plain_yaml import NotYamlError, parse, read_yaml
+from fedtap.scenario.explain import location_of, whose
+from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse, read_yaml
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
 from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, WireSettings
@@ -112,40 +115,6 @@ class NetworkSettings(Settings):
             return self
         heads = self.head_dim // (self.dim // self.heads)
         return self.model_copy(update={"dim": self.head_dim, "heads": heads, "head_dim": None})
-
-
-TEXT_METRICS = ("meteor", "bertscore")
-"""What generated texts may be scored by beside the metrics that are always given."""
-
-
-class EvaluationSettings(Settings):
-    """How models are tested.
-
-    ``cross_examples`` bounds the cross-client test of a client's task; ``save`` says which models are written. ``text_metrics``
-    are of :data:`TEXT_METRICS`; ``bertscore_encoder`` is ``minilm-l6``, a folder that ``save_pretrained`` wrote, or the name of a
-    model in the hub's cache on this machine.
-    """
-
-    cross_examples: Positive = 256
-    save: Literal["deployed", "all", "none"] = "deployed"
-    text_metrics: tuple[str, ...] = ()
-    bertscore_encoder: Annotated[str, Field(min_length=1)] = "minilm-l6"
-
-    @field_validator("text_metrics", mode="before")
-    @classmethod
-    def _one_alone(cls, value: Any) -> Any:
-        """Take ``text_metrics: meteor`` as short for a list of one."""
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("text_metrics")
-    @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name not in TEXT_METRICS:
-                raise ValueError(f"unknown metric '{name}'; {nearest(name, TEXT_METRICS)}")
-            if value.count(name) > 1:
-                raise ValueError(f"'{name}' stands twice; name it once")
-        return value
 
 
 class Scenario(Settings):
@@ -286,7 +255,8 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path 
     """
     path = Path(path)
     try:
-        raw = parse(read_yaml(path))
+        text = read_yaml(path)
+        raw = parse(text)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such scenario; `fedtap scenario list` shows those at hand") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -304,16 +274,24 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path 
         raise UserError(
             f"{path}: unknown key 'folder'; relative paths start at the scenario's own folder, move the file there"
         )
-    return build_scenario(raw, place=str(path), folder=(path.parent if folder is None else folder).resolve())
+    given = [override.partition("=")[0].strip() for override in overrides]
+    folder = (path.parent if folder is None else folder).resolve()
+    return build_scenario(raw, place=str(path), folder=folder, text=text, overridden=given)
 
 
-def build_scenario(raw: Mapping[str, Any], *, place: str, folder: Path) -> Scenario:
-    """Validate a scenario given as plain values; ``place`` names it in errors."""
+def build_scenario(
+    raw: Mapping[str, Any], *, place: str, folder: Path, text: str = "", overridden: Sequence[str] = ()
+) -> Scenario:
+    """Validate a scenario given as plain values; ``place`` names it in errors, with the line where there is a YAML ``text``."""
     raw = with_current_keys(raw, place)
     try:
         return Scenario.model_validate({**raw, "folder": folder})
     except ValidationError as error:
-        raise UserError(f"{place}: {explain(error, Scenario)}") from error
+        location = location_of(error)
+        key = ".".join(map(str, location))
+        line = None if any(key.startswith(name) for name in overridden) else line_of(text, location)
+        where = place if line is None else f"{place}:{line}"
+        raise UserError(f"{where}: {whose(location, raw)}{explain(error, Scenario)}") from error
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:

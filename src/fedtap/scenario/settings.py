@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -30,6 +31,8 @@ Count = Annotated[Int, Field(ge=0)]
 Rate = Annotated[Float, Field(gt=0)]
 NonNegative = Annotated[Float, Field(ge=0)]
 Fraction = Annotated[Float, Field(ge=0, le=1)]
+OnUnreadable = Literal["refuse", "skip"]
+"""What becomes of an example that cannot be read: the run is refused, or the example left out, counted and named."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 """What may name a file or a folder: a client, a task, a domain, a head."""
 
@@ -38,3 +41,12 @@ class Settings(BaseModel):
     """A frozen section that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def read_as(value: Any) -> str:
+    """Say what YAML has made of a word that was to be text: ``yes`` is true to it, and ``1`` a number.
+
+    >>> read_as(True), read_as(1)
+    ('read as true', 'read as 1')
+    """
+    return f"read as {json.dumps(value, default=str)}"

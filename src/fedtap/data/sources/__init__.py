@@ -17,6 +17,7 @@ from fedtap.data.sources.fashion_mnist import FASHION_MNIST
 from fedtap.data.sources.folder import Folder
 from fedtap.data.sources.mmlu import MORAL_SCENARIOS, PROFESSIONAL_LAW, PROFESSIONAL_MEDICINE
 from fedtap.data.sources.sentiment import LONG_SENTIMENT, SENTIMENT
+from fedtap.data.sources.spreadsheet import Spreadsheet
 from fedtap.data.sources.tables import CSV, JSONLines
 from fedtap.data.sources.tiny_imagenet import TINY_IMAGENET
 from fedtap.data.sources.vqa_v2 import VQAv2
@@ -46,6 +47,7 @@ _REGISTRY: tuple[Source, ...] = (
     Folder(),
     CSV(),
     JSONLines(),
+    Spreadsheet(),
 )
 SOURCES: Mapping[str, Source] = {source.name: source for source in _REGISTRY}
 

@@ -10,10 +10,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from fedtap.data.example import Example
+from fedtap.data.intake import Intake
 from fedtap.pairs import Modality, TaskName
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import TaskSettings
 
+_KEYS = (
+    *("path", "parts", "pictures", "columns", "classes", "delimiter", "encoding", "sheet"),
+    *("group", "range", "window", "on_unreadable"),
+)
+"""The keys of a task that mean something to some sources only."""
 Supports = frozenset[tuple[TaskName, Modality]]
 
 
@@ -33,7 +39,7 @@ class Source(ABC):
     supports
         The (task type, modality) combinations that it can serve.
     takes
-        Which of the task keys ``path``, ``columns`` and ``classes`` mean something to it.
+        Which of the task keys that not every source has (``path``, ``columns``, ``classes`` ...) mean something to it.
     needs_path
         Whether it has no data without a ``path``.
     """
@@ -67,6 +73,10 @@ class Source(ABC):
             If the data are missing or wrong; one line with file, line, fault and mend.
         """
 
+    def read(self, task: TaskSettings, folder: Path, intake: Intake) -> Sequence[Example]:
+        """Return what :meth:`examples` returns; sources of a user's own data tell ``intake`` what they find out meanwhile."""
+        return self.examples(task, folder)
+
     def left_alone(self, task: TaskSettings, folder: Path) -> tuple[str, ...]:
         """Return, in a line each, what lies among a task's data and is not taken; nothing, where all is.
 
@@ -86,11 +96,8 @@ class Source(ABC):
         if (task.type, task.modality) not in self.supports:
             known = ", ".join(f"{kind} on {modality}" for kind, modality in sorted(self.supports))
             raise UserError(f"{place}: no {task.type} on {task.modality} here; it serves: {known}")
-        given = {"path": task.path is not None, "columns": bool(task.columns), "classes": task.classes is not None}
-        given |= {"delimiter": task.delimiter is not None, "encoding": task.encoding is not None}
-        given |= {"pictures": task.pictures is not None}
-        for key, is_given in given.items():
-            if is_given and key not in self.takes:
+        for key in _KEYS:
+            if getattr(task, key) not in (None, {}) and key not in self.takes:
                 raise UserError(f"{place}: '{key}' means nothing to this source; remove it")
         if not task.path and (self.needs_path or task.path is not None):
             raise UserError(f"{place}: 'path' is missing; add it, relative to the scenario's folder")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedtap.data.example import Example, ImageRef, Published, distinct
+from fedtap.data.intake import Intake
 from fedtap.data.sources.hub.pictures import HubPictures
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.storage import digest
@@ -41,12 +42,12 @@ _SIDE = 28
 class FashionMNIST(HubPictures):
     """Pictures of the hub, or of IDX files."""
 
-    def examples(self, task: TaskSettings, folder: Path) -> Sequence[Example]:
+    def read(self, task: TaskSettings, folder: Path, intake: Intake) -> Sequence[Example]:
         """Return one example a picture."""
         path = folder / (task.path or "")
         if task.path is not None and any(path.glob("*-ubyte.gz")):
             return self._idx_examples(task, path)
-        return super().examples(task, folder)
+        return super().read(task, folder, intake)
 
     def _idx_examples(self, task: TaskSettings, path: Path) -> Sequence[Example]:
         from fedtap.data.sources.idx import read_idx

@@ -2,56 +2,69 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
-from fedtap.data.example import Example, ImageRef, distinct
-from fedtap.data.sources.base import Source, Supports, class_names, composed
+from fedtap.data.example import Example
+from fedtap.data.intake import Intake
+from fedtap.data.pixels import look
+from fedtap.data.sources.base import Supports, class_names, composed
 from fedtap.data.sources.left_alone import left_alone
+from fedtap.data.sources.own import OwnSource, places, published_as
 from fedtap.runtime.errors import UserError, nearest
+from fedtap.scenario.files import OwnSplit
 from fedtap.scenario.scenario import TaskSettings
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 NO_DATA = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
 """Folders that archivers, network drives and systems make, with files that look like the user's own."""
+_GROUP = "{group}"
 
 
-class Folder(Source):
-    """Classification by sub-folder (others than those named in ``classes`` are left alone), or reconstruction."""
+class Folder(OwnSource):
+    """Classification by sub-folder (others than those named in ``classes`` are left alone), or reconstruction.
+
+    ``group`` is the level of the sub-folder, below the class's, whose pictures belong together (``1``: the next), or a pattern of
+    paths in which ``{group}`` stands for its name and ``*`` for anything: ``"{group}_*.png"``, ``"ward-*/{group}/*"``.
+    """
 
     name = "folder"
     title = "a folder of pictures"
-    licence = "the owner's"
     supports: Supports = frozenset({("classification", "image"), ("reconstruction", "image")})
-    takes: ClassVar[frozenset[str]] = frozenset({"path", "classes"})
-    needs_path: ClassVar[bool] = True
 
-    def classes(self, task: TaskSettings) -> tuple[str, ...]:
-        """Return the classes that the task names."""
-        return class_names(task)
+    def check(self, task: TaskSettings) -> None:
+        """Check, besides what every source checks, that ``group`` is a level or a pattern with one place for the group's name."""
+        super().check(task)
+        if isinstance(task.group, str) and task.group.count(_GROUP) != 1:
+            raise UserError(
+                f"task '{task.name}', source '{self.name}': 'group' is '{task.group}'; give the level of a sub-folder (1), "
+                f'or a pattern of file names with {_GROUP} in it once, such as "{_GROUP}_*"'
+            )
 
-    def examples(self, task: TaskSettings, folder: Path) -> tuple[Example, ...]:
-        """Return one example a picture, ordered by path; files are hashed, not decoded."""
-        root = folder / (task.path or "")
-        if not root.is_dir():
-            raise UserError(f"{root}: no such folder (task '{task.name}'); create it, or mend 'path'")
-        if task.type == "reconstruction":
-            return distinct([Example(image.digest, image, None, None) for image in _images(root)])
-        found: list[Example] = []
-        for label, name in enumerate(class_names(task)):
-            below = _subfolder(root, name)
-            if below is None:
-                others = [path.name for path in root.iterdir() if path.is_dir() and not is_hidden(Path(path.name))]
-                near = f" ({nearest(name, others)})" if others else ""
-                raise UserError(f"{root / name}: no folder for class '{name}'{near}; create it, or mend 'classes'")
-            found += [Example(image.digest, image, None, label, label) for image in _images(below)]
-        return distinct(found)
+    def rows_of(self, task: TaskSettings, place: Path, split: OwnSplit | None, intake: Intake) -> Iterator[Example]:
+        """Iterate over the pictures, ordered by path."""
+        if not place.is_dir():
+            raise UserError(f"{place}: no such folder (task '{task.name}'); create it, or mend 'path'")
+        published = None if split is None else published_as(split)
+        for path, below, label in intake.watch(list(_listed(task, place, intake))):
+            try:
+                group = None if task.group is None else _group(path.relative_to(below), task.group, str(path))
+                image = look(path, task.limits)
+            except UserError as error:
+                intake.unreadable(error)
+                continue
+            yield Example(image.key, image, None, label, label or 0, published, group)
 
     def left_alone(self, task: TaskSettings, folder: Path) -> tuple[str, ...]:
-        """Return what lies in the folder and is no picture of a class."""
+        """Return what lies in the folder, or in each of its parts, and is no picture of a class."""
         classes = frozenset(class_names(task)) if task.type == "classification" else None
-        return left_alone(folder / (task.path or ""), classes=classes, suffixes=SUFFIXES, is_hidden=is_hidden)
+        return tuple(
+            line if split is None else f"{split}: {line}"
+            for split, place in places(task, folder / (task.path or ""))
+            for line in left_alone(place, classes=classes, suffixes=SUFFIXES, is_hidden=is_hidden)
+        )
 
 
 def is_hidden(path: Path) -> bool:
@@ -61,6 +74,27 @@ def is_hidden(path: Path) -> bool:
     [False, True, True, True]
     """
     return any(part.startswith(".") or part in NO_DATA for part in path.parts)
+
+
+def _listed(task: TaskSettings, root: Path, intake: Intake) -> Iterator[tuple[Path, Path, int | None]]:
+    """Iterate over the files of pictures, with the folder of their class, or of all, and the class's number."""
+    if task.type == "reconstruction":
+        for path in _pictures(root):
+            yield path, root, None
+        return
+    for label, name in enumerate(class_names(task)):
+        try:
+            below = _subfolder(root, name)
+            if below is None:
+                others = [path.name for path in root.iterdir() if path.is_dir() and not is_hidden(Path(path.name))]
+                near = f" ({nearest(name, others)})" if others else ""
+                raise UserError(f"{root / name}: no folder for class '{name}'{near}; create it, or mend 'classes'")
+            found = _pictures(below)
+        except UserError as error:
+            intake.fault(error)
+            continue
+        for path in found:
+            yield path, below, label
 
 
 def _subfolder(root: Path, name: str) -> Path | None:
@@ -77,7 +111,7 @@ def _subfolder(root: Path, name: str) -> Path | None:
     return found[0] if found else None
 
 
-def _images(root: Path) -> list[ImageRef]:
+def _pictures(root: Path) -> list[Path]:
     paths = sorted(
         path
         for path in root.rglob("*")
@@ -85,4 +119,31 @@ def _images(root: Path) -> list[ImageRef]:
     )
     if not paths:
         raise UserError(f"{root}: no picture in it or below; add some ({', '.join(sorted(SUFFIXES))}), or mend 'path'")
-    return [ImageRef.of_file(path) for path in paths]
+    return paths
+
+
+def _group(path: Path, group: int | str, place: str) -> str:
+    """Return the group of a picture by its path below the folder of its class.
+
+    Raises
+    ------
+    UserError
+        If the path does not lie so deep, or is not of the pattern.
+    """
+    if isinstance(group, int):
+        if len(path.parts) <= group:
+            raise UserError(
+                f"{place}: lies in no sub-folder of level {group}; move it into that of its group, or mend 'group'"
+            )
+        return composed(path.parts[group - 1])
+    text = path.as_posix() if "/" in group else path.name
+    before, after = (_expression(part) for part in group.split(_GROUP))
+    found = re.fullmatch(f"{before}([^/]+?){after}", composed(text), re.DOTALL)
+    if found is None:
+        raise UserError(f"{place}: is not of the pattern '{group}' that names its group; rename it, or mend 'group'")
+    return found[1]
+
+
+def _expression(pattern: str) -> str:
+    """Return the regular expression of a pattern: ``*`` is anything within a name, all else is itself."""
+    return "[^/]*".join(re.escape(part) for part in re.sub(r"\*+", "*", composed(pattern)).split("*"))

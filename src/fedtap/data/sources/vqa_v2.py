@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedtap.data.example import Example, Published, by_answer
+from fedtap.data.intake import Intake
 from fedtap.data.sources.base import Supports
 from fedtap.data.sources.hub.rows import Column, Picture, Row, Text
 from fedtap.data.sources.hub.source import HubSource
@@ -35,8 +36,8 @@ class VQAv2(HubSource):
         """Return a question, known by its picture."""
         image = row["image"]
         text = PROMPT.format(question=row["question"])
-        return Example(image.digest, image, text, row["multiple_choice_answer"], 0, split)
+        return Example(image.key, image, text, row["multiple_choice_answer"], 0, split)
 
-    def examples(self, task: TaskSettings, folder: Path) -> Sequence[Example]:
+    def read(self, task: TaskSettings, folder: Path, intake: Intake) -> Sequence[Example]:
         """Return one example a question; answers are what label skew goes by."""
-        return by_answer(super().examples(task, folder))
+        return by_answer(super().read(task, folder, intake))

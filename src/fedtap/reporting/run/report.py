@@ -15,6 +15,7 @@ from fedtap.reporting.html.formatting import human_seconds, plural
 from fedtap.reporting.html.markup import Markup, el, join
 from fedtap.reporting.html.page import page, section
 from fedtap.reporting.html.tables import table
+from fedtap.reporting.remarks import KINDS, about_data
 from fedtap.reporting.run.decisions import endings, timelines
 from fedtap.reporting.run.pages import FOLDER, ClientPage, clear, client_pages, contents, without_clients
 from fedtap.reporting.run.record import UNCHECKED, RunRecord, read_run
@@ -296,10 +297,13 @@ def _lost(record: RunRecord) -> Markup:
 
 
 def _data(record: RunRecord) -> Markup:
-    rows = [(str(event["client"]), str(line)) for event in record.events_of("data") for line in event["lines"]]
+    rows = [row for event in record.events if event["event"] in KINDS for row in about_data(event)]
     if not rows:
         return Markup()
-    note = "Fewer examples than were asked for, classes without any, files that were not taken, answers that no model can write."
+    note = (
+        "Fewer examples than were asked for, classes without any, files that were not taken, examples that were skipped or are "
+        "there more than once, answers that no model can write; and what decides about splits, or shows too little of pictures."
+    )
     inner = table(("client", "what"), rows, "Where clients' data fall short")
     return section("Where the data fall short", el("p", note, class_="note"), inner)
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedtap.reporting.html.formatting import human_bytes, human_seconds, plural
+from fedtap.reporting.remarks import clients_short
 from fedtap.reporting.run.decisions import changed, decisions, endings, is_first
 from fedtap.reporting.run.record import RunRecord
 from fedtap.reporting.run.series import traffic
@@ -140,7 +141,7 @@ def _beats(standing: Standing, model: str) -> bool:
 
 
 def _short(record: RunRecord) -> str:
-    short = {event["client"] for event in record.events_of("data")}
+    short = clients_short(record.events)
     if not short:
         return ""
     return f"The data of {plural(len(short), 'client')} fall short in some way; what of them, a section below says."

@@ -34,6 +34,8 @@ Round = Annotated[int, Field(ge=0, le=MAX_ROUND)]
 Name = Annotated[str, Field(max_length=500)]
 Text = Annotated[str, Field(max_length=100_000)]
 Losses = Annotated[dict[Name, Number | None], Field(max_length=10_000)]
+Task = Annotated[list[Name], Field(min_length=2, max_length=2)]
+"""A client, and the name of a task of its."""
 Row = Mapping[str, Any]
 
 
@@ -215,7 +217,33 @@ class UnchangedTold(_Event):
     min_replies: Whole
 
 
-EVENTS: Mapping[str, type[_Event]] = {
+class DataTold(_Event):
+    """Where a client's data fall short."""
+
+    client: Name
+    lines: list[Text]
+
+
+class NoteTold(_Event):
+    """What is to be known of the data."""
+
+    text: Text
+    about: list[Task] = []
+
+
+class SkippedTold(_Told):
+    """Examples that cannot be read."""
+
+    event: Name
+    about: Annotated[list[Task], Field(min_length=1)]
+    examples: Whole
+    why: Annotated[list[Text], Field(min_length=1)]
+
+
+EVENTS: Mapping[str, type[_Told]] = {
+    "data": DataTold,
+    "note": NoteTold,
+    "skipped": SkippedTold,
     "update": UpdateTold,
     "personalised": UpdateTold,
     "decision": DecisionTold,

@@ -56,9 +56,9 @@ class HubPictures(HubSource):
         return picture | labelled if task.type == "classification" else picture
 
     def example(self, row: Row, task: TaskSettings, split: Published | None) -> Example:
-        """Return a picture, known by its encoded bytes."""
+        """Return a picture, known by its pixels."""
         image = row[self._image]
         if task.type == "reconstruction":
-            return Example(image.digest, image, None, None, 0, split)
+            return Example(image.key, image, None, None, 0, split)
         label = row[self._label]
-        return Example(image.digest, image, None, label, label, split)
+        return Example(image.key, image, None, label, label, split)

@@ -1,4 +1,4 @@
-"""Rows of a data set of the hub, each value checked as it is read. Pictures stay encoded: they are hashed, and decoded when used.
+"""Rows of a data set of the hub, each value checked as it is read. Pictures are looked at once, and decoded again when used.
 
 What is wrong is told with data set, split and row; rows are counted from 0, as the hub's viewer and ``datasets`` count them.
 """
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtap.data.example import ImageRef
+from fedtap.data.intake import Intake
+from fedtap.data.pixels import look, look_at
 from fedtap.runtime.errors import UserError, nearest
-from fedtap.runtime.storage import digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -143,7 +144,7 @@ class Label(Column):
 
 @dataclass(frozen=True, slots=True)
 class Picture(Column):
-    """An encoded picture: hashed now, decoded when it is used."""
+    """An encoded picture: looked at now, to know it by its pixels, and decoded when it is used."""
 
     holds = "pictures (the feature Image)"
 
@@ -159,18 +160,18 @@ class Picture(Column):
         return scalars
 
     def read(self, value: Any, cell: Cell) -> ImageRef:
-        """Return a reference to the picture, by the digest of its encoded bytes."""
+        """Return a reference to the picture, by its pixels."""
         content = _content(value)
         if content is not None:
-            return ImageRef(digest(content), partial(_decode, cell))
+            return look_at(content, str(cell), partial(_decode, cell))
         file = value.as_py() and value["path"].as_py()
         if not file or not Path(file).is_file():
             raise UserError(f"{cell} has no picture; add it, or remove the row")
-        return ImageRef.of_file(Path(file))
+        return look(Path(file))
 
 
-def rows(data: Any, columns: Mapping[str, Column], *, place: str) -> Iterator[Row]:
-    """Iterate over the rows of a split, with these columns.
+def rows(data: Any, columns: Mapping[str, Column], *, place: str, intake: Intake | None = None) -> Iterator[Row]:
+    """Iterate over the rows of a split, with these columns; what cannot be read is told to ``intake``, if there is one.
 
     Raises
     ------
@@ -197,10 +198,16 @@ def rows(data: Any, columns: Mapping[str, Column], *, place: str) -> Iterator[Ro
             raise UserError(f"{place}, row {start} to {end}: a text is not in UTF-8; save the data set anew") from error
         for offset, values in enumerate(zip(*raw.values(), strict=True)):
             index = start + offset
-            read = {
-                name: column.read(value, Cell(table, place, index, name))
-                for (name, column), value in zip(columns.items(), values, strict=True)
-            }
+            try:
+                read = {
+                    name: column.read(value, Cell(table, place, index, name))
+                    for (name, column), value in zip(columns.items(), values, strict=True)
+                }
+            except UserError as error:
+                if intake is None:
+                    raise
+                intake.unreadable(error)
+                continue
             yield Row(place, index, read)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fedtap.data.example import Example, Published, distinct
+from fedtap.data.intake import Intake, remark_on_repetitions
 from fedtap.data.sources.base import Source
 from fedtap.data.sources.hub.load import from_folder, from_hub
 from fedtap.data.sources.hub.rows import Column, Row, rows
@@ -35,7 +36,7 @@ class HubSource(Source):
     hub: str
     config: str | None = None
     splits: Mapping[str, Published | None]
-    takes: ClassVar[frozenset[str]] = frozenset({"path"})
+    takes: ClassVar[frozenset[str]] = frozenset({"path", "on_unreadable"})
 
     @abstractmethod
     def columns(self, task: TaskSettings) -> Mapping[str, Column]:
@@ -50,7 +51,14 @@ class HubSource(Source):
         return ()
 
     def examples(self, task: TaskSettings, folder: Path) -> Sequence[Example]:
-        """Return one example a row, none twice; texts are read, pictures hashed."""
+        """Return one example a row, none twice; texts are read, pictures looked at."""
+        intake = Intake(skip=task.on_unreadable == "skip")
+        found = self.read(task, folder, intake)
+        intake.refuse()
+        return found
+
+    def read(self, task: TaskSettings, folder: Path, intake: Intake) -> Sequence[Example]:
+        """Return one example a row, and tell ``intake`` of the rows that cannot be read."""
         place = f"task '{task.name}', source '{self.name}'"
         if task.path is None:
             origin = self.hub if self.config is None else f"{self.hub} ({self.config})"
@@ -66,5 +74,13 @@ class HubSource(Source):
                 raise UserError(f"{origin}: no split '{split}' ({near}; {place}); give the whole data set")
             published = self.splits[split]
             here = f"{origin}, split '{split}'"
-            found += [self.example(row, task, published) for row in rows(data[split], self.columns(task), place=here)]
-        return distinct(found)
+            for row in rows(data[split], self.columns(task), place=here, intake=intake):
+                try:
+                    found.append(self.example(row, task, published))
+                except UserError as error:
+                    intake.unreadable(error)
+        if not found and not intake.faults:
+            raise UserError(f"{origin}: none of its rows can be read ({place}); mend them")
+        kept = distinct(found)
+        remark_on_repetitions(len(found), len(kept), intake, origin)
+        return kept

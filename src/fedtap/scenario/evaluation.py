@@ -1,0 +1,43 @@
+"""How the models of a run are tested, and which of them are kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from fedtap.runtime.errors import nearest
+from fedtap.scenario.settings import Positive, Settings
+
+TEXT_METRICS = ("meteor", "bertscore")
+"""What generated texts may be scored by beside the metrics that are always given."""
+
+
+class EvaluationSettings(Settings):
+    """How models are tested.
+
+    ``cross_examples`` bounds the cross-client test of a client's task; ``save`` says which models are written. ``text_metrics``
+    are of :data:`TEXT_METRICS`; ``bertscore_encoder`` is ``minilm-l6``, a folder that ``save_pretrained`` wrote, or the name of a
+    model in the hub's cache on this machine.
+    """
+
+    cross_examples: Positive = 256
+    save: Literal["deployed", "all", "none"] = "deployed"
+    text_metrics: tuple[str, ...] = ()
+    bertscore_encoder: Annotated[str, Field(min_length=1)] = "minilm-l6"
+
+    @field_validator("text_metrics", mode="before")
+    @classmethod
+    def _one_alone(cls, value: Any) -> Any:
+        """Take ``text_metrics: meteor`` as short for a list of one."""
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("text_metrics")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in TEXT_METRICS:
+                raise ValueError(f"unknown metric '{name}'; {nearest(name, TEXT_METRICS)}")
+            if value.count(name) > 1:
+                raise ValueError(f"'{name}' stands twice; name it once")
+        return value
