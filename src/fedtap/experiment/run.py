@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtap.data.partition import most_tested
+from fedtap.experiment.constants import Constants
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import Resume, RunFolder, at_work
 from fedtap.experiment.setup import Clients, LocalClients, ServerContext, set_up
@@ -52,9 +53,10 @@ def run_in_process(
             return done
         folder.tidy()
         simulation = set_up(scenario, folder.algorithm, seed=seed, device=device, store=folder.store, tell=tell)
+        constants = None if scenario.theory is None else Constants(scenario.theory, simulation.site)
         folder.begin(device, simulation.dataset.fingerprints())
         clients = LocalClients(simulation, folder.save_models)
-        return FederatedRun(simulation.server, clients, folder, tell, began).complete()
+        return FederatedRun(simulation.server, clients, folder, tell, began, constants).complete()
 
 
 def auto_note(folder: RunFolder) -> dict[str, Any]:
@@ -78,15 +80,24 @@ class FederatedRun:
         Called with every event.
     began
         When the run began, on the clock of :func:`time.perf_counter`.
+    constants
+        What looks at the server's model between rounds, if anything does; the run takes no notice of it.
     """
 
     def __init__(
-        self, context: ServerContext, clients: Clients, folder: RunFolder, tell: Observer, began: float
+        self,
+        context: ServerContext,
+        clients: Clients,
+        folder: RunFolder,
+        tell: Observer,
+        began: float,
+        constants: Constants | None = None,
     ) -> None:
         self._context = context
         self._clients = clients
         self._folder = folder
         self._tell = tell
+        self._constants = constants
         self._cost = Cost(began)
         checkpoint = Checkpoint.load(folder.checkpoint, folder.run)
         if checkpoint is None:
@@ -111,6 +122,8 @@ class FederatedRun:
             self._log.resume(max(settled, key=lambda each: each.bytes))
             if not clients.remote:
                 told = read_events(folder.events)
+                if constants is not None:
+                    constants.done(int(event["round"]) for event in told if event["event"] == "theory")
                 taken = {str(event["client"]): int(event["round"]) for event in told if event["event"] == "update"}
                 folder.check_states(taken, checkpoint.round)
         except BaseException:
@@ -140,6 +153,7 @@ class FederatedRun:
         try:
             with self._cost.phase("rounds"):
                 for number in range(self._round + 1, scenario.rounds + 1):
+                    self._look(number - 1)
                     self._meet(plan[number - 1])
                     run_round(
                         self._server,
@@ -151,6 +165,7 @@ class FederatedRun:
                         min_replies=scenario.min_replies,
                     )
                     self._commit(number)
+                self._look(scenario.rounds)
             self._check_rounds()
             self._meet([client.id for client in scenario.clients])
             with self._cost.phase("personalise"):
@@ -173,6 +188,10 @@ class FederatedRun:
         """Write an event down, and tell it to whoever watches."""
         self._log(event)
         self._tell(event)
+
+    def _look(self, after: int) -> None:
+        if self._constants is not None:
+            self._constants.look(self._server, after, self.observe)
 
     def _meet(self, clients: Sequence[str]) -> None:
         """Have these clients ready, and take up the cards of those that have come."""

@@ -21,23 +21,13 @@ from fedtap.scenario.backbone import LoraSettings as LoraSettings
 from fedtap.scenario.clients import ClientSettings as ClientSettings
 from fedtap.scenario.clients import TaskSettings as TaskSettings
 from fedtap.scenario.explain import explain as explain
+from fedtap.scenario.heads import ClassificationSettings, ReconstructionSettings
 from fedtap.scenario.plain_yaml import NotYamlError, parse
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
 from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, WireSettings
 from fedtap.scenario.settings import Count, Float, Fraction, Int, Many, NonNegative, Positive, Rate, Rounds, Settings
-
-
-class ReconstructionSettings(Settings):
-    """``grid`` decodes from the token sequence with position queries; ``pooled`` is the paper's head, from one vector."""
-
-    head: Literal["grid", "pooled"] = "grid"
-
-
-class ClassificationSettings(Settings):
-    """``grid`` keeps where image tokens lie apart (at most 3 x 3 places); ``pooled`` is the paper's head, from their mean."""
-
-    head: Literal["grid", "pooled"] = "grid"
+from fedtap.scenario.theory import Theory
 
 
 class NetworkSettings(Settings):
@@ -217,6 +207,7 @@ class Scenario(Settings):
     defence: DefenceSettings = DefenceSettings()
     wire: WireSettings = WireSettings()
     privacy: PrivacySettings = PrivacySettings()
+    theory: Theory = None
     population: Many | None = None
     tasks_per_client: Positive | None = None
     clients: tuple[ClientSettings, ...]
@@ -264,7 +255,7 @@ class Scenario(Settings):
             raise ValueError(
                 f"min_replies={self.min_replies} is more than clients_per_round={self.clients_per_round}; lower it"
             )
-        clash = self.safety.clash()
+        clash = self.safety.clash() or (None if self.theory is None else self.theory.clash(self.privacy))
         if clash is not None:
             raise ValueError(clash)
         heads: dict[str, tuple[str, str, str]] = {}
