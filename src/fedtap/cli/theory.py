@@ -97,6 +97,7 @@ def report(run: RunFolder, as_json: AsJson = False) -> None:
     """
     from fedtap.experiment.convergence import plan_of_run
     from fedtap.reporting.run.record import read_run
+    from fedtap.reporting.run.theory import HEAD, about_looks, cells
     from fedtap.theory.observed import logged_plan, observed
 
     record = read_run(run)
@@ -124,78 +125,10 @@ def report(run: RunFolder, as_json: AsJson = False) -> None:
             }
         )
         return
-    head = (
-        "component",
-        "holders",
-        "expected",
-        "updates",
-        "rho",
-        "seen",
-        "zeta2",
-        "between pairs",
-        "noise2",
-        "alignment",
-    )
-    rows = [
-        (
-            part.name,
-            str(len(part.plan["holders"])),
-            f"{part.expected:.1f}",
-            str(part.updates),
-            f"{part.plan['rho']:.2f}",
-            "–" if part.rho is None else f"{part.rho:.2f}",
-            _short(part.mean("zeta2")),
-            "–" if part.between is None else f"{part.between:.0%}",
-            _short(part.mean("noise2")),
-            "–" if part.last.get("alignment") is None else f"{part.last['alignment']:.2f}",
-        )
-        for part in seen.components
-    ]
-    show_table(
-        head,
-        rows,
-        title=f"{seen.rounds} rounds: updates and rho, expected and seen; then means over the looks",
-        numeric_from=1,
-    )
-    for line in about_run(seen, record.config):
+    title = f"{seen.rounds} rounds: updates and rho, expected and seen; the rest are means over the looks"
+    show_table(HEAD, [cells(part) for part in seen.components], title=title, numeric_from=1)
+    for line in about_looks(seen, record.config):
         say(f"- {line}")
-
-
-def about_run(seen: Any, config: Mapping[str, Any]) -> list[str]:
-    """Return in plain lines what the looks of a run say, or how to have some."""
-    if not seen.looks:
-        return ["Nothing was measured; run with `--set theory=on` to see whose tasks pull apart."]
-    lines = []
-    apart = seen.apart()
-    if apart:
-        shown = "; ".join(
-            f"{one} and {other} in {name} (cosine {cosine:.2f})" for name, one, other, cosine in apart[:3]
-        )
-        lines.append(f"Tasks that pull against each other at the end, in {len(apart)} components: {shown}.")
-    else:
-        lines.append("At the end no two tasks pull against each other in any component.")
-    seconds, taken = sum(look["seconds"] for look in seen.looks), sum(look["gradients"] for look in seen.looks)
-    lines.append(f"Measuring took {taken:,} gradients of a batch and {seconds:.0f} s, in {len(seen.looks)} looks.")
-    training = config.get("training") or {}
-    if training.get("optimizer") != "sgd":
-        lines.append(
-            f"Theorem 1 is of plain SGD; this run used {training.get('optimizer')}, so its bound is not given."
-        )
-        return lines
-    if seen.left is None:
-        return lines
-    right, step, longest = seen.right(rate=float(training["lr"]), steps=int(config["local_steps"]))
-    if right is None:
-        lines.append(
-            f"A round's step (rate times local steps) is {step:.3g}, and the theorem allows {longest:.3g}: no bound."
-        )
-    else:
-        lines.append(
-            f"Theorem 1: the mean weighted squared gradient is {seen.left:.3g}, the bound {right.total:.3g} "
-            f"({right.optimisation:.3g} optimisation, {right.sampling:.3g} sampling, {right.drift:.3g} drift): "
-            f"{right.total / max(seen.left, 1e-300):.1f} times."
-        )
-    return lines
 
 
 def _groups(components: Sequence[Mapping[str, Any]], *, every: bool) -> list[list[Mapping[str, Any]]]:
@@ -211,7 +144,3 @@ def _names(group: Sequence[Mapping[str, Any]], most: int = 2) -> str:
     order = {"head": 0, "domain": 1, "encoder": 2}
     names = sorted((part["component"] for part in group), key=lambda name: (order.get(name.partition("/")[0], 3), name))
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _short(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}"

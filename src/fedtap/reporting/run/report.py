@@ -18,6 +18,7 @@ from fedtap.reporting.run.series import loss_curves, round_seconds, traffic
 from fedtap.reporting.run.standings import standings
 from fedtap.reporting.run.summary import key_figures, sentences
 from fedtap.reporting.run.tables import every_metric, family_table, standing_table
+from fedtap.reporting.run.theory import theory_section
 from fedtap.reporting.run.timeline import endings_table, replacement_table
 from fedtap.runtime.storage import write_bytes
 
@@ -101,7 +102,7 @@ def render(record: RunRecord) -> str:
     facts = f"method {run.get('method', '?')} · seed {run.get('seed', '?')} · fedtap {run.get('fedtap', '?')}"
     bounds = [bounded_section(record.events), robust_section(record.events)]
     safety = [*bounds, secure_section(record.events), privacy_section(record.privacy)]
-    about_training = [_decisions(record), _training(record), _cost(record), _lost(record)]
+    about_training = [_decisions(record), _training(record), theory_section(record), _cost(record), _lost(record)]
     sections = [_results(record), *about_training, *safety, _setup(record)]
     return page(
         kind="Federated run",
