@@ -100,6 +100,28 @@ def test_the_drift_is_attained_up_to_a_constant() -> None:
     assert 1 <= found.total / gradients.mean() ** 2 <= 8 / 3 * (48 / 11) ** 2 * 1.03 / (1 - 1 / steps)
 
 
+def test_the_drift_of_noise_is_attained_up_to_a_constant() -> None:
+    """A kink, two local steps, noise of two values and infinitely many holders: averaging removes the noise, not the bias."""
+    smooth, sigma = 1.0, 3.0
+    gamma = 1 / (4 * smooth)
+    rate = gamma / 2
+
+    def slope(w: float) -> float:
+        return smooth * w if w > 0 else smooth * w / 2
+
+    def mean_step(w: float) -> float:
+        return (slope(w) + (slope(w - rate * (slope(w) + sigma)) + slope(w - rate * (slope(w) - sigma))) / 2) / 2
+
+    low, high = -rate * sigma, 0.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if mean_step(middle) < 0 else (low, middle)
+    part = ComponentTerms(1.0, 1.0, 0.0, 0.0, 1.0, 0.0, sigma**2)
+    found = bound([part], gap=0.0, smoothness=smooth, rate=rate, steps=2, rounds=1)
+    assert found.total == found.drift
+    assert 1 <= found.total / slope(low) ** 2 <= 200
+
+
 def test_the_floor_of_the_weights_is_attained() -> None:
     p, v, optima = np.array([0.5, 0.5]), np.array([0.2, 0.8]), np.array([0.0, 1.0])
     w = float(v @ optima)  # where weights v come to rest, curvature 1
