@@ -50,7 +50,12 @@ def plan_for(scenario: Scenario, algorithm: Algorithm) -> FederationPlan:
                 if averaged[name]:
                     held[name] = held.get(name, 0) + mine
                     tasks.setdefault(name, set()).add(task.name)
-        holdings[client.id] = dict(sorted(held.items()))
+        weights = {
+            "component": held,
+            "client": dict.fromkeys(held, examples[client.id]),
+            "uniform": dict.fromkeys(held, 1),
+        }
+        holdings[client.id] = dict(sorted(weights[scenario.weights].items()))
     if not tasks:
         raise UserError(
             f"scenario '{scenario.name}': method '{algorithm.name}' averages no component, so there is no server to analyse; "
