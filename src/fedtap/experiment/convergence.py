@@ -50,12 +50,9 @@ def plan_for(scenario: Scenario, algorithm: Algorithm) -> FederationPlan:
                 if averaged[name]:
                     held[name] = held.get(name, 0) + mine
                     tasks.setdefault(name, set()).add(task.name)
-        weights = {
-            "component": held,
-            "client": dict.fromkeys(held, examples[client.id]),
-            "uniform": dict.fromkeys(held, 1),
-        }
-        holdings[client.id] = dict(sorted(weights[scenario.weights].items()))
+        if scenario.weights != "component":
+            held = dict.fromkeys(held, 1.0 if scenario.weights == "uniform" else examples[client.id])
+        holdings[client.id] = dict(sorted(held.items()))
     if not tasks:
         raise UserError(
             f"scenario '{scenario.name}': method '{algorithm.name}' averages no component, so there is no server to analyse; "
