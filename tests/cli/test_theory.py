@@ -106,9 +106,13 @@ def test_a_run_that_is_cut_off_looks_once(scenario: Path, tmp_path: Path, no_rep
     class Cut(BaseException):
         """The process ends here."""
 
+    answered = []
+
     def watch(event: dict[str, object]) -> None:
-        if event["event"] == "personalised":  # after the last look
-            raise Cut
+        if event["event"] == "personalised":  # after the last look, which the first answer has settled
+            answered.append(event["client"])
+            if len(answered) == 2:
+                raise Cut
 
     given = ["theory={looks: 2, examples: 4, curvature: 0}", "rounds=2"]
     with pytest.raises(Cut):

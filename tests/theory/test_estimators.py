@@ -21,12 +21,14 @@ def population(rng: np.random.Generator, clients: list[tuple[str, ...]], size: i
     ]
 
 
-def seen(client: Examples, rng: np.random.Generator, *, batches: int | None, unused: int = 0) -> ClientGradient:
+def seen(
+    client: Examples, rng: np.random.Generator, *, batches: int | None, unused: int = 0, size: int = BATCH
+) -> ClientGradient:
     """Return a client's gradient from some batches of each task, or from all examples one by one."""
     total = sum(len(gradients) for gradients in client.values()) + unused
     tasks = {}
     for task, gradients in client.items():
-        size = 1 if batches is None else BATCH
+        size = 1 if batches is None else size
         found = BatchGradients(examples=len(gradients), size=size)
         order = rng.permutation(len(gradients))
         for start in range(0, len(order) if batches is None else batches * size, size):
@@ -117,6 +119,16 @@ def test_batches_give_unbiased_estimates() -> None:
     mean, error = np.mean(draws, axis=0), np.std(draws, axis=0) / np.sqrt(len(draws))
     for name, value, off in zip(names, mean, error, strict=True):
         assert abs(value - truth[name]) < 4.5 * off + 1e-9, name
+
+
+def test_the_noise_of_two_tasks_is_unbiased() -> None:
+    """Of few examples the tasks' means are known badly; what seems to lie between them is then mostly noise."""
+    rng = np.random.default_rng(5)
+    client = {task: rng.normal(size=(60, 3)) for task in "ab"}
+    truth = seen(client, rng, batches=None, unused=60).noise
+    found = np.array([seen(client, rng, batches=2, size=2, unused=60).noise for _ in range(1500)])
+    assert abs(found.mean() - truth) < 4 * found.std() / np.sqrt(len(found))
+    assert found.std() / np.sqrt(len(found)) < 0.02 * truth
 
 
 def test_one_example_has_no_noise() -> None:

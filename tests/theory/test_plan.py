@@ -1,5 +1,7 @@
 """The plan of a federation by hand, what is said to starve and what would mend it; and a run beside its plan."""
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -146,3 +148,11 @@ def test_the_bound_of_a_run() -> None:
     assert none is None
     assert step == 4.0
     assert observed(told[0], []).left is None
+
+
+def test_no_room_of_tensors_is_needed() -> None:
+    names = ("sampling", "counts", "bound", "plan", "observed", "estimators")
+    code = (
+        f"import sys; {'; '.join(f'import fedtap.theory.{name}' for name in names)}; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

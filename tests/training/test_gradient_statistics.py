@@ -99,3 +99,10 @@ def test_generated_text_has_a_gradient_too() -> None:
     found = look_at_gradients(alone, start, every, examples=8, curvature=0)
     assert found.gradients.keys() == alone().plan
     assert found.loss > 0
+
+
+def test_a_client_with_few_examples_still_gives_two_batches(model: ComponentState) -> None:
+    found = look_at_gradients(lambda: at_work(100), model, every, examples=1, curvature=0)
+    gradient = found.gradients[ComponentKey("shared")]
+    assert {(seen.count, seen.size, seen.examples) for seen in gradient.tasks.values()} == {(2, 6, 12)}
+    assert all(seen.spread > 0 and seen.variance == 0 for seen in gradient.tasks.values())  # all examples were seen

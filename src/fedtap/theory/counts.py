@@ -75,9 +75,10 @@ def weighted_sampling(weights: Sequence[float], *, clients: int, drawn: int) -> 
     values = sorted(set(weights))
     sizes = [weights.count(value) for value in values]
     holders = len(weights)
-    exact = prod(size + 1 for size in sizes) <= MOST_CASES
+    most = [min(size, drawn) + 1 for size in sizes]
+    exact = prod(most) <= MOST_CASES
     if exact:
-        every = np.array(list(product(*(range(size + 1) for size in sizes))))
+        every = np.array(list(product(*map(range, most))))
         taken = every.sum(1)
         keep = (taken > 0) & (taken <= drawn) & (drawn - taken <= clients - holders)
         every = every[keep]

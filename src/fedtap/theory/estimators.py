@@ -88,15 +88,14 @@ class ClientGradient:
     @property
     def noise(self) -> float:
         """The variance of the gradient of a mini-batch of all the client's tasks, about the client's gradient."""
-        value = self.value
-        per_example = 0.0
+        per_example, apart = 0.0, self.variance - float(np.dot(self.value, self.value))
         for task, found in self.tasks.items():
-            away = found.mean - value
-            apart = float(np.dot(away, away)) - found.variance * (1 - self.shares[task])
-            per_example += self.shares[task] * (found.spread + apart)
-        unused = 1 - sum(self.shares[task] for task in self.tasks)
-        per_example += max(0.0, unused) * float(np.dot(value, value))
-        examples = sum(found.examples for found in self.tasks.values()) / max(1e-12, 1 - max(0.0, unused))
+            mean = found.mean
+            per_example += self.shares[task] * found.spread
+            apart += self.shares[task] * (float(np.dot(mean, mean)) - found.variance)
+        per_example += apart  # what lies between the tasks, those that do not come here among them
+        used = sum(self.shares[task] for task in self.tasks)
+        examples = sum(found.examples for found in self.tasks.values()) / used
         size = min(float(self.batch), examples)
         return max(0.0, per_example / size * max(0.0, 1 - size / examples))
 
