@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fedtap.reporting.html.formatting import human_seconds, plural
 from fedtap.reporting.html.markup import Markup, el, join
 from fedtap.reporting.html.page import section
 from fedtap.reporting.html.tables import collapsed, table
@@ -60,11 +61,15 @@ def about_looks(seen: Observed, config: Mapping[str, Any]) -> list[str]:
         shown = "; ".join(
             f"{one} and {other} in {name} (cosine {cosine:.2f})" for name, one, other, cosine in apart[:3]
         )
-        lines.append(f"Tasks that pull against each other at the end, in {len(apart)} components: {shown}.")
+        lines.append(
+            f"Tasks that pull against each other at the last look, in {plural(len(apart), 'component')}: {shown}."
+        )
     else:
-        lines.append("At the end no two tasks pull against each other in any component.")
+        lines.append("At the last look no two tasks pull against each other in any component.")
     seconds, taken = sum(look["seconds"] for look in seen.looks), sum(look["gradients"] for look in seen.looks)
-    lines.append(f"Measuring took {taken:,} gradients of a batch and {seconds:.0f} s, in {len(seen.looks)} looks.")
+    lines.append(
+        f"Measuring took {taken:,} gradients of a batch and {human_seconds(seconds)}, in {plural(len(seen.looks), 'look')}."
+    )
     training = config.get("training") or {}
     if training.get("optimizer") != "sgd":
         lines.append(
