@@ -59,9 +59,11 @@ def plan(
     Neither data nor weights are needed.
     """
     from fedtap.experiment.convergence import convergence_plan
+    from fedtap.scenario.data import SIZES
     from fedtap.scenario.scenario import load_scenario
 
-    told = convergence_plan(load_scenario(path, settings or []), method).to_json()
+    loaded = load_scenario(path, settings or [])
+    told = convergence_plan(loaded, method).to_json()
     if as_json:
         say_json(told)
         return
@@ -87,6 +89,8 @@ def plan(
     show_table(head, rows, title=title, numeric_from=1)
     for line in told["advice"]:
         say(f"- {line}")
+    if any(loaded.data.size(task, "train") == "all" for client in loaded.participants for task in client.tasks):
+        say(f"- data that are taken whole count as {SIZES['train']} examples a task here: how many there are is not known yet")
 
 
 @app.command("report", epilog=examples("fedtap theory runs/quickstart", "fedtap theory report runs/quickstart --json"))
