@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -44,6 +45,17 @@ def _flower() -> Engine:
     return rehearse
 
 
+def _with_workers(engine: str, workers: int | str) -> Engine:
+    from fedtap.experiment.pooled import parsed
+    from fedtap.experiment.run import run_in_process
+
+    if engine != "inprocess":
+        raise UserError(
+            f"--workers goes with --engine inprocess; with {engine} every client is a process of its own already; leave one out"
+        )
+    return partial(run_in_process, workers=parsed(str(workers)))
+
+
 ENGINES: Mapping[str, Callable[[], Engine]] = {"inprocess": _in_process, "flower": _flower}
 """By the name that ``--engine`` takes. Each is imported when it is asked for: Flower is an extra."""
 
@@ -58,6 +70,7 @@ def run(
     resume: Resume = False,
     engine: str = "inprocess",
     device: str = "auto",
+    workers: int | str | None = None,
     observers: Sequence[Observer] = (),
 ) -> dict[str, Any]:
     """Run a method on a scenario and return what results.json holds.
@@ -82,6 +95,10 @@ def run(
         test, which a server without the clients' data cannot make.
     device
         ``auto``, ``cpu``, ``cuda`` or any torch device.
+    workers
+        So many processes beside this one, in which clients train, personalise and test their models side by side, each with one
+        thread; ``"auto"``: one for each core, as far as memory reaches. The results do not depend on how many there are, and
+        are those that this process has with one thread. By default none: all is done in this process, with torch's threads.
     observers
         Called with every event, and with passing ones on progress that are not written down.
 
@@ -94,6 +111,9 @@ def run(
     """
     if engine not in ENGINES:
         raise UserError(f"--engine {engine}: not available; {nearest(engine, ENGINES)}")
+    chosen = ENGINES[engine]()
+    if workers is not None:
+        chosen = _with_workers(engine, workers)
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario, overrides)
     elif overrides:
@@ -104,4 +124,4 @@ def run(
             observer(event)
 
     place = None if out is None else Path(out)
-    return ENGINES[engine]()(scenario, method=method, seed=seed, out=place, resume=resume, device=device, tell=tell)
+    return chosen(scenario, method=method, seed=seed, out=place, resume=resume, device=device, tell=tell)

@@ -117,6 +117,17 @@ def test_word_embeddings_are_held_once_and_are_the_models(text: MiniLM) -> None:
     assert text.module.get_input_embeddings().weight.data_ptr() == words.data_ptr()  # type: ignore[operator]
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="the system does not tell what is mapped")
+def test_word_embeddings_are_pages_of_their_file_which_processes_share(text: MiniLM) -> None:
+    place, mapped = text.vocabulary.embedding.data_ptr(), ""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, _, _, _, _, *file = line.split(maxsplit=5)
+        start, end = (int(edge, 16) for edge in span.split("-"))
+        if start <= place < end:
+            mapped = "".join(file)
+    assert mapped.endswith("model.safetensors")
+
+
 def test_the_vocabulary_is_the_libraries(text: MiniLM) -> None:
     from transformers import AutoTokenizer
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedtap.data.example import text_key
 from fedtap.data.partition import Partition, partition
 from fedtap.data.requests import MOST_OWN, most_examples, most_tested
 from fedtap.data.site_data import SiteData
 from fedtap.data.sources import SOURCES
-from fedtap.data.splits import SPLITS
+from fedtap.data.splits import SPLITS, unit
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.clients import OWN_SOURCES
 from fedtap.scenario.data import SIZES
@@ -169,6 +170,23 @@ def test_a_sample_that_is_asked_for_has_the_mix_of_the_source_unless_a_mix_is_as
     skewed = [mixes(seed, dirichlet=0.5) for seed in range(6)]
     assert any(abs(train - 0.5) > 0.3 for train, _ in skewed)
     assert all(abs(train - test) < 0.2 for train, test in skewed)
+
+
+def test_each_split_is_sampled_in_its_own_mix_and_follows_training_only_where_a_mix_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    rows = []
+    for i in range(1_000):
+        is_test = unit(text_key(f"row {i}")) >= 0.75
+        rows.append({"text": f"row {i}", "label": "ab"[i % 2 if is_test else i % 10 == 0]})
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+    def tested(**data: Any) -> float:
+        own = texts(source="jsonl", path="rows.jsonl", train=100, test=60)
+        return mix(partition(scenario(tmp_path, {"a": [own]}, **data), 0), "a", "t", "test")
+
+    assert tested() == pytest.approx(0.5, abs=0.08)
+    assert tested(dirichlet=1_000) == pytest.approx(0.1, abs=0.08)
 
 
 def test_a_label_mix_that_is_asked_for_skews_shares_of_the_whole(folder: Path) -> None:

@@ -1,10 +1,14 @@
-"""Memory that is freed and allocated again comes from the process, not anew from the system: counted in page faults."""
+"""Memory that is freed and allocated again comes from the process, not anew from the system; and how much there is left."""
 
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
+import psutil
 import pytest
+
+from fedtap.runtime.memory import available_bytes, peak_rss_bytes
 
 FAULTS = """
 import resource, sys
@@ -31,3 +35,21 @@ def test_what_is_freed_is_kept_for_what_comes_next() -> None:
     kept, faults = run("given back")
     assert kept == 0
     assert faults > 300  # one for every huge page of each array, at the least
+
+
+def test_what_is_left_is_what_the_container_leaves(tmp_path: Path) -> None:
+    def left(**files: str) -> int:
+        for name, content in files.items():
+            (tmp_path / f"memory.{name}").write_text(content)
+        return available_bytes(tmp_path)
+
+    whole = psutil.virtual_memory().total
+    assert 2**20 < left() <= whole
+    assert left(max="max\n", current="5\n") > 2**20  # no limit
+    assert left(max="9000\n", current="5000\n") == 4000
+    assert left(max="9000\n", current="9500\n") == 0
+    assert left(max=f"{2**62}\n", current="0\n") <= whole
+
+
+def test_the_peak_is_in_bytes() -> None:
+    assert psutil.Process().memory_info().rss / 2 < peak_rss_bytes() < psutil.virtual_memory().total

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from fedtap.runtime.threads import share_cores
+from fedtap.runtime.threads import cores, share_cores
 
 
 @pytest.mark.parametrize("said", [{"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "7"}])
@@ -43,3 +43,11 @@ except SystemExit:
     lines = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=True).stdout
     assert lines.splitlines()[0] == "False"
     assert lines.splitlines()[-1] == "1000"
+
+
+def test_cores_are_those_that_this_process_may_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {1, 4, 5}, raising=False)
+    assert cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert cores() == 1

@@ -127,3 +127,14 @@ def test_a_folder_with_a_colon_is_read_as_it_was_written(tmp_path: Path) -> None
     assert Mark.read(mark.environment()) == mark
     assert Mark.read({}) is None
     assert Mark.read({"FEDTAP_STARTED_FOR": "x"}) is None
+
+
+def test_one_that_is_dismissed_goes_at_once_and_ends_nothing(folder: Path) -> None:
+    watchdog = Watchdog(folder)
+    process = started(folder)
+    began = time.monotonic()
+    watchdog.dismiss()
+    assert time.monotonic() - began < 5
+    assert process.poll() is None
+    assert end_all(folder, grace=1) == []
+    process.wait(20)

@@ -20,7 +20,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 Floats = NDArray[np.float64]
 _NOTHING = 1e-12  # a norm this small, where updates are of length one, is none
@@ -48,6 +47,8 @@ def conflict_averse_weights(gram: Floats, c: float) -> Floats:
     >>> conflict_averse_weights(np.diag([1.0, 9.0]), 0.4).round(3)
     array([1.132, 0.5  ])
     """
+    from scipy.optimize import minimize  # takes a second, and few methods need it
+
     n = len(gram)
     mean = np.full(n, 1 / n)
     scale = float(np.trace(gram)) / n

@@ -30,6 +30,8 @@ from fedtap.scenario.settings import NAME
 
 GROUP = "fedtap.methods"
 VARIABLE = "FEDTAP_METHODS"
+_MODULE = "fedtap_method_"
+"""How the modules begin that files are run as."""
 
 Placed: TypeAlias = tuple[str, type[Algorithm]]
 """A method, and where it comes from."""
@@ -137,6 +139,15 @@ def load_file(name: str, sha256: str | None = None) -> type[Algorithm]:
     return _checked(held[wanted] if colon else next(iter(held.values())), str(path))
 
 
+def source_of(method: type[Algorithm]) -> str | None:
+    """Return where another process of this machine finds a method: ``FILE.py:CLASS``, "" if its name will do, None if nowhere."""
+    if method.__module__.partition(".")[0] == "fedtap" or any(method is kind for _, kind in _installed()):
+        return ""
+    if method.__module__.startswith(_MODULE):
+        return f"{sys.modules[method.__module__].__file__}:{method.__name__}"
+    return None
+
+
 def code_of(method: type[Algorithm]) -> str | None:
     """Return a digest of the file that a method from outside is written in; None for the package's own, and where there is none.
 
@@ -185,7 +196,7 @@ def _run(path: Path, sha256: str | None) -> ModuleType:
         raise UserError(
             f"{path}: has the sha256 {found}, not {sha256}; read what changed, then mend allow_methods of node.yaml"
         )
-    name = f"fedtap_method_{path.stem}_{digest(str(path))[:8]}"
+    name = f"{_MODULE}{path.stem}_{digest(str(path))[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None

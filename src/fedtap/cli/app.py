@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -69,13 +71,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     give_home()
     keep_freed_memory()
     write_what_the_output_can()
-    sys.exit(_call(arguments))
+    code = _call(arguments)
+    if arguments is None:
+        _leave(code)
+    sys.exit(code)
 
 
 def _call(arguments: Sequence[str] | None) -> int:
     try:
         with _old_names_told():
             result = app(args=None if arguments is None else list(arguments), prog_name="fedtap", standalone_mode=False)
+        sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except UserError as error:
         return _fail(str(error), 2)
@@ -94,6 +100,14 @@ def _call(arguments: Sequence[str] | None) -> int:
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         return _fail(f"{place}{error.strerror or error}; check that the place exists and may be used", 1)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process at once: all is written, and taking torch apart piece by piece takes up to a second."""
+    with suppress(OSError, ValueError):  # what could not be written has been told
+        sys.stderr.flush()
+    atexit._run_exitfuncs()
+    os._exit(code)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import os
 import platform
 import shutil
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 
 from fedtap import __version__
@@ -34,6 +33,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "dev": (
         "pytest",
         "pytest-cov",
+        "pytest-xdist",
         "hypothesis",
         "ruff",
         "mypy",
@@ -153,6 +153,8 @@ def _cache() -> str:
 
 
 def _installed(package: str) -> bool:
+    from importlib import metadata  # a fifth of the time in which the command is loaded
+
     try:
         metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from fedtap.cli.check import EXAMPLES as CHECK_EXAMPLES
 from fedtap.cli.check import check, show_data
@@ -75,6 +74,8 @@ def list_scenarios(
 @app.command("show", epilog=examples("fedtap scenario show scenarios/quickstart.yaml"))
 def show(path: ScenarioFile, settings: Settings = None, as_json: AsJson = False) -> None:
     """Show a federation: who takes part with which tasks and data, and every setting, defaults included."""
+    import yaml
+
     from fedtap.scenario.data import SIZES
     from fedtap.scenario.scenario import load_scenario
 

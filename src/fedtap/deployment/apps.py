@@ -63,6 +63,7 @@ class RemoteClients:
     """
 
     remote = True
+    peak_rss_bytes = 0
 
     def __init__(self, transport: FlowerTransport, *, min_replies: int, patience: float) -> None:
         self.transport = transport
@@ -75,6 +76,9 @@ class RemoteClients:
         needed = min(self._min_replies, len(clients)) if self._begun else len(clients)
         self.transport.wait_for(clients, at_least=needed, patience=self._patience)
         self._begun = True
+
+    def prefetch(self, requests: Iterable[Request]) -> None:
+        """Do nothing: all of them are asked at once."""
 
     def evaluate(self, requests: Iterable[Request], timeout: float | None) -> Iterator[EvaluateReply | Failure]:
         """Have clients test their models at home."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtap.reporting.events import read_events
+from fedtap.runtime.memory import peak_rss_bytes
 
 
 class Cost:
@@ -34,8 +33,11 @@ class Cost:
         """Return all seconds spent on the run, earlier attempts included."""
         return self.carried + time.perf_counter() - self._began
 
-    def summary(self, events: Path) -> dict[str, Any]:
-        """Return the content of cost.json; bytes and steps are summed from the event log, so that they span all attempts."""
+    def summary(self, events: Path, *, beside: int = 0) -> dict[str, Any]:
+        """Return the content of cost.json; bytes and steps are summed from the event log, so that they span all attempts.
+
+        ``beside`` is the most memory that other processes have held for the run, in bytes.
+        """
         told = list(read_events(events))
         work = [event for event in told if event["event"] in ("update", "personalised")]
         carried = [*work, *(event for event in told if event["event"] == "secure")]
@@ -43,13 +45,7 @@ class Cost:
             "seconds": round(self.so_far(), 3),
             "bytes_down": sum(int(event["bytes_down"]) for event in carried),
             "bytes_up": sum(int(event["bytes_up"]) for event in carried),
-            "peak_rss_bytes": peak_rss_bytes(),
+            "peak_rss_bytes": peak_rss_bytes() + beside,
             "steps_total": sum(int(event["steps"]) for event in work),
             "by_phase": {name: round(seconds, 3) for name, seconds in self._phases.items()},
         }
-
-
-def peak_rss_bytes() -> int:
-    """Return the most memory that this process has held, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return int(peak) if sys.platform == "darwin" else int(peak) * 1024

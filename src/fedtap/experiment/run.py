@@ -12,7 +12,8 @@ from fedtap.data.shortfalls import tell_shortfalls
 from fedtap.evaluation import trivial
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import Resume, RunFolder, at_work
-from fedtap.experiment.setup import Clients, LocalClients, ServerContext, set_up
+from fedtap.experiment.pooled import Workers, simulated, threads
+from fedtap.experiment.setup import Clients, ServerContext
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Failure, Request
 from fedtap.federation.result_validation import result_complaint
@@ -22,6 +23,7 @@ from fedtap.federation.server import Server
 from fedtap.privacy.guarantee import guarantee
 from fedtap.reporting.events import NOTHING, EventLog, Settled, check_log, read_events
 from fedtap.runtime.errors import RunError
+from fedtap.runtime.watchdog import clear
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
 Observer = Callable[[dict[str, Any]], None]
@@ -37,13 +39,15 @@ def run_in_process(
     device: str = "auto",
     tell: Observer = lambda event: None,
     wait: bool = False,
+    workers: Workers = None,
 ) -> dict[str, Any]:
-    """Run a method on a scenario in this process; parameters and errors are those of :func:`fedtap.run`.
+    """Run a method on a scenario in this process and its workers; parameters and errors are those of :func:`fedtap.run`.
 
     ``tell`` is called with every event. ``wait`` for another process that is at work in the folder, instead of refusing.
     """
     began = time.perf_counter()
-    with at_work(RunFolder.place(scenario, method=method, seed=seed, out=out), wait=wait):
+    place = RunFolder.place(scenario, method=method, seed=seed, out=out)
+    with at_work(place, wait=wait), threads(workers):
         folder = RunFolder.open(scenario, method=method, seed=seed, out=out, resume=resume, device=device)
         if resume == "auto":
             tell(auto_note(folder))
@@ -52,14 +56,15 @@ def run_in_process(
             if not folder.report.exists():
                 folder.write_report()
             return done
+        if folder.begun:
+            clear(folder.path)  # workers of an attempt that was killed may have a last file to write
         folder.tidy()
-        simulation = set_up(scenario, folder.algorithm, seed=seed, device=device, store=folder.store, tell=tell)
-        folder.begin(device, simulation.dataset.fingerprints())
-        clients = LocalClients(simulation, folder.save_models)
-        run = FederatedRun(simulation.server, clients, folder, tell, began)
-        if run.round == 0:  # the log of a later one has them
-            tell_shortfalls(simulation.shortfalls, run.observe)
-        return run.complete()
+        with simulated(folder, device=device, tell=tell, workers=workers) as (simulation, clients):
+            folder.begin(device, simulation.dataset.fingerprints())
+            run = FederatedRun(simulation.server, clients, folder, tell, began)
+            if run.round == 0:  # the log of a later one has them
+                tell_shortfalls(simulation.shortfalls, run.observe)
+            return run.complete()
 
 
 def auto_note(folder: RunFolder) -> dict[str, Any]:
@@ -169,7 +174,7 @@ class FederatedRun:
         finally:
             self._log.close()
         check_log(self._folder.events, settled)  # costs and privacy are summed from what was written, and nothing else
-        cost = self._cost.summary(self._folder.events)
+        cost = self._cost.summary(self._folder.events, beside=self._clients.peak_rss_bytes)
         privacy = guarantee(scenario, read_events(self._folder.events))
         # With the results the run counts as finished: all but the report is there.
         results = self._folder.write_results(rows, privacy, cost=cost, events=settled)
@@ -208,18 +213,22 @@ class FederatedRun:
         number = scenario.rounds + 1
         clients = [client.id for client in scenario.clients]
         left = [client for client in clients if client not in self._answered]
-        # In one process they are asked one by one, and each is safe once it has answered; elsewhere they work side by side.
+
+        def request(client: str) -> Request:
+            return Request(client, number, "personalise", self._server.slice_for(client))
+
+        # On this machine they are asked one by one, and each is safe once it has answered; elsewhere all of them at once.
         groups = [left] if self._clients.remote else [[client] for client in left]
+        self._clients.prefetch(map(request, left))
         done = len(clients) - len(left)
         for group in groups:
             self._tell(
                 {"event": "personalising", "done": done, "total": len(clients), "client": group[0] if group else ""}
             )
-            requests = [Request(client, number, "personalise", self._server.slice_for(client)) for client in group]
             accepted = ask(
                 self._server,
                 self._clients.transport,
-                requests,
+                [request(client) for client in group],
                 number,
                 self.observe,
                 timeout=scenario.round_timeout,

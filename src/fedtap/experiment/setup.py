@@ -14,7 +14,7 @@ from fedtap.data.partition import partition
 from fedtap.engines.inprocess import InProcessTransport
 from fedtap.experiment.planning import architecture_of, check
 from fedtap.experiment.requirements import check_privacy
-from fedtap.experiment.site import SiteContext, resolve_device, set_up_site
+from fedtap.experiment.site import Prepare, SiteContext, resolve_device, set_up_site
 from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import ClientCard, EvaluateReply, Failure, Request
 from fedtap.federation.store import ClientStore
@@ -57,8 +57,15 @@ class Clients(Protocol):
     def ready(self, clients: Sequence[str]) -> None:
         """Wait, as long as it makes sense, until these clients can be asked."""
 
+    def prefetch(self, requests: Iterable[Request]) -> None:
+        """Take note of what will be asked for, in this order: who can begins with it."""
+
     def evaluate(self, requests: Iterable[Request], timeout: float | None) -> Iterator[EvaluateReply | Failure]:
         """Have clients test their models, and iterate over what they found, in any order."""
+
+    @property
+    def peak_rss_bytes(self) -> int:
+        """The most memory that processes of this machine beside this one have held for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +104,18 @@ class LocalClients:
     """The clients in this process, one after another; ``save`` keeps their models. Who cannot be tested has failed alone."""
 
     remote = False
+    peak_rss_bytes = 0
 
-    def __init__(self, simulation: Simulation, save: SaveModels) -> None:
-        self.transport = simulation.transport
-        self._context = simulation.context
+    def __init__(self, transport: InProcessTransport, context: SiteContext, save: SaveModels) -> None:
+        self.transport = transport
+        self._context = context
         self._save = save
 
     def ready(self, clients: Sequence[str]) -> None:
         """Return: they always are."""
+
+    def prefetch(self, requests: Iterable[Request]) -> None:
+        """Do nothing: one at a time."""
 
     def evaluate(self, requests: Iterable[Request], timeout: float | None) -> Iterator[EvaluateReply | Failure]:
         """Test the models of each client on its own data and on that of others."""
@@ -129,8 +140,9 @@ def set_up(
     device: str,
     store: ClientStore,
     tell: Callable[[dict[str, Any]], None],
+    prepare: Prepare = FederatedDataset.prepare,
 ) -> Simulation:
-    """Build both halves in this process; examples that were never encoded on this machine are encoded here."""
+    """Build both halves in this process; examples that were never encoded on this machine are encoded here, by ``prepare``."""
     check(scenario)
     check_privacy(scenario, algorithm)
     architecture_of(scenario, algorithm)  # refuses what does not fit together before anything is loaded
@@ -149,6 +161,7 @@ def set_up(
         store=store,
         shares=lambda: partition(scenario, seed, tell=hear),
         tell=tell,
+        prepare=prepare,
     )
     cards = [ClientCard(client.id, client.pairs, context.dataset.examples(client.id)) for client in scenario.clients]
     return Simulation(

@@ -28,6 +28,8 @@ from fedtap.tasks.metrics import TextMetric
 
 Models = Mapping[str, ComponentState]
 Tell = Callable[[dict[str, Any]], None]
+Prepare = Callable[[FederatedDataset, list[str]], None]
+"""Sees to it that the examples of these clients are encoded, before a network is built."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,11 @@ def set_up_site(
     store: ClientStore,
     shares: Callable[[], Partition],
     tell: Tell,
+    prepare: Prepare = FederatedDataset.prepare,
 ) -> SiteContext:
     """Build what the clients of this process work with: those that ``shares`` gives data.
 
-    Examples that were never encoded on this machine are encoded here.
+    Examples that were never encoded on this machine are encoded here, unless ``prepare`` goes about it in another way.
     """
     place = resolve_device(device)
     asked = text_metrics(scenario, place)
@@ -93,7 +96,7 @@ def set_up_site(
         progress=lambda tower, done, total: tell({"event": "encoding", "tower": tower, "done": done, "total": total}),
         note=lambda line: tell({"event": "note", "text": line}),
     )
-    dataset.prepare([client.id for client in clients])
+    prepare(dataset, [client.id for client in clients])
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in clients))
     words = words_of(backbone, place) if generates_text(clients) else None
     training = scenario.training

@@ -1,4 +1,4 @@
-"""How the process's threads wait for each other. Not here: how many there are, which PyTorch decides."""
+"""How the process's threads wait for each other, and how many cores there are for them. How many they are PyTorch decides."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from collections.abc import MutableMapping
 
 _SPINS = "1000"  # libgomp's own choice where it knows that threads are more than cores
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+"""What to add to the environment of a process that is to work with one thread."""
 
 
 def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -24,3 +26,8 @@ def share_cores(environment: MutableMapping[str, str] = os.environ) -> None:
     """
     if "OMP_WAIT_POLICY" not in environment:
         environment.setdefault("GOMP_SPINCOUNT", _SPINS)
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from fedtap.experiment.folder import RunFolder
 from fedtap.runtime.storage import digest
+from fedtap.runtime.threads import ONE_THREAD, cores
 from fedtap.scenario.scenario import Scenario
 
 Observer = Callable[[dict[str, Any]], None]
@@ -55,8 +56,7 @@ class Job:
 
 def default_jobs(runs: int) -> int:
     """Return how many runs to do at a time: one for each core that this process may use, and not more than there are."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, runs))
+    return max(1, min(cores(), runs))
 
 
 def run_batch(
@@ -148,14 +148,13 @@ class _Batch:
     def _start(self, job: Job) -> None:
         if job.data not in self._prepared:
             self._encoding = job.name
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
         with (self._logs / f"{job.name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "fedtap.study.worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                env={**os.environ, **threads},
+                env={**os.environ, **ONE_THREAD},
                 encoding="utf-8",
                 start_new_session=True,  # Ctrl-C goes to the batch, which then stops its runs
             )

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from fedtap.study.statistics import Gain, Interval, bootstrap_interval
 from fedtap.tasks.metrics import HIGHER_IS_BETTER
@@ -127,6 +126,8 @@ def two_way_p(cells: Cells) -> float | None:
     if extra > 0:
         spread += _ratio(ms_seeds**2, rows - 1) + _ratio(ms_rest**2, (rows - 1) * (columns - 1))
     t = abs(mean) / math.sqrt(variance / (rows * columns))
+    from scipy import stats  # takes two seconds
+
     return float(2 * stats.t.sf(t, variance**2 / spread))
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fedtap.batch import Batch, batch_size, micro_batches
 from fedtap.components import ComponentState, TensorChoice
@@ -19,6 +19,7 @@ from fedtap.privacy.dp_sgd import DPSGD, dp_sgd_step
 from fedtap.scenario.scenario import TrainingSettings
 from fedtap.tasks import TASK_TYPES
 from fedtap.training.ensemble import ensemble_outputs
+from fedtap.training.optimizer import make_optimizer
 from fedtap.training.terms import Term
 
 
@@ -103,13 +104,6 @@ def plain_gradient(network: Network, batch: Batch, objective: Objective) -> None
             loss = loss * (batch_size(part) / batch_size(batch))
         if loss.requires_grad:  # a batch may hold nothing that reaches the parameters that move
             torch.autograd.backward(loss)
-
-
-def make_optimizer(parameters: Sequence[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Return the optimizer that the settings name; each step sets its rate. AdamW's decay is decoupled, SGD's in the gradient."""
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=0.0, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
 
 
 def train(

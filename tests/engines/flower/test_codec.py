@@ -20,6 +20,7 @@ from fedtap.engines.flower.arrays import DTYPES, ONLY, STYPE, record_of, tensors
 from fedtap.engines.flower.bounds import Asked, Room
 from fedtap.engines.flower.malformed import MalformedError
 from fedtap.federation.messages import Reply
+from fedtap.federation.wire import pack
 from fedtap.federation.words import HelloWords
 from fedtap.personalization.decision import Decision
 
@@ -242,6 +243,19 @@ def test_what_was_asked_for_has_room_in_any_dtype_that_travels(dtype: torch.dtyp
     sent = {name: torch.zeros([1] * axes) for name in names}
     back = {name: torch.ones([1] * axes, dtype=dtype) for name in names}
     assert tensors_of(record_of(back), "a record", Room.of(sent)).keys() == sent.keys()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8", "masked"])
+def test_an_honest_answer_has_room_in_every_form_in_which_it_travels(precision: Any) -> None:
+    request, reply = server().request("a", 3), reply_of()
+    if precision == "masked":
+        sent = reply.update.components.map(lambda tensor: tensor.to(torch.int64))
+    else:
+        request = replace(request, components=pack(request.components, precision))
+        sent = pack(reply.update.components, precision)
+    told = codec.encode_reply(replace(reply, update=replace(reply.update, components=sent)), "train", ENVELOPE)
+    back, _ = codec.decode_reply(told, Asked.by(request))
+    assert back.update.components.equal(sent)
 
 
 def test_more_bytes_than_were_asked_for_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,13 @@
-"""The report of a run: one HTML file that needs no network, no script and no other file."""
+"""The report of a run: one HTML file that needs no network, no script and no other file.
+
+A run of more clients than one page holds has the tables of its clients on pages beside it (pages.py).
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from fedtap.reporting.html.page import page, section
 from fedtap.reporting.html.tables import table
 from fedtap.reporting.remarks import KINDS, about_data
 from fedtap.reporting.run.decisions import endings, timelines
+from fedtap.reporting.run.pages import FOLDER, ClientPage, clear, client_pages, contents, without_clients
 from fedtap.reporting.run.record import UNCHECKED, RunRecord, read_run
 from fedtap.reporting.run.safety import bounded_section, privacy_section, robust_section, secure_section
 from fedtap.reporting.run.series import loss_curves, round_seconds, traffic
@@ -90,6 +94,7 @@ def write_report(run_folder: Path, tell: Callable[[str], None] = lambda line: No
     """Write ``report.html`` into a run's folder and return its path; an unfinished run gets a report that says so.
 
     ``tell`` hears a line where the report shows what could not be checked.
+    With more than 250 clients their tables are in ``report-pages/``, a hundred clients a file.
 
     Raises
     ------
@@ -100,12 +105,17 @@ def write_report(run_folder: Path, tell: Callable[[str], None] = lambda line: No
     if not record.checked:
         tell(f"{run_folder}: {UNCHECKED}")
     try:
-        text = render(record)
+        pages = list(client_pages(record))
+        texts = {each.file: render_page(each) for each in pages}
+        text = render(record, pages)
     except UNFIT as error:  # what is typed and bounded one by one may still not fit together
         raise UserError(
             f"{run_folder}: its files do not fit together as those of a run do ({_told(error)}); restore them from a copy"
         ) from error
     target = run_folder / "report.html"
+    for file, shown in texts.items():
+        write_bytes(run_folder / FOLDER / file, shown.encode())
+    clear(run_folder, frozenset(texts))
     write_bytes(target, text.encode())
     return target
 
@@ -114,21 +124,48 @@ def _told(error: Exception) -> str:
     return one_line(f"{type(error).__name__}: {error}", 120)
 
 
-def render(record: RunRecord) -> str:
-    """Return the report of a run as one HTML page."""
-    scenario = str(record.config.get("name") or record.run.get("scenario") or "run")
+def render_page(shown: ClientPage) -> str:
+    """Return what there is to tell of some clients as one HTML page, with a link back."""
+    record = shown.record
+    scenario = _name(record)
+    back = el("p", el("a", "Back to the report", href="../report.html"))
+    sections = [section("Run", back), _results(record), _decisions(record), _lost(record), _data(record)]
+    sections.append(_setup(record))
+    return page(
+        kind="Federated run",
+        title=f"{scenario} · {shown.title}",
+        heading=scenario,
+        about=shown.title,
+        facts=_facts(record),
+        figures=[(str(len(shown.clients)), "clients of this page")],
+        notice=_notice(record),
+        summary=(shown.title, [f"What is told of {plural(len(shown.clients), 'client')}, of those of the whole run."]),
+        sections=sections,
+        footer=("Written by fedtap with the report of this run.",),
+    )
+
+
+def render(record: RunRecord, pages: Sequence[ClientPage] = ()) -> str:
+    """Return the report of a run as one HTML page; what is on ``pages`` is not in it."""
+    scenario = _name(record)
     run = record.run
-    facts = f"method {run.get('method', '?')} · seed {run.get('seed', '?')} · fedtap {run.get('fedtap', '?')}"
     bounds = [bounded_section(record.events), robust_section(record.events)]
     safety = [*bounds, secure_section(record.events), privacy_section(record.privacy)]
-    about_training = [_decisions(record), _training(record), _cost(record), _lost(record)]
-    sections = [_results(record), *about_training, _data(record), *safety, _setup(record)]
+    about_training = [_training(record), _cost(record)]
+    if pages:
+        everybody = replace(record, events=[event for event in record.events if not event.get("client")])
+        shown = section("Single clients", contents(list(pages)))
+        sections = [_results(record, single=False), shown, *about_training, _lost(everybody), *safety]
+        sections.append(_setup(without_clients(record)))
+    else:
+        sections = [_results(record), _decisions(record), *about_training, _lost(record)]
+        sections += [_data(record), *safety, _setup(record)]
     return page(
         kind="Federated run",
         title=f"{scenario} · {run.get('method', '')}",
         heading=scenario,
         about=str(record.config.get("about") or ""),
-        facts=facts,
+        facts=_facts(record),
         figures=key_figures(record),
         notice=_notice(record),
         summary=("What happened", sentences(record)),
@@ -141,6 +178,15 @@ def render(record: RunRecord) -> str:
     )
 
 
+def _name(record: RunRecord) -> str:
+    return str(record.config.get("name") or record.run.get("scenario") or "run")
+
+
+def _facts(record: RunRecord) -> str:
+    run = record.run
+    return f"method {run.get('method', '?')} · seed {run.get('seed', '?')} · fedtap {run.get('fedtap', '?')}"
+
+
 def _notice(record: RunRecord) -> Markup:
     doubt = Markup() if record.checked else el("p", f"{UNCHECKED}.", class_="notice", role="status")
     if record.rows is not None:
@@ -150,7 +196,8 @@ def _notice(record: RunRecord) -> Markup:
     return join([doubt, el("p", *parts, class_="notice", role="status")])
 
 
-def _results(record: RunRecord) -> Markup:
+def _results(record: RunRecord, *, single: bool = True) -> Markup:
+    """Return the results by family, and unless they are elsewhere those of single clients."""
     if record.rows is None:
         return Markup()
     parts: list[Markup] = []
@@ -158,8 +205,9 @@ def _results(record: RunRecord) -> Markup:
         found = standings(record.rows, record.config, split)
         if found:
             families = family_table(found) if len(found) > 1 else Markup()
-            parts.append(section(title, el("p", explanation, class_="note"), families, standing_table(found, title)))
-    parts.append(every_metric(record.rows) if record.rows else Markup())
+            each = standing_table(found, title) if single else Markup()
+            parts.append(section(title, el("p", explanation, class_="note"), families, each))
+    parts.append(every_metric(record.rows) if record.rows and single else Markup())
     return join(parts)
 
 
@@ -268,8 +316,7 @@ def _setup(record: RunRecord) -> Markup:
     versions = table(("what", "value"), list(environment.items()), "Environment") if environment else Markup()
     config = el("pre", json.dumps(record.config, indent=1, ensure_ascii=False), tabindex=0)
     count = len(record.clients)
+    whose = plural(count, "client") if count else "its clients are on their pages"
     return section(
-        "How it was set up",
-        versions,
-        el("details", el("summary", f"The resolved scenario ({plural(count, 'client')})"), config),
+        "How it was set up", versions, el("details", el("summary", f"The resolved scenario ({whose})"), config)
     )

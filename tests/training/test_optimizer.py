@@ -1,0 +1,38 @@
+"""The optimizers step as torch's own do, bit by bit."""
+
+from typing import Literal
+
+import pytest
+import torch
+from torch import nn
+
+from fedtap.scenario.scenario import TrainingSettings
+from fedtap.training.optimizer import make_optimizer
+
+
+@pytest.mark.parametrize(("name", "theirs"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
+def test_steps_are_those_of_torch(name: Literal["adamw", "sgd"], theirs: type[torch.optim.Optimizer]) -> None:
+    ends = []
+    for own in (True, False):
+        draw = torch.Generator().manual_seed(0)
+        weights = [nn.Parameter(torch.randn(shape, generator=draw)) for shape in ((5, 3), (7,), (2, 2, 2))]
+        settings = TrainingSettings(optimizer=name, weight_decay=0.1)
+        optimizer = make_optimizer(weights, settings) if own else theirs(weights, lr=0.0, weight_decay=0.1)  # type: ignore[call-arg]
+        for step in range(12):
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01 * (step + 1)
+            for place, weight in enumerate(weights):
+                weight.grad = None if (step + place) % 4 == 0 else torch.randn(weight.shape, generator=draw)
+            optimizer.step()
+        optimizer.zero_grad()
+        assert all(weight.grad is None and weight.requires_grad for weight in weights)
+        ends.append([weight.detach() for weight in weights])
+    assert all(torch.equal(ours, other) for ours, other in zip(*ends, strict=True))
+
+
+def test_a_step_is_no_part_of_a_gradient() -> None:
+    weight = nn.Parameter(torch.ones(2))
+    weight.grad = torch.ones(2)
+    make_optimizer([weight], TrainingSettings()).step()
+    assert torch.is_grad_enabled()
+    assert weight.is_leaf
