@@ -1,11 +1,11 @@
-"""What clients tell of their private steps is believed only where it makes sense."""
+"""What clients tell of their private steps is believed only where it makes sense; what holders weigh in a mean."""
 
 import pytest
 import torch
 
 from fedtap.algorithms.base import Update
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.federation.filters import SPENT, restore_values, take_private_steps
+from fedtap.federation.filters import SPENT, restore_values, take_private_steps, weigh_holders
 
 KEY = ComponentKey("shared")
 
@@ -34,3 +34,22 @@ def test_a_claim_that_makes_no_sense_is_counted_as_all_steps_on_all_examples(tol
 def test_what_came_in_full_is_not_touched() -> None:
     given = Update(ComponentState({KEY: {"w": torch.ones(2)}}), {KEY: 1})
     assert restore_values(given, ComponentState({KEY: {"w": torch.zeros(2)}}), "fp32") is given
+
+
+HEAD = ComponentKey("head", ("a",))
+
+
+def test_holders_weigh_what_is_asked() -> None:
+    given = {"x": Update(ComponentState(), {KEY: 30, HEAD: 10}), "y": Update(ComponentState(), {KEY: 7, HEAD: 0})}
+    examples = {"x": 40, "y": 7}
+    assert weigh_holders(given, "component", examples) == given
+    by_client = weigh_holders(given, "client", examples)
+    assert {client: dict(update.counts) for client, update in by_client.items()} == {
+        "x": {KEY: 40, HEAD: 40},
+        "y": {KEY: 7, HEAD: 0},  # of what it has no example, it has none
+    }
+    alike = weigh_holders(given, "uniform", examples)
+    assert {client: dict(update.counts) for client, update in alike.items()} == {
+        "x": {KEY: 1, HEAD: 1},
+        "y": {KEY: 1, HEAD: 0},
+    }

@@ -1,4 +1,4 @@
-"""What must be there for a scenario: packages, and a method that bears its privacy and its batches. Checked before training."""
+"""What must be there for a scenario: packages, a method that bears its privacy and its batches, one process."""
 
 from __future__ import annotations
 
@@ -37,4 +37,12 @@ def check_batches(scenario: Scenario, algorithm: Algorithm) -> None:
         raise UserError(
             f"{cut}, and method.{algorithm.compares_examples} of method '{algorithm.name}' compares the examples of a batch; set "
             f"method.{algorithm.compares_examples}=0, or leave {cut.partition(':')[0].partition('=')[0]} out"
+        )
+
+
+def check_one_process(scenario: Scenario, instead: str = "use --engine inprocess") -> None:
+    """Refuse what needs all clients in one process, where they are on machines of their own."""
+    if scenario.theory is not None:
+        raise UserError(
+            f"scenario '{scenario.name}', theory: gradients are compared in one process; {instead}, or leave theory out"
         )

@@ -10,9 +10,11 @@ from typing import Any
 from fedtap.data.requests import most_tested
 from fedtap.data.shortfalls import tell_shortfalls
 from fedtap.evaluation import trivial
+from fedtap.experiment.constants import Constants
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import Resume, RunFolder, at_work
 from fedtap.experiment.pooled import Workers, simulated, threads
+from fedtap.experiment.requirements import check_one_process
 from fedtap.experiment.setup import Clients, ServerContext
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Failure, Request
@@ -59,9 +61,12 @@ def run_in_process(
         if folder.begun:
             clear(folder.path)  # workers of an attempt that was killed may have a last file to write
         folder.tidy()
+        if workers is not None and scenario.theory is not None:
+            check_one_process(scenario, "leave workers out")
         with simulated(folder, device=device, tell=tell, workers=workers) as (simulation, clients):
             folder.begin(device, simulation.dataset.fingerprints())
-            run = FederatedRun(simulation.server, clients, folder, tell, began)
+            constants = None if scenario.theory is None else Constants(scenario.theory, simulation.site)
+            run = FederatedRun(simulation.server, clients, folder, tell, began, constants)
             if run.round == 0:  # the log of a later one has them
                 tell_shortfalls(simulation.shortfalls, run.observe)
             return run.complete()
@@ -88,15 +93,24 @@ class FederatedRun:
         Called with every event.
     began
         When the run began, on the clock of :func:`time.perf_counter`.
+    constants
+        What looks at the server's model between rounds, if anything does; the run takes no notice of it.
     """
 
     def __init__(
-        self, context: ServerContext, clients: Clients, folder: RunFolder, tell: Observer, began: float
+        self,
+        context: ServerContext,
+        clients: Clients,
+        folder: RunFolder,
+        tell: Observer,
+        began: float,
+        constants: Constants | None = None,
     ) -> None:
         self._context = context
         self._clients = clients
         self._folder = folder
         self._tell = tell
+        self._constants = constants
         self._cost = Cost(began)
         checkpoint = Checkpoint.load(folder.checkpoint, folder.run)
         if checkpoint is None:
@@ -121,6 +135,8 @@ class FederatedRun:
             self._log.resume(max(settled, key=lambda each: each.bytes))
             if not clients.remote:
                 told = read_events(folder.events)
+                if constants is not None:
+                    constants.done(int(event["round"]) for event in told if event["event"] == "theory")
                 taken = {str(event["client"]): int(event["round"]) for event in told if event["event"] == "update"}
                 folder.check_states(taken, checkpoint.round)
         except BaseException:
@@ -152,6 +168,7 @@ class FederatedRun:
                 self._log(event)  # whoever watches has heard of it when the data were read
             with self._cost.phase("rounds"):
                 for number in range(self._round + 1, scenario.rounds + 1):
+                    self._look(number - 1)
                     self._meet(plan[number - 1])
                     run_round(
                         self._server,
@@ -163,6 +180,7 @@ class FederatedRun:
                         min_replies=scenario.min_replies,
                     )
                     self._commit(number)
+                self._look(scenario.rounds)
             self._check_rounds()
             self._meet([client.id for client in scenario.clients])
             with self._cost.phase("personalise"):
@@ -185,6 +203,10 @@ class FederatedRun:
         """Write an event down, and tell it to whoever watches."""
         self._log(event)
         self._tell(event)
+
+    def _look(self, after: int) -> None:
+        if self._constants is not None:
+            self._constants.look(self._server, after, self.observe)
 
     def _meet(self, clients: Sequence[str]) -> None:
         """Have these clients ready, and take up the cards of those that have come."""

@@ -18,7 +18,7 @@ from fedtap.components import ComponentState
 from fedtap.federation.norm_bound import bounded
 from fedtap.federation.wire import unpack
 from fedtap.privacy.central import noised
-from fedtap.scenario.safety import CentralSettings, DefenceSettings, WirePrecision
+from fedtap.scenario.safety import CentralSettings, DefenceSettings, Weights, WirePrecision
 
 SPENT = "private_steps"
 """The vector of an update that tells of its private steps: their number, and the probability of an example in each."""
@@ -88,6 +88,26 @@ def apply_defence(
             }
         )
     return kept, notes
+
+
+def weigh_holders(updates: Mapping[str, Update], weights: Weights, examples: Mapping[str, int]) -> dict[str, Update]:
+    """Return the updates with the counts by which their components are averaged: as they came, all a client's examples, or one.
+
+    With one weight for all its components a client descends an objective of its own, and with ``client`` and all clients in every
+    round their mean is that of all examples (docs/theory.md, "Weights by examples"). What a client has no example of stays so.
+    """
+    if weights == "component":
+        return dict(updates)
+    return {
+        client: replace(
+            update,
+            counts={
+                key: min(count, 1) * (1 if weights == "uniform" else examples[client])
+                for key, count in update.counts.items()
+            },
+        )
+        for client, update in updates.items()
+    }
 
 
 def add_central_noise(

@@ -8,7 +8,14 @@ from dataclasses import replace
 from fedtap.aggregation.robust_means import mean_rule
 from fedtap.algorithms.base import Algorithm, ServerState, Update
 from fedtap.components import ComponentKey, ComponentState
-from fedtap.federation.filters import Note, add_central_noise, apply_defence, restore_values, take_private_steps
+from fedtap.federation.filters import (
+    Note,
+    add_central_noise,
+    apply_defence,
+    restore_values,
+    take_private_steps,
+    weigh_holders,
+)
 from fedtap.federation.messages import ClientCard, Reply, Request
 from fedtap.federation.secure.client import holds_whole
 from fedtap.federation.validation import complaint
@@ -114,6 +121,11 @@ class Server:
             updates, notes = take_private_steps(updates, {reply.client: reply.steps for reply in replies})
         updates, done = apply_defence(updates, sent, self._safety.defence)
         notes += done
+        served = {client: self._architecture.served(self._cards[client].pairs) for client in updates}
+        examples = {
+            client: sum(self._cards[client].examples[pair.task] for pair in pairs) for client, pairs in served.items()
+        }
+        updates = weigh_holders(updates, self._safety.weights, examples)
         if self._safety.privacy.central is not None and updates:
             updates = self._noised(updates, sent, replies[0].round)
         if any(update.components or update.vectors for update in updates.values()):

@@ -14,6 +14,8 @@ from fedtap.scenario.settings import Count, Float, Int, Positive, Rate, Settings
 
 WirePrecision = Literal["fp32", "bf16", "int8"]
 MeanName = Literal["weighted", "median", "trimmed_mean", "krum"]
+Weights = Literal["component", "client", "uniform"]
+"""What a holder of a component weighs in its mean: its examples whose path uses it, all its examples, or one."""
 
 
 class DefenceSettings(Settings):
@@ -114,10 +116,20 @@ class Safety(Settings):
     defence: DefenceSettings = DefenceSettings()
     wire: WireSettings = WireSettings()
     privacy: PrivacySettings = PrivacySettings()
+    weights: Weights = "component"
 
     def clash(self) -> str | None:
         """Return what does not go together, and the mend, or None."""
         defence = self.defence
+        if self.weights != "component":
+            alike = {
+                f"defence.mean={defence.mean} counts every holder alike": defence.mean != "weighted",
+                "privacy.central counts every client alike": self.privacy.central is not None,
+                "privacy.secure masks components with their own weights": self.privacy.secure is not None,
+            }
+            for why, given in alike.items():
+                if given:
+                    return f"{why}, so weights={self.weights} would do nothing; remove one of the two"
         if self.privacy.central is not None and defence != DefenceSettings():
             return (
                 "privacy.central clips changes and averages all clients alike, and its guarantee holds for that alone; "

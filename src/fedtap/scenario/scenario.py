@@ -26,10 +26,11 @@ from fedtap.scenario.evaluation import TEXT_METRICS as TEXT_METRICS
 from fedtap.scenario.evaluation import EvaluationSettings as EvaluationSettings
 from fedtap.scenario.explain import explain as explain
 from fedtap.scenario.explain import location_of, whose
+from fedtap.scenario.heads import ClassificationSettings, ReconstructionSettings
 from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse, read_yaml
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
-from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, WireSettings
+from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, Weights, WireSettings
 from fedtap.scenario.settings import (
     Depth,
     Float,
@@ -41,20 +42,9 @@ from fedtap.scenario.settings import (
     Settings,
     Width,
 )
+from fedtap.scenario.theory import Theory
 from fedtap.scenario.training import Precision as Precision
 from fedtap.scenario.training import TrainingSettings as TrainingSettings
-
-
-class ReconstructionSettings(Settings):
-    """``grid`` decodes from the token sequence with position queries; ``pooled`` is the paper's head, from one vector."""
-
-    head: Literal["grid", "pooled"] = "grid"
-
-
-class ClassificationSettings(Settings):
-    """``grid`` keeps where image tokens lie apart (at most 3 x 3 places); ``pooled`` is the paper's head, from their mean."""
-
-    head: Literal["grid", "pooled"] = "grid"
 
 
 class NetworkSettings(Settings):
@@ -124,7 +114,8 @@ class Scenario(Settings):
     the tasks that it lists; neither changes the examples of a task in all (:mod:`fedtap.scenario.population`). ``clients`` are
     those that come out. ``folder`` is where relative paths start, of data and of models. ``round_timeout`` is how many seconds a
     client has to answer (None: as long as it takes; in one process nobody is waited for), and a round with fewer sound replies
-    than ``min_replies`` changes nothing.
+    than ``min_replies`` changes nothing. ``weights`` is what a holder of a component weighs in its mean: its training examples
+    whose path uses it (``component``), all its examples (``client``), or as much as any other (``uniform``).
     """
 
     name: str
@@ -145,6 +136,8 @@ class Scenario(Settings):
     defence: DefenceSettings = DefenceSettings()
     wire: WireSettings = WireSettings()
     privacy: PrivacySettings = PrivacySettings()
+    theory: Theory = None
+    weights: Weights = "component"
     population: Many | None = None
     tasks_per_client: Positive | None = None
     clients: tuple[ClientSettings, ...]
@@ -180,7 +173,7 @@ class Scenario(Settings):
             raise ValueError(
                 f"min_replies={self.min_replies} is more than clients_per_round={self.clients_per_round}; lower it"
             )
-        clash = self.safety.clash()
+        clash = self.safety.clash() or (None if self.theory is None else self.theory.clash(self.privacy))
         if clash is not None:
             raise ValueError(clash)
         heads: dict[str, tuple[str, str, str]] = {}
@@ -198,7 +191,7 @@ class Scenario(Settings):
     @property
     def safety(self) -> Safety:
         """The sections on what becomes of updates."""
-        return Safety(defence=self.defence, wire=self.wire, privacy=self.privacy)
+        return Safety(defence=self.defence, wire=self.wire, privacy=self.privacy, weights=self.weights)
 
     @property
     def participants(self) -> tuple[ClientSettings, ...]:
@@ -302,15 +295,18 @@ def apply_override(raw: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {shown}: give key=value, for example --set rounds=3")
     names = current(key.strip(), f"--set {shown}").split(".")
     known = [name for name, field in Scenario.model_fields.items() if not field.exclude]
-    if len(names) == 1 and names[0] not in known:
-        # What the methods' parameters are called is not known on this floor, so only a near miss is taken for a slip.
-        if difflib.get_close_matches(names[0], known, n=1, cutoff=0.8):
-            raise UserError(f"--set {shown}: unknown key '{names[0]}'; {nearest(names[0], known)}")
-        names = ["method", names[0]]
     try:
         parsed = parse(value)
     except NotYamlError as error:
         raise UserError(f"--set {shown}: the value is not valid YAML; put quotes around it") from error
+    if names == ["weights"] and not isinstance(parsed, str):  # a method's, by task family; the scenario's is a word
+        names = ["method", *names]
+    if len(names) == 1 and names[0] not in known:
+        # What the methods' parameters are called is not known on this floor, so only a near miss is taken for a slip.
+        slips = [name for name in known if name != "weights"]  # a method's own `weight` is none
+        if difflib.get_close_matches(names[0], slips, n=1, cutoff=0.8):
+            raise UserError(f"--set {shown}: unknown key '{names[0]}'; {nearest(names[0], known)}")
+        names = ["method", names[0]]
     here = raw
     for name in names[:-1]:
         below = here.setdefault(name, {})

@@ -24,6 +24,7 @@ from fedtap.reporting.run.series import loss_curves, round_seconds, traffic
 from fedtap.reporting.run.standings import standings
 from fedtap.reporting.run.summary import key_figures, sentences
 from fedtap.reporting.run.tables import every_metric, family_table, standing_table
+from fedtap.reporting.run.theory import theory_section
 from fedtap.reporting.run.timeline import endings_table, replacement_table
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.storage import write_bytes
@@ -151,7 +152,7 @@ def render(record: RunRecord, pages: Sequence[ClientPage] = ()) -> str:
     run = record.run
     bounds = [bounded_section(record.events), robust_section(record.events)]
     safety = [*bounds, secure_section(record.events), privacy_section(record.privacy)]
-    about_training = [_training(record), _cost(record)]
+    about_training = [_training(record), theory_section(record), _cost(record)]
     if pages:
         everybody = replace(record, events=[event for event in record.events if not event.get("client")])
         shown = section("Single clients", contents(list(pages)))

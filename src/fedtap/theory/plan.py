@@ -1,0 +1,231 @@
+"""What a federation's holdings say before any training: how often each component is trained, how well averaged, what is scarce.
+
+Not here: who holds what, which the caller knows, and how it is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import ceil, sqrt
+from statistics import fmean
+from typing import Any
+
+from fedtap.theory.bound import ties
+from fedtap.theory.counts import WeightedSampling, weighted_sampling
+from fedtap.theory.sampling import Sampling, drawn_for, sampling
+
+STARVES = 0.5
+"""A component starves that is trained less than this share of the rounds in which the most trained one is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentPlan:
+    r"""What one component has to expect.
+
+    ``holders`` are clients, ``tasks`` those of all clients whose path uses it. ``most`` is :math:`\hat\pi`, the largest pi of
+    what some client holds beside it. ``counts`` are the sampling quantities with holders weighed by examples, ``floor`` their chi
+    for the objective in which every example counts alike, whoever holds it. ``updates`` are the rounds that train it, expected.
+    """
+
+    component: str
+    holders: tuple[str, ...]
+    tasks: tuple[str, ...]
+    sampling: Sampling
+    most: float
+    counts: WeightedSampling
+    floor: float
+    updates: float
+    starves: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-ready values."""
+        of = self.sampling
+        return {
+            "component": self.component,
+            "holders": list(self.holders),
+            "tasks": list(self.tasks),
+            "pi": of.pi,
+            "rho": of.rho,
+            "phi": of.phi,
+            "most": self.most,
+            "price": of.price,
+            "updates": self.updates,
+            "starves": self.starves,
+            "counts": {"rho": self.counts.rho, "phi": self.counts.phi, "floor": self.floor, "exact": self.counts.exact},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FederationPlan:
+    """A federation's components, the most starved first; ``tie`` is r of the theorem, ``pairs`` its modality-task pairs."""
+
+    clients: int
+    drawn: int
+    rounds: int
+    steps: int
+    pairs: int
+    components: tuple[ComponentPlan, ...]
+    tie: float
+
+    @property
+    def starving(self) -> tuple[ComponentPlan, ...]:
+        """The components that starve."""
+        return tuple(part for part in self.components if part.starves)
+
+    @property
+    def price(self) -> float:
+        """The mean over clients of their dearest component's price: 1 where every client holds everything."""
+        dearest: dict[str, float] = {}
+        for part in self.components:
+            for client in part.holders:
+                dearest[client] = max(dearest.get(client, 0.0), part.sampling.price)
+        return fmean(dearest.values())
+
+    @property
+    def shorter(self) -> float:
+        """How many times shorter than with equal holders the theorem wants the step."""
+        return max(1.0, sqrt((1 - 1 / self.steps) * self.tie))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON-ready values."""
+        return {
+            "clients": self.clients,
+            "clients_per_round": self.drawn,
+            "rounds": self.rounds,
+            "pairs": self.pairs,
+            "tie": self.tie,
+            "step_shorter": self.shorter,
+            "price": self.price,
+            "components": [part.to_json() for part in self.components],
+            "advice": self.advice(),
+        }
+
+    def advice(self) -> list[str]:
+        """Return in plain lines what is scarce here, and what would change it."""
+        lines = [
+            f"{_number(self.pairs, 'pair')} on {_number(self.clients, 'client')}, {self.drawn} a round. Where noise rules, a "
+            f"client's dearest component takes {self.price:.3g} times the rounds of one that all clients hold (mean over "
+            "clients)."
+        ]
+        starving = self.starving
+        if starving:
+            least = starving[0]
+            top = max((part.sampling for part in self.components), key=lambda of: of.pi)
+            held = len(least.holders)
+            drawn = drawn_for(self.clients, held, beside=top.holders, share=STARVES)
+            starve = "starves" if len(starving) == 1 else "starve"
+            lines.append(
+                f"{len(starving)} of {_number(len(self.components), 'component')} {starve}: trained less than half as often as "
+                f"the most trained. The least: {least.component}, held by {held} of {self.clients}, in about "
+                f"{least.updates:.0f} of {self.rounds} rounds."
+            )
+            lines.append(
+                f"To feed it: clients_per_round={drawn} trains it in {sampling(self.clients, held, drawn).pi:.0%} of rounds; or "
+                f"rounds={ceil(self.rounds * top.pi / least.sampling.pi)} give it as many updates as the most trained component "
+                "has now; or let more clients hold it (tasks that share a `head` or a `domain`; `network: plain`)."
+            )
+        else:
+            lines.append("No component starves: none is trained less than half as often as the most trained.")
+        alone = [part.component for part in self.components if len(part.holders) == 1]
+        if alone and self.clients > 1:
+            lines.append(
+                f"{_number(len(alone), 'component')} of one client alone ({_some(alone)}): nothing is averaged there, and only "
+                "newcomers gain by their being sent; a method that keeps heads at home (`fedper`, `fedrep`) saves bytes."
+            )
+        shared = [part.component for part in self.components if len(part.tasks) > 1]
+        if shared:
+            lines.append(
+                f"{_number(len(shared), 'component')} used by several tasks ({_some(shared)}): where pairs can pull apart, or "
+                "help each other. `theory: on` measures which."
+            )
+        if self.shorter > 1.005:
+            lines.append(
+                f"Some client holds components of which one is trained {self.tie:.3g} times as often as another; the theorem "
+                f"then wants steps {self.shorter:.3g} times shorter than with equal holders."
+            )
+        worst = max(self.components, key=lambda part: part.floor)
+        if worst.floor > 0.05:
+            lines.append(
+                f"Weights by examples: {worst.component} is averaged with other shares than in the objective in which every "
+                f"example counts alike; with plain SGD its gradient may stay at up to {worst.floor:.2f} times the holders' "
+                "dissimilarity."
+            )
+        return lines
+
+
+def federation_plan(
+    holdings: Mapping[str, Mapping[str, float]],
+    tasks: Mapping[str, Sequence[str]],
+    *,
+    examples: Mapping[str, float],
+    drawn: int,
+    rounds: int,
+    steps: int,
+    pairs: int,
+) -> FederationPlan:
+    """Return what a federation's components have to expect.
+
+    Parameters
+    ----------
+    holdings
+        For each client that trains: the components that it holds, each with its weight in the mean (training examples).
+    tasks
+        For each component the tasks whose path uses it.
+    examples
+        For each client its training examples in all.
+    drawn
+        Clients a round; all of them if there are fewer.
+    rounds, steps
+        Rounds in all, and local steps in each.
+    pairs
+        How many modality-task pairs there are.
+
+    Raises
+    ------
+    ValueError
+        If nobody holds anything.
+    """
+    holders: dict[str, list[str]] = {}
+    for client, held in holdings.items():
+        for component in held:
+            holders.setdefault(component, []).append(client)
+    if not holders:
+        raise ValueError("no client holds a component that is averaged")
+    clients, drawn = len(holdings), min(drawn, len(holdings))
+    found = {component: sampling(clients, len(who), drawn) for component, who in holders.items()}
+    most, tie = ties({component: of.pi for component, of in found.items()}, holdings)
+    top = max(of.pi for of in found.values())
+
+    @cache  # most components of a federation have the holders of another
+    def weighed(weights: tuple[float, ...]) -> WeightedSampling:
+        return weighted_sampling(weights, clients=clients, drawn=drawn)
+
+    parts = []
+    for component, who in holders.items():
+        counts = weighed(tuple(holdings[client][component] for client in who))
+        parts.append(
+            ComponentPlan(
+                component=component,
+                holders=tuple(who),
+                tasks=tuple(sorted(tasks.get(component, ()))),
+                sampling=found[component],
+                most=most[component],
+                counts=counts,
+                floor=counts.floor([examples[client] for client in who]),
+                updates=rounds * found[component].pi,
+                starves=found[component].pi < STARVES * top - 1e-12,  # half is enough
+            )
+        )
+    parts.sort(key=lambda part: (part.sampling.pi, part.component))
+    return FederationPlan(clients, drawn, rounds, steps, pairs, tuple(parts), tie)
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
