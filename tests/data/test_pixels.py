@@ -9,9 +9,9 @@ from PIL import Image
 
 from fedtap.data import images
 from fedtap.data.images import read_image
-from fedtap.data.intake import Intake
 from fedtap.data.pixels import look
 from fedtap.data.sources import source
+from fedtap.data.sources.intake import Intake
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import TaskSettings
 

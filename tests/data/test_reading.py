@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedtap.data.intake import DataError
 from fedtap.data.partition import Partition, partition
 from fedtap.data.site_data import SiteData
 from fedtap.data.sources import source
+from fedtap.data.sources.intake import DataError
 from fedtap.data.splits import SPLITS
 from fedtap.scenario.scenario import Scenario, TaskSettings, build_scenario
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedtap.data.intake import DataError, Intake
 from fedtap.data.sources import source
+from fedtap.data.sources.intake import DataError, Intake
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import TaskSettings
 

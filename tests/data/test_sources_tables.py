@@ -9,8 +9,8 @@ from PIL import Image
 from pydantic import ValidationError
 
 from fedtap.data.example import Example
-from fedtap.data.intake import DataError, Intake
 from fedtap.data.sources import source
+from fedtap.data.sources.intake import DataError, Intake
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import TaskSettings
 

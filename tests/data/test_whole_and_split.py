@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedtap.data.intake import DataError
 from fedtap.data.partition import Partition, partition
 from fedtap.data.requests import requests, shared_places
 from fedtap.data.shortfalls import shortfalls
 from fedtap.data.site_data import Place, SiteData
+from fedtap.data.sources.intake import DataError
 from fedtap.data.splits import SPLITS
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import Scenario, build_scenario

@@ -175,14 +175,14 @@ def test_a_path_of_the_scenario_stays_in_the_nodes_folder(path: str, why: str, s
     assert str(node / FILE) in str(told.value)
     # What the node itself names may lie anywhere.
     own = {task: {"path": str(pictures)} for task in ("shade", "redraw")}
-    assert site(write(node, data=own), named).examples() == {"shade": 10, "redraw": 11}
+    assert site(write(node, data=own), named).examples() == {"shade": 12, "redraw": 12}
 
 
 def test_a_path_within_the_nodes_folder_is_read(scenario: Path, tmp_path: Path) -> None:
     node = write(tmp_path / "node")
     (scenario.parent / "data" / "pictures").rename(node / "pictures")
     (node / "linked").symlink_to(node / "pictures")
-    assert site(node, with_paths(scenario, "linked")).examples() == {"shade": 10, "redraw": 11}
+    assert site(node, with_paths(scenario, "linked")).examples() == {"shade": 12, "redraw": 12}
 
 
 def with_table(scenario: Path, **more: Any) -> Path:
@@ -320,7 +320,7 @@ def test_what_a_site_skips_is_told_at_the_site(scenario: Path, tmp_path: Path) -
     raw["data"]["on_unreadable"] = "skip"
     scenario.write_text(yaml.safe_dump(raw))
     here = site(node, with_paths(scenario, "pictures"))
-    assert here.examples() == {"shade": 10, "redraw": 11}
+    assert here.examples() == {"shade": 12, "redraw": 12}
     here._shares()
     (told,) = node.rglob("data.json")
     (event,) = json.loads(told.read_text())

@@ -38,8 +38,8 @@ def check(
     """
     from fedtap.algorithms.registry import make
     from fedtap.cli.progress import watcher
-    from fedtap.data.intake import DataError
     from fedtap.data.partition import partition
+    from fedtap.data.sources.intake import DataError
     from fedtap.experiment.planning import architecture_of, shortfalls_at_hand
     from fedtap.scenario.scenario import load_scenario
 

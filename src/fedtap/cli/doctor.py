@@ -33,6 +33,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "dev": (
         "pytest",
         "pytest-cov",
+        "pytest-xdist",
         "hypothesis",
         "ruff",
         "mypy",

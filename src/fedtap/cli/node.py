@@ -127,7 +127,7 @@ def _checked(
     node: NodeSettings, scenario: Scenario, words: Tokenizer | None = None
 ) -> tuple[dict[str, dict[str, int]], list[str], list[dict[str, Any]]]:
     """Return the node's examples, where they fall short, and what else is to be known; all that is wrong is told together."""
-    from fedtap.data.intake import DataError
+    from fedtap.data.sources.intake import DataError
     from fedtap.deployment.node import look
 
     told: list[dict[str, Any]] = []

@@ -97,7 +97,7 @@ def partition(scenario: Scenario, seed: int, site_data: SiteData | None = None, 
     ------
     UserError
         If a task does not suit its source, data are missing or wrong, or a client would be left with an empty split: all
-        that is wrong, together (:class:`fedtap.data.intake.DataError`).
+        that is wrong, together (:class:`fedtap.data.sources.intake.DataError`).
     """
     faults = Faults()
     asked = requests(scenario, faults)

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 
 from fedtap.data.example import Example, Published
 from fedtap.data.groups import Shares, group_splits
-from fedtap.data.intake import DataError, Intake
 from fedtap.data.pixels import key_of
+from fedtap.data.sources.intake import DataError, Intake
 from fedtap.data.splits import published_splits
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import TaskSettings

@@ -10,12 +10,12 @@ from datasets import Dataset, NamedSplit
 from PIL import Image
 
 from fedtap.data.example import Example, text_key
-from fedtap.data.intake import Intake
 from fedtap.data.pixels import look
 from fedtap.data.sources import source
 from fedtap.data.sources.hub.rows import Picture
 from fedtap.data.sources.hub.rows import rows as rows_of
 from fedtap.data.sources.hub.source import HubSource
+from fedtap.data.sources.intake import Intake
 from fedtap.runtime.errors import UserError
 from hub_folders import data_set, features, picture, png, read, task, write
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fedtap.data.example import Example
-from fedtap.data.intake import Intake
+from fedtap.data.sources.intake import Intake
 from fedtap.pairs import Modality, TaskName
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import TaskSettings

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedtap.data.example import Example, ImageRef, Published, distinct
-from fedtap.data.intake import Intake
 from fedtap.data.sources.hub.pictures import HubPictures
+from fedtap.data.sources.intake import Intake
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.storage import digest
 from fedtap.scenario.scenario import TaskSettings

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fedtap.data.example import Example
-from fedtap.data.intake import Intake
 from fedtap.data.pixels import look
 from fedtap.data.sources.base import Supports, class_names, composed
+from fedtap.data.sources.intake import Intake
 from fedtap.data.sources.left_alone import left_alone
 from fedtap.data.sources.own import OwnSource, places, published_as
 from fedtap.runtime.errors import UserError, nearest

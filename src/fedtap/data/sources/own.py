@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from fedtap.data.example import Example, Published, by_answer, distinct
 from fedtap.data.groups import merged
-from fedtap.data.intake import Intake, remark_on_pictures, remark_on_repetitions
 from fedtap.data.pixels import SMALL_SHARE
 from fedtap.data.sources.base import Source, class_names
+from fedtap.data.sources.intake import Intake, remark_on_pictures, remark_on_repetitions
 from fedtap.data.splits import published_splits
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.files import OwnSplit

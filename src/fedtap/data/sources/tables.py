@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 from fedtap.data.example import Example, ImageRef, Published, text_key
-from fedtap.data.intake import Intake
 from fedtap.data.pixels import look
 from fedtap.data.sources.base import Supports, class_names, composed
+from fedtap.data.sources.intake import Intake
 from fedtap.data.sources.own import KEYS, OwnSource, published_as
 from fedtap.pairs import MODALITIES
 from fedtap.runtime.errors import UserError, nearest

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedtap.data.example import Example, Published, by_answer
-from fedtap.data.intake import Intake
 from fedtap.data.sources.base import Supports
 from fedtap.data.sources.hub.rows import Column, Picture, Row, Text
 from fedtap.data.sources.hub.source import HubSource
+from fedtap.data.sources.intake import Intake
 from fedtap.scenario.scenario import TaskSettings
 
 PROMPT = "{question}"

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedtap.data.example import ImageRef
-from fedtap.data.intake import Intake
 from fedtap.data.pixels import look, look_at
+from fedtap.data.sources.intake import Intake
 from fedtap.runtime.errors import UserError, nearest
 
 if TYPE_CHECKING:

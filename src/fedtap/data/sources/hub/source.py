@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import ClassVar
 
 from fedtap.data.example import Example, Published, distinct
-from fedtap.data.intake import Intake, remark_on_repetitions
 from fedtap.data.sources.base import Source
 from fedtap.data.sources.hub.load import from_folder, from_hub
 from fedtap.data.sources.hub.rows import Column, Row, rows
+from fedtap.data.sources.intake import Intake, remark_on_repetitions
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.scenario import TaskSettings
 
