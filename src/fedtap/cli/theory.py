@@ -90,7 +90,9 @@ def plan(
     for line in told["advice"]:
         say(f"- {line}")
     if any(loaded.data.size(task, "train") == "all" for client in loaded.participants for task in client.tasks):
-        say(f"- data that are taken whole count as {SIZES['train']} examples a task here: how many there are is not known yet")
+        say(
+            f"- data that are taken whole count as {SIZES['train']} examples a task here: how many there are is not known yet"
+        )
 
 
 @app.command("report", epilog=examples("fedtap theory runs/quickstart", "fedtap theory report runs/quickstart --json"))
