@@ -71,7 +71,7 @@ def done_here(monkeypatch: pytest.MonkeyPatch) -> Done:
                 done.append(job.name)
         return failed
 
-    monkeypatch.setattr("fedtap.reporting.run.report.render", lambda record: "")
+    monkeypatch.setattr("fedtap.reporting.run.report.render", lambda record, pages=(): "")
     for module in ("compare", "sweep"):
         monkeypatch.setattr(f"fedtap.study.{module}.run_batch", run_batch)
     return done

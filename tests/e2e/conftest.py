@@ -63,7 +63,7 @@ def whole(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Write an empty page for a report: plots take longer than these runs do."""
-    monkeypatch.setattr("fedtap.reporting.run.report.render", lambda record: "")
+    monkeypatch.setattr("fedtap.reporting.run.report.render", lambda record, pages=(): "")
 
 
 def events(run: Path, *kinds: str) -> list[dict[str, Any]]:
