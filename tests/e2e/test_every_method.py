@@ -136,4 +136,4 @@ def test_a_run_that_lost_its_seed_is_asked_nothing(small: Path, tmp_path: Path, 
     write_sealed_json(record, told, told.pop("of"))  # whole, as by another version that knew no seed
     asked = fedtap("predict", tmp_path / "run", "--client", "reader", "--task", "mood", "--text", "fine")
     assert asked.code == 2
-    assert "run.json: 'seed' is missing; restore the file from a copy" in asked.err
+    assert "run.json: 'seed' is missing, or not what a run writes; restore" in asked.err
