@@ -1,7 +1,7 @@
 # Every target makes the virtual environment it needs. Nothing is installed outside $(VENV).
 #
 #   make demo             install, run the quickstart federation, say where to look
-#   make test             install, run the tests, fast ones first; fails under 85 % line coverage
+#   make test             install, run the tests, fast ones first; fails where those cover under 85 % of lines
 #   make test-deployment  a federation over Flower some of whose parts are killed (half a dozen minutes)
 #   make test-fast        the tests that take seconds
 #   make check            style, formatting, types and docstrings
@@ -71,8 +71,8 @@ demo: $(READY)
 	@echo "Now open $(OUT)/report.html in a browser."
 
 test: $(READY_DEV)
-	$(PYTEST) -m "not slow" --cov --cov-report=
-	$(PYTEST) -m "slow and not deployment" --cov --cov-append --cov-report=term --cov-fail-under=85
+	$(PYTEST) -m "not slow" --cov --cov-report=term --cov-fail-under=85
+	$(PYTEST) -m "slow and not deployment"
 
 test-deployment: $(READY_DEV)
 	$(BIN)/python -m pytest -m deployment

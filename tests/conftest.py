@@ -6,6 +6,8 @@ from importlib.util import find_spec
 # The tests' tensors are tiny: a second thread only waits for the first, and on a busy machine for long. Before torch is loaded,
 # and for the processes that tests start as well.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A process of pytest-xdist has the width of its parent's terminal here, and tables would be broken to fit it.
+os.environ.pop("COLUMNS", None)
 
 import torch
 from hypothesis import settings
