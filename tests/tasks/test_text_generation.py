@@ -183,3 +183,22 @@ def test_the_reference_plays_no_part_in_an_answer() -> None:
     answers = KIND.answers(built, given, None, WORDS)
     assert answers == KIND.answers(built, given, KIND.run(built, given, TARGET, WORDS), WORDS)
     assert answers == [" ".join(f"w{token}" for token in text) for text in generate(built, given, WORDS)]
+
+
+def test_with_a_shortlist_only_what_asks_for_a_gradient_is_an_estimate() -> None:
+    shortlisted = replace(WORDS, shortlist=4)
+    hidden = torch.randn(2, 4, SPEC.embedding_dim, generator=generator("shortlist"))
+    torch.manual_seed(3)
+    exact, seen = KIND.losses(hidden, TARGET, WORDS), KIND.losses(hidden, TARGET, shortlisted)
+    assert torch.equal(seen.total, exact.total)  # as in validation and in tests
+    asked = hidden.clone().requires_grad_()
+    estimated = KIND.losses(asked, TARGET, shortlisted)
+    assert not torch.allclose(estimated.total, exact.total, rtol=1e-3)
+    assert torch.equal(estimated.units, exact.units)
+    torch.manual_seed(3)
+    again = KIND.losses(asked, TARGET, shortlisted)
+    assert torch.equal(again.total, estimated.total)
+    again.mean().backward()
+    assert asked.grad is not None
+    assert bool((asked.grad[1, 2:] == 0).all())  # padding
+    assert bool((asked.grad[1, :2] != 0).any())

@@ -98,7 +98,7 @@ def set_up_site(
     )
     prepare(dataset, [client.id for client in clients])
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in clients))
-    words = words_of(backbone, place) if generates_text(clients) else None
+    words = words_of(backbone, place, scenario.network.text_generation.drawn) if generates_text(clients) else None
     training = scenario.training
     network = Network(
         architecture, keys, seed=seed, words=words, precision=training.precision, recompute=training.recompute
@@ -119,11 +119,11 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def words_of(backbone: Backbone, device: torch.device) -> Words:
-    """Return a backbone's frozen words, on a device."""
+def words_of(backbone: Backbone, device: torch.device, shortlist: int | None = None) -> Words:
+    """Return a backbone's frozen words, on a device; training draws so many of them for a step (None: sums over all)."""
     vocabulary = backbone.vocabulary
     embedding = vocabulary.embedding.to(device)
-    return Words(embedding, vocabulary.start_id, vocabulary.end_id, vocabulary.decode, vocabulary.pad_id)
+    return Words(embedding, vocabulary.start_id, vocabulary.end_id, vocabulary.decode, vocabulary.pad_id, shortlist)
 
 
 def generates_text(clients: Iterable[ClientSettings]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fedtap.scenario.settings import Settings
+from fedtap.scenario.settings import Positive, Settings
 
 
 class ReconstructionSettings(Settings):
@@ -17,3 +17,20 @@ class ClassificationSettings(Settings):
     """``grid`` keeps where image tokens lie apart (at most 3 x 3 places); ``pooled`` is the paper's head, from their mean."""
 
     head: Literal["grid", "pooled"] = "grid"
+
+
+class TextGenerationSettings(Settings):
+    """How training sums over the vocabulary: all of it (``full``), or a shortlist (``sampled``).
+
+    The shortlist is the words of the batch's own answers and ``shortlist`` others, drawn anew for each step; the sum over the
+    whole vocabulary is estimated from them without bias. Validation, tests and distillation are exact. Steps of text tasks are
+    cheaper, losses in the log are estimates; what it does to quality has not been measured yet.
+    """
+
+    softmax: Literal["full", "sampled"] = "full"
+    shortlist: Positive = 1024
+
+    @property
+    def drawn(self) -> int | None:
+        """How many words are drawn for a step; None: the sum is exact."""
+        return self.shortlist if self.softmax == "sampled" else None

@@ -26,7 +26,7 @@ from fedtap.scenario.evaluation import TEXT_METRICS as TEXT_METRICS
 from fedtap.scenario.evaluation import EvaluationSettings as EvaluationSettings
 from fedtap.scenario.explain import explain as explain
 from fedtap.scenario.explain import location_of, whose
-from fedtap.scenario.heads import ClassificationSettings, ReconstructionSettings
+from fedtap.scenario.heads import ClassificationSettings, ReconstructionSettings, TextGenerationSettings
 from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse, read_yaml
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
@@ -78,6 +78,7 @@ class NetworkSettings(Settings):
     answer_tokens: Annotated[Int, Field(ge=2, le=512)] = 24
     classification: ClassificationSettings = ClassificationSettings()
     reconstruction: ReconstructionSettings = ReconstructionSettings()
+    text_generation: TextGenerationSettings = TextGenerationSettings()
 
     @model_validator(mode="before")
     @classmethod
