@@ -2,6 +2,7 @@
 #
 #   make demo             install, run the quickstart federation, say where to look
 #   make test             install, run the tests, fast ones first; fails where those cover under 85 % of lines
+#   make test-thorough    more of the same: hostile folders, workers, federations of processes (a quarter of an hour)
 #   make test-deployment  a federation over Flower some of whose parts are killed (half a dozen minutes)
 #   make test-fast        the tests that take seconds
 #   make check            style, formatting, types and docstrings
@@ -23,7 +24,7 @@ PYTEST := $(BIN)/python -m pytest $(TESTS)
 READY := $(VENV)/.installed-quickstart
 READY_DEV := $(VENV)/.installed-dev
 
-.PHONY: help demo test test-deployment test-fast check format bench sbom lock
+.PHONY: help demo test test-thorough test-deployment test-fast check format bench sbom lock
 .DEFAULT_GOAL := help
 
 help:
@@ -72,7 +73,10 @@ demo: $(READY)
 
 test: $(READY_DEV)
 	$(PYTEST) -m "not slow" --cov --cov-report=term --cov-fail-under=85
-	$(PYTEST) -m "slow and not deployment"
+	$(PYTEST) -m "slow and not thorough"
+
+test-thorough: $(READY_DEV)
+	$(PYTEST) -m "thorough and not deployment"
 
 test-deployment: $(READY_DEV)
 	$(BIN)/python -m pytest -m deployment

@@ -326,6 +326,7 @@ def test_a_log_that_cannot_grow_ends_the_run_and_room_lets_it_go_on(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("limit", "name"),
     [

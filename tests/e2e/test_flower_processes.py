@@ -25,7 +25,7 @@ from fedtap.federation.checkpoint import Checkpoint
 from fedtap.runtime.watchdog import living
 from tiny_federation import CLIENTS, write_scenario
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 EXAMPLE = Path(__file__).parents[2] / "examples" / "three-hospitals"
 PATIENCE = 400  # seconds until something has happened, on a busy machine
 HANGING = '''

@@ -23,7 +23,7 @@ from safetensors import safe_open
 from e2e.conftest import Called, Command
 from fedtap.runtime.sealed import write_sealed_json, write_sealed_tensors
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 NUMBER = int(os.environ.get("FEDTAP_HOSTILE", "40"))
 QUESTION = ("--client", "reader", "--task", "mood", "--text", "a warm and funny film")
 CONFIG = "clients/reader/personal/config.json"

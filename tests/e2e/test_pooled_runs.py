@@ -47,6 +47,7 @@ def test_two_workers_end_as_one_process_does(scenario: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(
     ("method", "settings"),
@@ -107,6 +108,7 @@ def test_a_client_that_raises_and_a_worker_that_dies_are_failed_clients(scenario
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("moment", ["in a round, after an update", "while clients are personalised"])
 @pytest.mark.parametrize("again", [("--workers", "2"), ()])
 def test_killed_and_resumed(
@@ -120,6 +122,7 @@ def test_killed_and_resumed(
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("where", [{"event": "round_started", "round": 2}, {"event": "personalised", "client": "both"}])
 def test_interrupted_and_resumed(where: dict[str, Any], scenario: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
@@ -136,6 +139,7 @@ def test_interrupted_and_resumed(where: dict[str, Any], scenario: Path, whole: P
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_all_workers_killed_in_the_middle_of_a_run(scenario: Path, whole: Path, tmp_path: Path) -> None:
     """Between rounds nobody is at work, so nobody fails, and the results are the same."""
     out = tmp_path / "run"

@@ -26,6 +26,8 @@ from fedtap.runtime.watchdog import living
 HERE = Path(__file__).parent
 SENT = ComponentState({ComponentKey("shared"): {"w": torch.tensor([1.0, -0.0]), "v": torch.tensor([[2.5]])}})
 
+THOROUGH = [pytest.mark.slow, pytest.mark.thorough]
+
 
 def request(client: str, number: int = 1, kind: Kind = "train") -> Request:
     return Request(client, number, kind, SENT, "words")
@@ -212,7 +214,13 @@ finally:
 
 @pytest.mark.parametrize(
     "number",
-    [signal.SIGKILL, *(pytest.param(each, marks=pytest.mark.slow) for each in (signal.SIGTERM, signal.SIGINT))],
+    [
+        signal.SIGKILL,
+        *(
+            pytest.param(each, marks=[pytest.mark.slow, pytest.mark.thorough])
+            for each in (signal.SIGTERM, signal.SIGINT)
+        ),
+    ],
 )
 def test_nothing_outlives_the_process_that_started_it(number: signal.Signals, path: None, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (HERE, HERE.parents[1] / "src")))}
