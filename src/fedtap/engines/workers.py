@@ -221,9 +221,10 @@ ERRORS: Mapping[str, type[Exception]] = {"user": UserError, "run": RunError, "me
 class PoolTransport:
     """The way to the clients over a pool; see :class:`fedtap.federation.transport.Transport`."""
 
-    def __init__(self, pool: WorkerPool, cards: Sequence[ClientCard]) -> None:
+    def __init__(self, pool: WorkerPool, cards: Sequence[ClientCard], *, personalises: bool = True) -> None:
         self._pool = pool
         self._cards = tuple(cards)
+        self._keeps = {"train", "personalise"} if personalises else {"train"}  # after which a client has a newer state
         self._seconds: dict[str, float] = {}
         self._newest: dict[str, int] = {}
         self._coming: Iterator[Request] = iter(())
@@ -247,7 +248,8 @@ class PoolTransport:
             answer = self._pool.result(waiting.pop(request.client))
             if isinstance(answer, Reply) and request.kind not in SECRETS:
                 self._seconds[request.client] = answer.seconds
-                self._newest[request.client] = answer.round
+                if request.kind in self._keeps:
+                    self._newest[request.client] = answer.round
             yield cast("Reply | Failure", answer)
 
     def prefetch(self, requests: Iterable[Request]) -> None:

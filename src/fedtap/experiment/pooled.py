@@ -99,7 +99,10 @@ def simulated(folder: RunFolder, *, device: str, tell: Tell, workers: Workers) -
     pool = WorkerPool(MODULE, jobs, folder.path, tell)
     try:
         pool.open()
-        yield simulation, PooledClients(pool, PoolTransport(pool, simulation.cards))
+        yield (
+            simulation,
+            PooledClients(pool, PoolTransport(pool, simulation.cards, personalises=algorithm.personalises)),
+        )
     finally:
         pool.close()
 
