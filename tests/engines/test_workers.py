@@ -137,6 +137,19 @@ def test_a_worker_is_told_of_the_newest_state_that_any_worker_has_kept(start: St
     assert newest == [0, 3, 3]  # what is said of secrets leaves no state
 
 
+@pytest.mark.parametrize(("personalises", "after"), [(True, 4), (False, 3)])
+def test_where_nothing_is_personalised_the_last_round_left_the_newest_state(
+    personalises: bool, after: int, start: Start
+) -> None:
+    pool, _, _ = start(1)
+    transport = PoolTransport(pool, (), personalises=personalises)
+    for number, kind in ((3, "train"), (4, "personalise")):
+        answers(transport, [request("a", number, kind)])
+    (answer,) = answers(transport, [request("a", 5)])
+    assert isinstance(answer, Reply)
+    assert int(answer.update.personal_losses["newest"]) == after
+
+
 def test_what_comes_next_is_begun_and_handed_on_in_order(start: Start) -> None:
     _, transport, _ = start()
     coming = [request(name, 4, "personalise") for name in ("slow-1", "raises", "c", "b", "a", "slow-0")]
