@@ -39,6 +39,7 @@ def check(
     from fedtap.algorithms.registry import make
     from fedtap.cli.progress import watcher
     from fedtap.data.partition import partition
+    from fedtap.data.reading import remembering
     from fedtap.data.sources.intake import DataError
     from fedtap.experiment.planning import architecture_of, shortfalls_at_hand
     from fedtap.scenario.scenario import load_scenario
@@ -48,15 +49,8 @@ def check(
     faults: list[str] = []
     number = 0
     with watcher(loaded.rounds) as watch:
-
-        def tell(event: dict[str, Any]) -> None:
-            if event["event"] == "reading":
-                watch(event)
-            else:
-                told.append(event)
-
         try:
-            shares = partition(loaded, seed, tell=tell)
+            shares = partition(loaded, seed, tell=remembering(told, watch))
         except DataError as error:
             faults, number = list(error.faults), error.number
     try:

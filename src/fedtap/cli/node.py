@@ -127,12 +127,13 @@ def _checked(
     node: NodeSettings, scenario: Scenario, words: Tokenizer | None = None
 ) -> tuple[dict[str, dict[str, int]], list[str], list[dict[str, Any]]]:
     """Return the node's examples, where they fall short, and what else is to be known; all that is wrong is told together."""
+    from fedtap.data.reading import remembering
     from fedtap.data.sources.intake import DataError
     from fedtap.deployment.node import look
 
     told: list[dict[str, Any]] = []
     try:
-        found, short = look(node, scenario, words=words, tell=told.append)
+        found, short = look(node, scenario, words=words, tell=remembering(told))
     except DataError as error:
         if error.number > 1:
             show_faults(error.faults, error.number)
@@ -140,7 +141,7 @@ def _checked(
                 f"{node.folder}: {error.number} faults in the data of '{node.client}'; mend them"
             ) from error
         raise
-    return found, short, [event for event in told if event["event"] != "reading"]
+    return found, short, told
 
 
 def _show(found: dict[str, dict[str, int]], short: list[str], told: list[dict[str, Any]], client: str) -> None:

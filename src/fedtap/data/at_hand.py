@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedtap.data.partition import Partition, TaskSplits, read_all, share
-from fedtap.data.reading import Faults
+from fedtap.data.reading import Faults, remembering
 from fedtap.data.requests import Kind, Request, requests, shared_places
 from fedtap.data.sources import source
 from fedtap.data.sources.hub.source import HubSource
@@ -57,7 +57,7 @@ def data_at_hand(scenario: Scenario, seed: int, *, public: bool = False) -> AtHa
             found.missing.append(f"{missing}, so not looked at")
             continue
         faults = Faults()
-        examples = read_all(scenario, here, faults, found.remarks.append)
+        examples = read_all(scenario, here, faults, remembering(found.remarks))
         given.update(share(scenario, {kind: here[kind] for kind in examples}, examples, seed, faults))
         try:
             faults.refuse()
@@ -68,7 +68,6 @@ def data_at_hand(scenario: Scenario, seed: int, *, public: bool = False) -> AtHa
         for client in scenario.clients
     }
     found.shares = {client: tasks for client, tasks in shares.items() if tasks}
-    found.remarks = [event for event in found.remarks if event["event"] != "reading"]
     return found
 
 

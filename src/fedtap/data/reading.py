@@ -19,6 +19,18 @@ Tell: TypeAlias = Callable[[dict[str, Any]], None]
 Found: TypeAlias = dict[tuple[Any, ...], Sequence[Example]]
 
 
+def remembering(remarks: list[dict[str, Any]], progress: Tell = lambda event: None) -> Tell:
+    """Return what keeps the events that are to be known of the data, and hands on those of progress alone."""
+
+    def tell(event: dict[str, Any]) -> None:
+        if event["event"] == "reading":
+            progress(event)
+        else:
+            remarks.append(event)
+
+    return tell
+
+
 class Faults:
     """What is wrong with the data of a scenario, taken down one by one and raised together."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from fedtap.algorithms.registry import make
 from fedtap.data.partition import Partition, fingerprints, partition
+from fedtap.data.reading import remembering
 from fedtap.deployment.journal import Journal
 from fedtap.deployment.node import NodeSettings, check_node, read_node
 from fedtap.deployment.policy import Ledger, Spent
@@ -149,9 +150,9 @@ class RemoteSite:
 
     def _shares(self) -> Partition:
         """Return the client's share of the data, if it is the one that the run began with."""
-        told: list[dict[str, Any]] = []
-        found = partition(self._scenario, self._seed, self._node.site_data(self._scenario), tell=told.append)
-        remarks = [event for event in told if event["event"] != "reading"]
+        remarks: list[dict[str, Any]] = []
+        here = self._node.site_data(self._scenario)
+        found = partition(self._scenario, self._seed, here, tell=remembering(remarks))
         if remarks:  # names of files and lines of tables are for the site's own eyes
             write_json(self._folder.path / "data.json", remarks)
         self._journal.check_data(fingerprints(found)[self.client])

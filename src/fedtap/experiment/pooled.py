@@ -14,6 +14,7 @@ import torch
 from fedtap.algorithms.outside import source_of
 from fedtap.engines.workers import PoolTransport, WorkerPool
 from fedtap.experiment.folder import RunFolder
+from fedtap.experiment.requirements import check_one_process
 from fedtap.experiment.setup import Clients, LocalClients, Simulation, set_up
 from fedtap.experiment.site import Tell, resolve_device
 from fedtap.federation.messages import EvaluateReply, Failure, Request
@@ -72,7 +73,7 @@ def simulated(folder: RunFolder, *, device: str, tell: Tell, workers: Workers) -
     Raises
     ------
     UserError
-        If anything given is wrong; with workers, also if the method is known to this process alone.
+        If anything given is wrong; with workers, also if the method is known to this process alone, or theory is on.
     RunError
         If a worker cannot be started.
     """
@@ -81,6 +82,7 @@ def simulated(folder: RunFolder, *, device: str, tell: Tell, workers: Workers) -
         simulation = set_up(scenario, algorithm, seed=seed, device=device, store=folder.store, tell=tell)
         yield simulation, LocalClients(simulation.transport, simulation.context, folder.save_models)
         return
+    check_one_process(scenario, "leave workers out")
     if source_of(type(algorithm)) is None:
         raise UserError(
             f"--workers: method '{algorithm.name}' is known to this Python process alone, and workers are processes of their "

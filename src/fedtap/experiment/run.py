@@ -14,7 +14,6 @@ from fedtap.experiment.constants import Constants
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import Resume, RunFolder, at_work
 from fedtap.experiment.pooled import Workers, simulated, threads
-from fedtap.experiment.requirements import check_one_process
 from fedtap.experiment.setup import Clients, ServerContext
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Failure, Request
@@ -61,14 +60,12 @@ def run_in_process(
         if folder.begun:
             clear(folder.path)  # workers of an attempt that was killed may have a last file to write
         folder.tidy()
-        if workers is not None and scenario.theory is not None:
-            check_one_process(scenario, "leave workers out")
         with simulated(folder, device=device, tell=tell, workers=workers) as (simulation, clients):
             folder.begin(device, simulation.dataset.fingerprints())
             constants = None if scenario.theory is None else Constants(scenario.theory, simulation.site)
             run = FederatedRun(simulation.server, clients, folder, tell, began, constants)
             if run.round == 0:  # the log of a later one has them
-                tell_shortfalls(simulation.shortfalls, run.observe)
+                tell_shortfalls(simulation.dataset.shortfalls(), run.observe)
             return run.complete()
 
 

@@ -82,8 +82,6 @@ class Simulation:
     cards: Sequence[ClientCard]
     start: ServerState
     text_metrics: tuple[TextMetric, ...]
-    shortfalls: Mapping[str, list[str]]
-    """Where clients' data fall short, a line each."""
     remarks: Sequence[dict[str, Any]] = ()
 
     @property
@@ -175,7 +173,6 @@ def set_up(
         cards=cards,
         start=ServerState(context.network.initial_state().select(algorithm.travels)),
         text_metrics=context.text_metrics,
-        shortfalls=context.dataset.shortfalls(),
         remarks=remarks,
     )
 

@@ -42,11 +42,13 @@ Name = Annotated[str, Field(min_length=1, max_length=2 * MAX_NAME), AfterValidat
 Loss = Annotated[Number, Field(ge=-1e-3, le=MAX_LOSS)]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """Nothing passes for something else, and nothing is said beside."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class AboutWords(_Strict):
+class AboutWords(Strict):
     """What stands on every message, whoever sent it; the name of the client is empty where nobody has said who it is."""
 
     version: Text
@@ -60,7 +62,7 @@ class AboutWords(_Strict):
     why: str | None = None
 
 
-class HelloWords(_Strict):
+class HelloWords(Strict):
     """A client's card: who it is, its training examples by task, and the round of its newest private state."""
 
     client: Name
@@ -68,7 +70,7 @@ class HelloWords(_Strict):
     newest: Annotated[int, Field(ge=0, le=MAX_ROUND)]
 
 
-class DecisionWords(_Strict):
+class DecisionWords(Strict):
     """A decision for the event log; see :class:`fedtap.personalization.decision.Decision`."""
 
     task: Text
@@ -79,7 +81,7 @@ class DecisionWords(_Strict):
     rule: Text
 
 
-class ReplyWords(_Strict):
+class ReplyWords(Strict):
     """All of a :class:`fedtap.federation.messages.Reply` but its tensors."""
 
     counts: Annotated[dict[str, Annotated[int, Field(ge=0, le=HUGE)]], Field(max_length=MAX_ENTRIES)]
@@ -90,7 +92,7 @@ class ReplyWords(_Strict):
     steps: Annotated[int, Field(ge=0, le=HUGE)]
 
 
-class ResultRow(_Strict):
+class ResultRow(Strict):
     """A row of results.json; no value: the client's model has diverged."""
 
     client: Name

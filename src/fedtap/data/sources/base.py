@@ -119,6 +119,21 @@ class Source(ABC):
             raise UserError(f"{place}: class '{twice}' is listed twice; list each once")
 
 
+class FileSource(Source):
+    """A source of files that come from outside fedtap, of which some may not be readable: its examples are what is read whole."""
+
+    def examples(self, task: TaskSettings, folder: Path) -> Sequence[Example]:
+        """Return all examples, none twice; pictures are looked at, the first time that this machine sees them."""
+        intake = Intake(skip=task.on_unreadable == "skip")
+        found = self.read(task, folder, intake)
+        intake.refuse()
+        return found
+
+    @abstractmethod
+    def read(self, task: TaskSettings, folder: Path, intake: Intake) -> Sequence[Example]:
+        """Return all examples, none twice, and tell ``intake`` of what cannot be read and of what its owner should know."""
+
+
 def class_names(task: TaskSettings) -> tuple[str, ...]:
     """Return the classes that the task's own settings name, composed; a number n stands for the names 0 to n-1."""
     if isinstance(task.classes, int):

@@ -11,7 +11,7 @@ from typing import ClassVar
 from fedtap.data.example import Example, Published, by_answer, distinct
 from fedtap.data.groups import merged
 from fedtap.data.pixels import SMALL_SHARE
-from fedtap.data.sources.base import Source, class_names
+from fedtap.data.sources.base import FileSource, class_names
 from fedtap.data.sources.intake import Intake, remark_on_pictures, remark_on_repetitions
 from fedtap.data.splits import published_splits
 from fedtap.runtime.errors import UserError
@@ -21,7 +21,7 @@ from fedtap.scenario.scenario import TaskSettings
 KEYS = frozenset({"path", "parts", "group", "classes", "range", "window", "on_unreadable"})
 
 
-class OwnSource(Source):
+class OwnSource(FileSource):
     """A source that reads files of the user's own."""
 
     licence = "the owner's"
@@ -48,13 +48,6 @@ class OwnSource(Source):
             raise UserError(
                 f"task '{task.name}', source '{self.name}': '{key}' is for pictures, and there are none; remove it"
             )
-
-    def examples(self, task: TaskSettings, folder: Path) -> Sequence[Example]:
-        """Return all examples, none twice; pictures are looked at, the first time that this machine sees them."""
-        intake = Intake(skip=task.on_unreadable == "skip")
-        found = self.read(task, folder, intake)
-        intake.refuse()
-        return found
 
     def read(self, task: TaskSettings, folder: Path, intake: Intake) -> Sequence[Example]:
         """Return all examples, none twice, and tell ``intake`` of what cannot be read and of what its owner should know."""

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 import torch
 from flwr.app import Array, ArrayRecord
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from fedtap.engines.flower.bounds import MAX_AXES, Room
 from fedtap.engines.flower.malformed import MalformedError
+from fedtap.engines.frames import packed
 
 STYPE = "safetensors"
 """How the array's bytes are laid out. Flower's own layout is NumPy's, which has no bfloat16."""
@@ -50,9 +51,7 @@ def record_of(tensors: Mapping[str, Tensor]) -> ArrayRecord:
             raise ValueError(
                 f"{name}: a tensor of {tensor.dtype} does not travel; known: {', '.join(map(str, DTYPES))}"
             )
-    # Views and tensors that share memory are written each for itself.
-    alone = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    data = save(alone)
+    data = packed(tensors)
     return ArrayRecord({ONLY: Array("uint8", (len(data),), STYPE, data)})
 
 

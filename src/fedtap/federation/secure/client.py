@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from fedtap.algorithms.base import Update
 from fedtap.components import ComponentKey, ComponentState
@@ -18,13 +18,12 @@ from fedtap.federation.messages import Reply, Request
 from fedtap.federation.secure.masking import KeyPair, Whole, coded, new_seed, own_mask, pair_mask, seal, share, unseal
 from fedtap.federation.secure.messages import Keys, Letters, Masked, Peers, Revealed, Shares, Survivors, read
 from fedtap.federation.store import ClientStore
+from fedtap.federation.words import Strict
 from fedtap.scenario.safety import SecureSettings
 
 
-class Kept(BaseModel):
+class Kept(Strict):
     """What a client remembers within a round; numbers are in hexadecimal digits."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     masks: str
     letters: str

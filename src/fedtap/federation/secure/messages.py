@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError
 
-from fedtap.federation.words import MAX_ENTRIES
+from fedtap.federation.words import MAX_ENTRIES, Strict
 from fedtap.scenario.settings import MANY
 
 MAX_TEXT = 64_000_000  # characters of one message
@@ -43,57 +43,51 @@ MuchOfOne = Field(max_length=MAX_ENTRIES)
 Clients = Annotated[list[Name], MuchOfAll]
 
 
-class _Words(BaseModel):
-    """Nothing passes for something else, and nothing is said beside."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
 Words = TypeVar("Words", bound=BaseModel)
 
 
-class Keys(_Words):
+class Keys(Strict):
     """A client's public keys of a round: one for the masks, one for what it tells other clients."""
 
     masks: PublicKey
     letters: PublicKey
 
 
-class Peers(_Words):
+class Peers(Strict):
     """The server to a client: all of the round's clients with their keys, and the components that the client may mask."""
 
     keys: Annotated[dict[Name, Keys], MuchOfAll]
     components: Annotated[list[Name], MuchOfOne]
 
 
-class Letters(_Words):
+class Letters(Strict):
     """A client to the others, each letter sealed for its reader: its shares of the client's secrets."""
 
     sealed: Annotated[dict[Name, Sealed], MuchOfAll]
 
 
-class Shares(_Words):
+class Shares(Strict):
     """What one of those letters says: a share of the client's private key for masks, and of its seed of each component."""
 
     key: KeyShare
     seeds: Annotated[dict[Name, SeedShare], MuchOfOne]
 
 
-class Masked(_Words):
+class Masked(Strict):
     """The server to a client that is to train: its letters, by sender, and the holders of each component that is masked."""
 
     sealed: Annotated[dict[Name, Sealed], MuchOfAll]
     holders: Annotated[dict[Name, Clients], MuchOfOne]
 
 
-class Survivors(_Words):
+class Survivors(Strict):
     """The server to a client, after training: whose answers count in each component's sum, and who did not answer at all."""
 
     components: Annotated[dict[Name, Clients], MuchOfOne]
     lost: Clients
 
 
-class Revealed(_Words):
+class Revealed(Strict):
     """A client's shares: of the seeds of those who answered, by client and component, and of the keys of those who did not."""
 
     seeds: Annotated[dict[Name, Annotated[dict[Name, SeedShare], MuchOfOne]], MuchOfAll] = Field(default_factory=dict)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from fedtap.data.example import Example, Published, distinct
-from fedtap.data.sources.base import Source
+from fedtap.data.sources.base import FileSource
 from fedtap.data.sources.hub.load import from_folder, from_hub
 from fedtap.data.sources.hub.rows import Column, Row, rows
 from fedtap.data.sources.intake import Intake, remark_on_repetitions
@@ -19,7 +19,7 @@ from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.scenario import TaskSettings
 
 
-class HubSource(Source):
+class HubSource(FileSource):
     """A data set of the hub.
 
     Attributes
@@ -49,13 +49,6 @@ class HubSource(Source):
     def classes(self, task: TaskSettings) -> tuple[str, ...]:
         """Return no classes."""
         return ()
-
-    def examples(self, task: TaskSettings, folder: Path) -> Sequence[Example]:
-        """Return one example a row, none twice; texts are read, pictures looked at."""
-        intake = Intake(skip=task.on_unreadable == "skip")
-        found = self.read(task, folder, intake)
-        intake.refuse()
-        return found
 
     def read(self, task: TaskSettings, folder: Path, intake: Intake) -> Sequence[Example]:
         """Return one example a row, and tell ``intake`` of the rows that cannot be read."""
