@@ -1,4 +1,4 @@
-"""The optimizers step as torch's own do, bit by bit."""
+"""The optimizers step as torch's own do: its fused steps bit by bit, its plain ones but for rounding."""
 
 from typing import Literal
 
@@ -12,12 +12,13 @@ from fedtap.training.optimizer import make_optimizer
 
 @pytest.mark.parametrize(("name", "theirs"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
 def test_steps_are_those_of_torch(name: Literal["adamw", "sgd"], theirs: type[torch.optim.Optimizer]) -> None:
-    ends = []
-    for own in (True, False):
+    ends: list[list[torch.Tensor]] = []
+    for fused in (None, True, False):
         draw = torch.Generator().manual_seed(0)
         weights = [nn.Parameter(torch.randn(shape, generator=draw)) for shape in ((5, 3), (7,), (2, 2, 2))]
         settings = TrainingSettings(optimizer=name, weight_decay=0.1)
-        optimizer = make_optimizer(weights, settings) if own else theirs(weights, lr=0.0, weight_decay=0.1)  # type: ignore[call-arg]
+        plain = {"lr": 0.0, "weight_decay": 0.1, "fused": fused}
+        optimizer = make_optimizer(weights, settings) if fused is None else theirs(weights, **plain)
         for step in range(12):
             for group in optimizer.param_groups:
                 group["lr"] = 0.01 * (step + 1)
@@ -27,7 +28,10 @@ def test_steps_are_those_of_torch(name: Literal["adamw", "sgd"], theirs: type[to
         optimizer.zero_grad()
         assert all(weight.grad is None and weight.requires_grad for weight in weights)
         ends.append([weight.detach() for weight in weights])
-    assert all(torch.equal(ours, other) for ours, other in zip(*ends, strict=True))
+    ours, as_fused, as_plain = ends
+    assert all(torch.equal(own, other) for own, other in zip(ours, as_fused, strict=True))
+    for own, other in zip(ours, as_plain, strict=True):
+        torch.testing.assert_close(own, other)
 
 
 def test_a_step_is_no_part_of_a_gradient() -> None:

@@ -27,13 +27,15 @@ class _TokenLosses(torch.autograd.Function):
             logits = hidden[rows] @ embedding.T
             if shift is not None:
                 logits += shift
-            wanted = target[rows, None]
-            log_z = torch.logsumexp(logits, dim=-1, keepdim=True)
-            losses[rows] = (log_z - logits.gather(1, wanted)).squeeze(1)
+            wanted = logits.gather(1, target[rows, None])
+            top = logits.amax(dim=-1, keepdim=True)
+            # the matrix is read and written as few times as can be: what divides a row divides its gradient instead
+            unscaled = logits.sub_(top).exp_()
+            z = unscaled.sum(dim=-1, keepdim=True)
+            losses[rows] = (z.log() + top - wanted).squeeze(1)
             if gradient is not None:
-                p = logits.sub_(log_z).exp_()
-                p.scatter_add_(1, wanted, p.new_full(wanted.shape, -1.0))
-                torch.mm(p, embedding, out=gradient[rows])
+                torch.mm(unscaled, embedding, out=gradient[rows])
+                gradient[rows].div_(z).sub_(embedding[target[rows]])
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return losses
@@ -51,10 +53,10 @@ class _TokenDivergences(torch.autograd.Function):
         gradient = torch.empty_like(student) if ctx.needs_input_grad[0] else None
         for start in range(0, student.shape[0], CHUNK):
             rows = slice(start, start + CHUNK)
-            log_q = F.log_softmax(student[rows] @ embedding.T / temperature, dim=-1)
-            log_p = F.log_softmax(teacher[rows] @ embedding.T / temperature, dim=-1)
+            log_q = F.log_softmax(student[rows] / temperature @ embedding.T, dim=-1)
+            log_p = F.log_softmax(teacher[rows] / temperature @ embedding.T, dim=-1)
             p = log_p.exp()
-            losses[rows] = temperature**2 * (p * (log_p - log_q)).sum(dim=-1)
+            losses[rows] = temperature**2 * log_p.sub_(log_q).mul_(p).sum(dim=-1)
             if gradient is not None:  # d/dh of tau^2 KL(p || q) = tau (q - p) E
                 gradient[rows] = temperature * (log_q.exp_().sub_(p) @ embedding)
         if gradient is not None:

@@ -3,6 +3,9 @@
 ``torch.optim`` wraps its steps for ``torch.compile``, and what it wraps them with (``torch._dynamo``) takes as long to load as
 all the rest of torch. Nothing is compiled here, so the wrapped functions are called as they are; steps are the same to the bit.
 Where a version of torch wraps them otherwise its own way is taken.
+
+Where torch has them, the fused steps are taken: one kernel a tensor, in place of a dozen. A component is many small tensors, so
+that the calls cost more than the arithmetic.
 """
 
 from __future__ import annotations
@@ -15,12 +18,16 @@ from torch import nn
 
 from fedtap.scenario.scenario import TrainingSettings
 
+FUSED = frozenset({"cpu", "cuda"})
+"""The devices for which every torch that fedtap takes has fused steps."""
+
 
 def make_optimizer(parameters: Sequence[nn.Parameter], settings: TrainingSettings) -> torch.optim.Optimizer:
     """Return the optimizer that the settings name; each step sets its rate. AdamW's decay is decoupled, SGD's in the gradient."""
+    fused = all(parameter.device.type in FUSED for parameter in parameters)
     if settings.optimizer == "sgd":
-        return SGD(parameters, lr=0.0, weight_decay=settings.weight_decay)
-    return AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay)
+        return SGD(parameters, lr=0.0, weight_decay=settings.weight_decay, fused=fused)
+    return AdamW(parameters, lr=0.0, weight_decay=settings.weight_decay, fused=fused)
 
 
 def _bare(function: Callable[..., Any]) -> Callable[..., Any]:
