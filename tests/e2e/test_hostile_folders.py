@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
 
-from e2e.conftest import Called, Command
-from fedtap.runtime.sealed import write_sealed_json, write_sealed_tensors
+from e2e.conftest import Command
+from e2e.hostile import deep, garble, oddly, one_line, rewrite, weights
+from fedtap.runtime.sealed import write_sealed_json
 
 pytestmark = [pytest.mark.slow, pytest.mark.thorough]
 NUMBER = int(os.environ.get("FEDTAP_HOSTILE", "40"))
@@ -66,26 +66,6 @@ def reseal(run: Path) -> None:
     write_sealed_json(path, told, of)
 
 
-def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
-    """Change what a JSON file holds, and seal it again where it had a seal; what JSON has no words for is written too."""
-    value = json.loads(path.read_text())
-    sealed = isinstance(value, dict) and "digest" in value
-    of = value.pop("of") if sealed else None
-    if sealed:
-        value.pop("digest")
-    value = change(value)
-    if sealed and isinstance(value, dict):
-        try:
-            write_sealed_json(path, value, of)
-        except ValueError:  # no finite number: sealed by hand
-            told = {**value, "of": of}
-            text = json.dumps(told, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-            digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-            path.write_text(json.dumps({**told, "digest": digest}))
-    else:
-        path.write_text(json.dumps(value))
-
-
 def put(*keys: Any, value: Any) -> Callable[[Any], Any]:
     """Return a change that puts a value at a place."""
 
@@ -97,13 +77,6 @@ def put(*keys: Any, value: Any) -> Callable[[Any], Any]:
         return whole
 
     return change
-
-
-def deep(depth: int) -> Any:
-    value: Any = 1
-    for _ in range(depth):
-        value = [value]
-    return value
 
 
 def lines(path: Path, change: Callable[[list[str]], list[str]]) -> None:
@@ -134,13 +107,6 @@ def claiming(path: Path, size: int) -> None:
     """Give a file of weights a description of so many bytes, by its own word."""
     data = path.read_bytes()
     path.write_bytes(struct.pack("<Q", size) + data[8:])
-
-
-def weights(path: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
-    with safe_open(path, framework="pt") as file:
-        seal = json.loads(file.metadata()["seal"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    write_sealed_tensors(path, change(tensors), seal["facts"], seal["of"])
 
 
 def config(*keys: Any, value: Any) -> Callable[[Path], None]:
@@ -273,11 +239,6 @@ REPORT: dict[str, Callable[[Path], None]] = {
 }
 
 
-def one_line(done: Called) -> bool:
-    said = [line for line in done.err.splitlines() if line]
-    return done.code == 2 and len(said) == 1 and said[0].startswith("fedtap: ") and "\x1b" not in done.err + done.out
-
-
 @pytest.mark.parametrize("what", PREDICT)
 def test_a_hostile_folder_is_one_line_to_who_asks_its_models(
     what: str, fresh: Callable[[], Path], fedtap: Command, no_report: None
@@ -335,27 +296,7 @@ def test_a_run_without_digests_is_shown_and_said_to_be_unchecked(fresh: Callable
     assert "nothing here was checked" not in (again / "report.html").read_text()
 
 
-ODD: tuple[Any, ...] = (
-    None, True, -1, 0, 1.5, 10**6, 10**9, 10**90, 10**400, 1e308, float("nan"), float("inf"), "", "experts", "\x1b[2J",
-    "\u202e", "\ud800", "x" * 100_000, [], {}, [None], {"a": None}, deep(50), deep(500), "../../../etc/passwd", "/etc/passwd",
-)  # fmt: skip
 FILES = ("run.json", CONFIG, "results.json", "cost.json", "events.jsonl", MODEL)
-
-
-def oddly(value: Any, draw: random.Random) -> Any:
-    """Return a JSON value with something odd at one place of it."""
-    if not isinstance(value, dict | list) or not value or draw.random() < 0.15:
-        return draw.choice(ODD)
-    if isinstance(value, dict):
-        key = draw.choice(sorted(value))
-        how = draw.random()
-        if how < 0.1:
-            return {other: inner for other, inner in value.items() if other != key}
-        if how < 0.2:
-            return {**value, str(draw.choice(ODD))[:1_000]: draw.choice(ODD)}
-        return {**value, key: oddly(value[key], draw)}
-    place = draw.randrange(len(value))
-    return [*value[:place], oddly(value[place], draw), *value[place + 1 :]]
 
 
 def spoil(run: Path, draw: random.Random) -> str:
@@ -363,16 +304,7 @@ def spoil(run: Path, draw: random.Random) -> str:
     name = draw.choice(FILES)
     path = run / name
     if name == MODEL:
-        data = path.read_bytes()
-        size = int.from_bytes(data[:8], "little")
-        header = bytearray(data[8 : 8 + size])
-        for _ in range(draw.randrange(1, 6)):
-            header[draw.randrange(200, size)] = draw.choice(b'0123456789[]{}:,"FI\\x00 ')
-        start = len(b'{"__metadata__":{"seal":"{\\"digest\\":\\"')
-        header[start : start + 64] = b"0" * 64
-        whole = data[:8] + bytes(header) + data[8 + size :]
-        found = hashlib.sha256(whole).hexdigest().encode()
-        path.write_bytes(whole[: 8 + start] + found + whole[8 + start + 64 :])
+        garble(path, draw)
     elif name == "events.jsonl":
         told = path.read_text().splitlines()
         at = draw.randrange(len(told))

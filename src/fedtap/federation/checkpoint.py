@@ -5,17 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import Field
 from torch import Tensor
 
 from fedtap.algorithms.base import ServerState
 from fedtap.components import ComponentState
+from fedtap.federation.words import HUGE, MAX_ROUND, MAX_SECONDS, Number, Strict, required
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.sealed import Identity, read_sealed_tensors, write_sealed_tensors
 
 _OF = "::"  # after the part of the state, and after the client, that a tensor belongs to
 _PARTS = ("tailored", "kept")
 _MEND = "restore it from a copy, or start anew with another --out"
+
+
+class _Told(Strict):
+    """What stands beside the tensors. A seal is no signature: nothing of it is used before it has this form."""
+
+    round: Annotated[int, Field(ge=0, le=MAX_ROUND)]
+    events: Annotated[int, Field(ge=0, le=HUGE)]
+    events_sha256: str
+    seconds: Annotated[Number, Field(ge=0, le=MAX_SECONDS)]
+    clients: dict[str, list[str]]
+    facts: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,19 +87,19 @@ class Checkpoint:
             return None
         flat, facts = read_sealed_tensors(path, _identity(run), _MEND)
         try:
+            told = required(_Told, facts)
             owners: dict[str, dict[str, Tensor]] = {"": {}}  # by part and client; "" is the federated model
             for part in _PARTS:
-                owners |= {f"{part}{_OF}{client}": {} for client in facts["clients"][part]}
+                owners |= {f"{part}{_OF}{client}": {} for client in told.clients[part]}
             for label, tensor in flat.items():
                 owner, _, rest = label.rpartition(_OF)
                 owners[owner][rest] = tensor
             states = {owner: ComponentState.from_flat(tensors) for owner, tensors in owners.items()}
             tailored, kept = (
-                {client: states[f"{part}{_OF}{client}"] for client in facts["clients"][part]} for part in _PARTS
+                {client: states[f"{part}{_OF}{client}"] for client in told.clients[part]} for part in _PARTS
             )
-            state = ServerState(states[""], tailored, kept, facts["facts"])
-            told = str(facts["events_sha256"])
-            return cls(int(facts["round"]), state, int(facts["events"]), float(facts["seconds"]), told)
+            state = ServerState(states[""], tailored, kept, told.facts)
+            return cls(told.round, state, told.events, told.seconds, told.events_sha256)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: damaged or truncated ({error}); {_MEND}") from error
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from fedtap.algorithms.base import ClientState
 from fedtap.components import ComponentState
+from fedtap.federation.words import Strict, required
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.private import FILE, private_folder
 from fedtap.runtime.sealed import (
@@ -25,6 +27,13 @@ from fedtap.runtime.sealed import (
 
 _MODEL = "::"
 _MEND = "restore it from a copy, or start anew with another --out"
+
+
+class _Told(Strict):
+    """What stands beside the tensors. A seal is no signature: nothing of it is used before it has this form."""
+
+    models: list[str]
+    facts: dict[str, Any]
 
 
 class ClientStore:
@@ -83,11 +92,12 @@ class ClientStore:
         path = self._path(client, earlier[-1])
         flat, facts = read_sealed_tensors(path, self._identity(client, "state", earlier[-1]), _MEND)
         try:
-            models: dict[str, dict[str, Tensor]] = {model: {} for model in facts["models"]}
+            told = required(_Told, facts)
+            models: dict[str, dict[str, Tensor]] = {model: {} for model in told.models}
             for label, tensor in flat.items():
                 model, _, rest = label.partition(_MODEL)
                 models[model][rest] = tensor
-            return ClientState({name: ComponentState.from_flat(flat) for name, flat in models.items()}, facts["facts"])
+            return ClientState({name: ComponentState.from_flat(flat) for name, flat in models.items()}, told.facts)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: damaged or truncated ({error}); {_MEND}") from error
 

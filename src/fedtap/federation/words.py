@@ -6,7 +6,7 @@ Not here: whether it fits what was asked (validation, result_validation), and th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -103,6 +103,24 @@ class ResultRow(Strict):
     metric: Name
     value: Number | None
     n: Annotated[int, Field(ge=1, le=MAX_N)]
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def required(model: type[Model], values: Any) -> Model:
+    """Return values as a model.
+
+    Raises
+    ------
+    ValueError
+        Whatever is wrong with them, in one short line that repeats nothing of them.
+    """
+    wrong = fault(model, values) if isinstance(values, dict) else ("",)
+    if wrong is None:
+        return model.model_validate(values)
+    place = ascii(".".join(map(str, wrong)))[1:-1]
+    raise ValueError(f"no such thing can stand at '{place[:MAX_NAME]}'" if place else "no such thing can stand there")
 
 
 def fault(model: type[BaseModel], values: Mapping[str, Any]) -> tuple[str | int, ...] | None:

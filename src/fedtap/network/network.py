@@ -52,6 +52,8 @@ class Network(nn.Module):
         self._components = {key: architecture.build(key) for key in sorted(keys)}
         self._modules_by_name = nn.ModuleDict({_name(key): module for key, module in self._components.items()})
         self._frozen = architecture.frozen_modules(seed, self._components)
+        # walked once: a module's tree is deep, and models are swapped in and out many times a round
+        self._parameters_of = {key: dict(module.named_parameters()) for key, module in self._components.items()}
         self._held: frozenset[ComponentKey] = frozenset()
         self._precision = precision
         for module in self._frozen.values():
@@ -85,7 +87,7 @@ class Network(nn.Module):
         """
         with torch.no_grad():
             for key, named in state.items():
-                parameters = dict(self._components[key].named_parameters())
+                parameters = self._parameters_of[key]
                 if parameters.keys() != named.keys():
                     raise KeyError(f"{key}: parameters {sorted(named)} given, {sorted(parameters)} expected")
                 for name, tensor in named.items():
@@ -99,7 +101,7 @@ class Network(nn.Module):
     def named(self) -> Iterator[tuple[ComponentKey, str, nn.Parameter]]:
         """Iterate over (key, parameter name, parameter) of the model that is swapped in, in sorted order of keys."""
         for key in sorted(self._held):
-            for name, parameter in self._components[key].named_parameters():
+            for name, parameter in self._parameters_of[key].items():
                 yield key, name, parameter
 
     def trainable(self) -> list[nn.Parameter]:
@@ -134,8 +136,7 @@ class Network(nn.Module):
 
     def _read(self, keys: Iterable[ComponentKey]) -> ComponentState:
         values: dict[ComponentKey, Mapping[str, Tensor]] = {
-            key: {name: p.detach().cpu().clone() for name, p in self._components[key].named_parameters()}
-            for key in keys
+            key: {name: p.detach().cpu().clone() for name, p in self._parameters_of[key].items()} for key in keys
         }
         return ComponentState(values)
 
