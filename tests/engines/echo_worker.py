@@ -1,14 +1,16 @@
 """A worker without data and network, for tests of the pool: it answers with what it was sent, and its process id. It takes no
 torch, and so no time to start.
 
-What it does beside that the client's name tells: ``slow...`` takes its time, ``dies...`` ends its process, ``raises...`` fails,
-``user...``, ``run...`` and ``memory...`` say that something is wrong that would hit every client alike.
+What it does beside that the client's name tells: ``slow...`` takes its time, ``meets...`` waits until two workers are at such a
+client (in the folder that the job names), ``dies...`` ends its process, ``raises...`` fails, ``user...``, ``run...`` and
+``memory...`` say that something is wrong that would hit every client alike.
 """
 
 import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from fedtap.engines.pipe import read_frame, write_frame
@@ -36,6 +38,11 @@ def main() -> None:
         kind = head["client"].partition("-")[0]
         if kind == "slow":
             time.sleep(0.3)
+        if kind == "meets":
+            meeting = Path(job["meeting"])
+            (meeting / str(os.getpid())).touch()
+            while len(list(meeting.iterdir())) < 2:
+                time.sleep(0.01)
         if kind == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if kind in ("user", "run", "memory"):

@@ -68,18 +68,19 @@ def answers(transport: PoolTransport, requests: Sequence[Request]) -> list[Reply
     return list(transport.exchange(requests))
 
 
-def test_answers_come_in_the_order_of_the_clients_and_bit_by_bit(start: Start) -> None:
-    pool, transport, told = start()
-    found = answers(transport, [request("b"), request("raises-c"), request("slow-a"), request("a")])
-    assert [answer.client for answer in found] == ["a", "b", "raises-c", "slow-a"]
-    reply, _, failure, slow = found
+def test_answers_come_in_the_order_of_the_clients_and_bit_by_bit(start: Start, tmp_path: Path) -> None:
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    pool, transport, told = start(meeting=str(meeting))
+    found = answers(transport, [request(name) for name in ("b", "raises-c", "meets-e", "a", "meets-d")])
+    assert [answer.client for answer in found] == ["a", "b", "meets-d", "meets-e", "raises-c"]
+    reply, _, one, other, failure = found
     assert failure == Failure("raises-c", 1, "ValueError: out of order")
     assert isinstance(reply, Reply)
     assert reply.update.components.equal(SENT)
     assert torch.signbit(reply.update.components[ComponentKey("shared")]["w"]).tolist() == [False, True]
     assert (reply.round, reply.seconds, reply.steps, reply.secure) == (1, 1.0, 2, "words")
-    assert pid(reply) != pid(slow)  # the others were answered meanwhile
-    assert {pid(reply), pid(slow)} == set(pool.pids)
+    assert {pid(one), pid(other)} == set(pool.pids)  # side by side: each waited for the other
     assert pool.peak_rss_bytes == 2000
     encoding = [(event["done"], event["total"]) for event in told]
     assert encoding[-1] == (6, 6)

@@ -12,6 +12,7 @@ from fedtap.algorithms.base import ServerState
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.sealed import read_sealed_tensors, write_sealed_tensors
 
 KEYS = (ComponentKey("shared"), ComponentKey("expert", ("mote", "image+text", "shared")))
 
@@ -157,3 +158,46 @@ def test_a_file_of_another_kind_is_named(tmp_path: Path, metadata: dict[str, str
 def test_a_folder_in_its_place_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="damaged or truncated"):
         Checkpoint.load(tmp_path)
+
+
+HUGE = {"round": 10**30, "events": -1, "seconds": "long", "clients": ["tailored"], "facts": [1], "events_sha256": None}
+
+
+@pytest.mark.parametrize("field", sorted(HUGE))
+def test_what_stands_beside_the_tensors_has_its_form_though_the_seal_is_right(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "server.safetensors"
+    Checkpoint(1, ServerState(components(KEYS)), 9, 1.5).save(path, "mine")
+    identity = {"what": "checkpoint", "run": "mine"}
+    tensors, facts = read_sealed_tensors(path, identity, "")
+    write_sealed_tensors(path, tensors, {**facts, field: HUGE[field]}, identity)
+    with pytest.raises(UserError, match=f"damaged or truncated .*'{field}'.*restore it") as caught:
+        Checkpoint.load(path, "mine")
+    assert "\n" not in str(caught.value)
+
+
+def spoiled(state: ComponentState, tensor: torch.Tensor, name: str = "bias") -> ComponentState:
+    """Return a state with another tensor in its first component."""
+    key = sorted(state)[0]
+    return ComponentState({**{k: dict(state[k]) for k in state}, key: {**state[key], name: tensor}})
+
+
+@pytest.mark.parametrize("part", ["components", "tailored", "kept"])
+def test_a_model_that_is_not_the_run_s_is_refused(tmp_path: Path, part: str) -> None:
+    path, start = tmp_path / "server.safetensors", components(KEYS)
+    name, held = sorted(start[sorted(start)[0]].items())[0]
+    good = {"components": start, "tailored": {"a": start}, "kept": {"a": start}}
+    Checkpoint(1, ServerState(**good), 9, 1.5).save(path)
+    assert Checkpoint.load(path, like=start) is not None
+    for wrong, why in (
+        (spoiled(start, held[None], name), "other tensors"),
+        (spoiled(start, held.double(), name), "other tensors"),
+        (spoiled(start, held, "another"), "other components" if part == "components" else "other tensors"),
+        (spoiled(start, torch.full_like(held, float("nan")), name), "no finite number"),
+        (start.slice(KEYS[:1]), "other components"),
+    ):
+        if part != "components" and why == "other components":
+            continue  # a client may be given some components alone
+        Checkpoint(1, ServerState(**{**good, part: wrong if part == "components" else {"a": wrong}}), 9, 1.5).save(path)
+        with pytest.raises(UserError, match=why):
+            Checkpoint.load(path, like=start)
+        assert Checkpoint.load(path) is not None  # whoever does not say what it began with is not asked

@@ -109,7 +109,7 @@ class FederatedRun:
         self._tell = tell
         self._constants = constants
         self._cost = Cost(began)
-        checkpoint = Checkpoint.load(folder.checkpoint, folder.run)
+        checkpoint = Checkpoint.load(folder.checkpoint, folder.run, context.start.components)
         if checkpoint is None:
             checkpoint = Checkpoint(0, context.start, NOTHING.bytes, 0.0, NOTHING.sha256)
         self._cost.carried = checkpoint.seconds

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from fedtap.algorithms.base import ServerState
-from fedtap.components import ComponentState
+from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.words import HUGE, MAX_ROUND, MAX_SECONDS, Number, Strict, required
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.sealed import Identity, read_sealed_tensors, write_sealed_tensors
@@ -75,13 +75,15 @@ class Checkpoint:
         write_sealed_tensors(path, tensors, facts, _identity(run))
 
     @classmethod
-    def load(cls, path: Path, run: str | None = None) -> Checkpoint | None:
+    def load(cls, path: Path, run: str | None = None, like: ComponentState | None = None) -> Checkpoint | None:
         """Return the checkpoint, or None if there is none yet; of whichever run, unless ``run`` names one.
+
+        ``like`` is the start of the federated model: what goes on from a checkpoint has its tensors, of its shapes.
 
         Raises
         ------
         UserError
-            If the file is damaged, or of another run.
+            If the file is damaged, of another run, or holds another model.
         """
         if not path.exists():
             return None
@@ -99,9 +101,31 @@ class Checkpoint:
                 {client: states[f"{part}{_OF}{client}"] for client in told.clients[part]} for part in _PARTS
             )
             state = ServerState(states[""], tailored, kept, told.facts)
+            if like is not None:
+                _check(state, like)
             return cls(told.round, state, told.events, told.seconds, told.events_sha256)
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: damaged or truncated ({error}); {_MEND}") from error
+
+
+def _names(state: ComponentState) -> set[tuple[ComponentKey, str]]:
+    return {(key, name) for key, name, _ in state.tensors()}
+
+
+def _check(state: ServerState, like: ComponentState) -> None:
+    """Raise a ValueError if a server's state does not hold what it began with, or a value that no server can have taken."""
+    if _names(state.components) != _names(like):
+        raise ValueError("other components than the federated model has")
+    for held in (state.components, *state.tailored.values(), *state.kept.values()):
+        for key in held.keys() & like.keys():
+            shapes, known = (
+                {name: (tensor.shape, tensor.dtype) for name, tensor in each[key].items()} for each in (held, like)
+            )
+            if not shapes.items() <= known.items():
+                raise ValueError(f"{key}: other tensors than the component has")
+        for key, name, tensor in held.tensors():
+            if not bool(tensor.isfinite().all()):
+                raise ValueError(f"{key}:{name}: a value that is no finite number")
 
 
 def _identity(run: str | None) -> Identity:
