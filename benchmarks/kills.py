@@ -94,15 +94,19 @@ def main() -> None:
             kind = kinds[number % len(kinds)]
             out = work / f"killed-{number:03d}"
             process = start(kind, work, out)
-            time.sleep(draw.uniform(0.05, 0.95) * expected[kind][1])
+            after = draw.uniform(0.05, 0.95) * expected[kind][1]
+            time.sleep(after)
             process.kill()
             process.wait()
-            said[kind, "killed"] += 1
-            said[kind, "left processes"] += bool(left_behind(out))
+            left = left_behind(out)
             code = start(kind, work, out, RESUME[kind]).wait()
             same = code == 0 and results(kind, out) == expected[kind][0]
-            said[kind, "differs" if not same else "the same"] += 1
-            said[kind, "temporary files"] += any(out.rglob(".*.tmp"))
+            torn = any(out.rglob(".*.tmp"))
+            found = ["the same" if same else "DIFFERS", *["LEFT PROCESSES"] * bool(left), *["TEMPORARY FILES"] * torn]
+            print(
+                f"{number + 1:3} of {asked.number}: {kind} killed after {after:5.1f} s: {', '.join(found)}", flush=True
+            )
+            said.update((kind, what) for what in ("killed", *found))
             shutil.rmtree(out, ignore_errors=True)
         for (kind, what), times in sorted(said.items()):
             print(f"{kind:8} {what:16} {times}")
