@@ -13,7 +13,21 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fedtap import __version__
-from fedtap.cli import compare, doctor, export, flower, methods, node, predict, report, run, scenario, sweep, theory
+from fedtap.cli import (
+    compare,
+    doctor,
+    export,
+    flower,
+    methods,
+    node,
+    predict,
+    report,
+    run,
+    scenario,
+    serve,
+    sweep,
+    theory,
+)
 from fedtap.cli.screen import examples, write_what_the_output_can
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.home import give_home
@@ -41,6 +55,7 @@ app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("export", epilog=export.EXAMPLES)(export.export)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(theory.app, name="theory")
 app.add_typer(flower.app, name="flower")
