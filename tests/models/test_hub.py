@@ -107,7 +107,9 @@ def test_a_model_goes_to_the_hub_and_back(run: Path, hub: type[Hub]) -> None:
     address = model.push_to_hub("group/triage", token="hf_stand_in")
     assert address.endswith("/group/triage")
     assert (hub.made["name"], hub.made["organization"]) == ("triage", "group")
-    assert hub.made.get("visibility") == "private" or hub.made.get("private") is True  # as this version of the client says it
+    assert (
+        hub.made.get("visibility") == "private" or hub.made.get("private") is True
+    )  # as this version of the client says it
     assert {"README.md", "config.json", "model.safetensors"} <= hub.files.keys()
     found = PersonalModel.from_pretrained("group/triage")
     assert found.predict(text="rain") == model.predict(text="rain")

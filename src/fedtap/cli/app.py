@@ -13,21 +13,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fedtap import __version__
-from fedtap.cli import (
-    compare,
-    doctor,
-    export,
-    flower,
-    methods,
-    node,
-    predict,
-    report,
-    run,
-    scenario,
-    serve,
-    sweep,
-    theory,
-)
+from fedtap.cli import compare, doctor, flower, methods, node, report, run, scenario, sweep, theory
+from fedtap.cli.models import export, predict, serve
 from fedtap.cli.screen import examples, write_what_the_output_can
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.home import give_home
