@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedtap.algorithms.registry import register
-    from fedtap.experiment.predict import predict
     from fedtap.launch import run
+    from fedtap.models.personal_model import PersonalModel
+    from fedtap.models.predict import predict
+    from fedtap.runtime.errors import RunError, UserError
     from fedtap.study.compare import compare
     from fedtap.study.sweep import sweep
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compare", "predict", "register", "run", "sweep"]
+__all__ = ["PersonalModel", "RunError", "UserError", "__version__", "compare", "predict", "register", "run", "sweep"]
 
 _HOMES = {
+    "PersonalModel": "fedtap.models.personal_model",
+    "RunError": "fedtap.runtime.errors",
+    "UserError": "fedtap.runtime.errors",
     "compare": "fedtap.study.compare",
-    "predict": "fedtap.experiment.predict",
+    "predict": "fedtap.models.predict",
     "register": "fedtap.algorithms.registry",
     "run": "fedtap.launch",
     "sweep": "fedtap.study.sweep",
@@ -29,3 +34,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'fedtap' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """Return the public names, those too that were never asked for."""
+    return sorted({*globals(), *__all__})

@@ -1,7 +1,6 @@
 """What a client's saved model answers, through the real weights of a finished run."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +10,9 @@ import fedtap as package
 from e2e.conftest import Command, snapshot
 from fedtap.backbones.base import load_backbone
 from fedtap.data.encode import FeatureCache, default_folder
-from fedtap.experiment import predict
-from fedtap.experiment.predict import _features
-from fedtap.pairs import Pair
+from fedtap.models.answers import _features
+from fedtap.models.given import Example, inputs_of
+from fedtap.models.saved_model import ModelTask
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import load_scenario
 from tiny_federation import MOODS
@@ -78,7 +77,8 @@ def test_the_answer_is_that_of_the_encoded_example(whole: Path, scenario: Path) 
     tower = load_backbone(loaded.backbone, "cpu").text
     item = ("known", lambda: "a warm and funny film")
     (stored,) = FeatureCache(default_folder(), tower).get([item])
-    assert np.array_equal(stored, _features(tower, "a warm and funny film"))
+    (made,) = _features(tower, ["a warm and funny film"])
+    assert np.array_equal(stored, made)
 
 
 def test_the_command_says_the_label_first(whole: Path, fedtap: Command) -> None:
@@ -109,13 +109,11 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         package.predict(tmp_path, client="a", task="b")
 
 
-def test_a_picture_is_seen_by_the_range_that_it_was_trained_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_picture_is_seen_by_the_range_that_it_was_trained_with(tmp_path: Path) -> None:
     wide = np.array([[0, 4095], [2000, 1000]], dtype=np.uint16)
     Image.fromarray(wide).save(tmp_path / "a.png")
-    monkeypatch.setattr(predict, "_features", lambda tower, image: image)
-    pair = Pair("t", "classification", "image", "d", "t")
+    told = {"name": "t", "type": "classification", "modality": "image", "domain": "d", "head": "t"}
     for limits, brightest in ((None, 16), ((0.0, 4095.0), 255)):
-        example = predict._encode(pair, tmp_path / "a.png", None, SimpleNamespace(vision=None), limits)
-        assert example.image[0].max() == brightest
+        seen = inputs_of(ModelTask(**told, range=limits), Example(tmp_path / "a.png"))
+        assert seen.image is not None
+        assert seen.image.max() == brightest

@@ -23,6 +23,7 @@ from fedtap.backbones.lora import AdaptedLayers, Adapters
 from fedtap.backbones.vocabulary import Vocabulary
 from fedtap.backbones.weights import load_once
 from fedtap.runtime.errors import UserError, nearest
+from fedtap.runtime.storage import digest
 from fedtap.scenario.scenario import BackboneSettings
 
 Item = TypeVar("Item")
@@ -134,9 +135,19 @@ class Tower(ABC, Generic[Item]):
     def prepare(self, item: Item) -> NDArray[Any]:
         """Return an item as the tower takes it: pixels ``(3, size, size)`` float32, or token ids ``(tokens,)`` int64."""
 
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """What :meth:`prepare` does, as plain values, for those who do without fedtap; none where nobody wrote it down."""
+        return {}
+
     def adapted(self) -> AdaptedLayers | None:
         """Return the part that runs at every step, with room for adapters, for one network; None where nothing is adapted."""
         return None
+
+
+def scaling(size: int, resample: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """Return the ``preprocessing`` of images that are resized to ``size`` pixels a side, and then ``(x / 255 - mean) / std``."""
+    return {"size": size, "resample": resample, "mean": list(mean), "std": list(std)}
 
 
 class ImageTower(Tower[Image]):
@@ -176,6 +187,18 @@ class TextTower(Tower[str]):
     def prepare(self, item: str) -> NDArray[np.int64]:
         """Return the ids of a text's tokens, start and end token among them."""
         return np.array([self.vocabulary.start_id, *self.vocabulary.encode(item, self.tokens - 1)], dtype=np.int64)
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """How many tokens a text has at the most, start and end among them, which these are, and a digest of the vocabulary."""
+        words = self.vocabulary
+        special = {"start_id": words.start_id, "end_id": words.end_id, "pad_id": words.pad_id}
+        return {
+            "tokens": self.tokens,
+            **special,
+            "vocabulary": len(words),
+            "tokenizer_sha256": digest(words.tokenizer()),
+        }
 
     @abstractmethod
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:

@@ -181,8 +181,10 @@ class Checkpoint:
 
 
 @functools.cache
-def fetched(hub: str, *, weights: bool) -> Path:
-    """Return the folder of a model of the hub, fetched if it never was; ``weights`` says whether its weights are needed too.
+def fetched(hub: str, *, weights: bool, revision: str | None = None) -> Path:
+    """Return the folder of a model of the hub, fetched if it never was.
+
+    ``weights`` says whether its weights are needed too; ``revision`` is a commit, by default the newest.
 
     Raises
     ------
@@ -192,11 +194,18 @@ def fetched(hub: str, *, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub, allow_patterns=[*_SMALL, *(_WEIGHTS if weights else ())]))
+        wanted = [*_SMALL, *(_WEIGHTS if weights else ())]
+        return Path(snapshot_download(hub, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises a dozen kinds, and httpx's beside them
         raise UserError(
             f"backbone: '{hub}' cannot be fetched from the hub ({one_line(error)}); give a local folder of it instead"
         ) from error
+
+
+def files_of(folder: Path, *, weights: bool) -> list[Path]:
+    """Return the files of a checkpoint's folder that :func:`fetched` would fetch."""
+    patterns = (*_SMALL, *(_WEIGHTS if weights else ()))
+    return sorted(file for pattern in patterns for file in folder.glob(pattern) if file.is_file())
 
 
 @functools.cache

@@ -7,13 +7,14 @@ Apache-2.0. Code and weights come from two packages of the dependency group ``qu
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fedtap.backbones.base import Features, Image, ImageTower
+from fedtap.backbones.base import Features, Image, ImageTower, scaling
 from fedtap.backbones.weights import package_folder, tower_id, verify
 from fedtap.data.images import resize
 from fedtap.runtime.errors import UserError
@@ -64,6 +65,11 @@ class EfficientNetLite0(ImageTower):
         module = importlib.import_module(CODE).EfficientNet.from_name(NAME)
         module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
         return cast(nn.Module, module.to(memory_format=torch.channels_last))
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Scaled as published."""
+        return scaling(self.image_size, "bilinear", (MEAN / 255,) * 3, (SCALE / 255,) * 3)
 
     def prepare(self, item: Image) -> Features:
         """Return the image resized and scaled, ``(3, image_size, image_size)``."""

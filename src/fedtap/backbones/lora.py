@@ -113,7 +113,7 @@ class AdaptedLayers(nn.Module):
 
     def __init__(self, encoder: nn.Module, adapters: Adapters) -> None:
         super().__init__()
-        self._adapters = adapters
+        self.adapters = adapters
         self.recompute = False
         """Whether a layer is computed again in the backward pass instead of being kept."""
         shared = {id(tensor): tensor for tensor in (*encoder.parameters(), *encoder.buffers())}
@@ -130,12 +130,22 @@ class AdaptedLayers(nn.Module):
             )
             inject_adapter_in_model(config, twin, low_cpu_mem_usage=True)  # without memory: hold() gives the matrices
         self._encoder = twin
+        self._paths = paths
         self._places = {name: twin.get_submodule(path) for name, path in paths.items()}
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The encoder, in parts, with its adapters."""
+        return self._encoder
+
+    def adapted(self) -> dict[str, nn.Module]:
+        """Return what stands in the place of each adapted linear map, peft's own layer, by its path in :attr:`encoder`."""
+        return {path: self._places[name] for name, path in self._paths.items()}
 
     def hold(self, matrices: Mapping[str, nn.Parameter]) -> None:
         """Use these matrices, named and shaped as in :meth:`Adapters.shapes`, from now on; they stay who they are."""
         for name, layer in self._places.items():
-            for side, dropout in (("A", self._adapters.dropout), ("B", 0.0)):
+            for side, dropout in (("A", self.adapters.dropout), ("B", 0.0)):
                 factor = Factor(matrices[f"{name}_{side}"], dropout).train(self.training)
                 cast(nn.ModuleDict, layer.get_submodule(f"lora_{side}"))["default"] = factor
 
@@ -146,5 +156,5 @@ class AdaptedLayers(nn.Module):
         ``(n, tokens)`` bool, True at real tokens, or None where all are.
         """
         encoder = cast(Encoder, self._encoder)
-        hidden = encoder.embed(inputs) if self._adapters.raw else inputs
-        return encoder.close(encoder.run(hidden, mask, start=self._adapters.first, recompute=self.recompute))
+        hidden = encoder.embed(inputs) if self.adapters.raw else inputs
+        return encoder.close(encoder.run(hidden, mask, start=self.adapters.first, recompute=self.recompute))

@@ -6,7 +6,7 @@ nothing worth storing is left: pixels and token ids then reach the network as th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
-from fedtap.backbones.base import Features, Image, ImageTower, TextTower
+from fedtap.backbones.base import Features, Image, ImageTower, TextTower, scaling
 from fedtap.backbones.checkpoints import Checkpoint
 from fedtap.backbones.lora import AdaptedLayers, Adapters, Encoder, queries_and_values
 from fedtap.backbones.vocabulary import Vocabulary
@@ -126,6 +126,12 @@ class TransformerImages(_Adaptable, ImageTower):
     def prepare(self, item: Image) -> Features:
         """Return the pixels as the encoder takes them."""
         return self._pixels(item)
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """Scaled as the model takes its pixels."""
+        pixels = self._pixels
+        return scaling(pixels.size, pixels.resample.name.lower(), pixels.mean, pixels.deviation)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return ``(batch, tokens, dim)``."""

@@ -7,7 +7,8 @@ network to learn from, in milliseconds and without any optional package.
 from __future__ import annotations
 
 import string
-from typing import cast
+from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedtap.backbones.base import Features, Image, ImageTower, TextTower
+from fedtap.backbones.base import Features, Image, ImageTower, TextTower, scaling
 from fedtap.backbones.vocabulary import END, PAD, START, UNKNOWN, Vocabulary
 from fedtap.backbones.weights import load_once, tower_id
 from fedtap.data.images import normalise, resize
@@ -117,6 +118,11 @@ class TinyImageTower(ImageTower):
     def load(self) -> nn.Module:
         """Make the weights."""
         return _Image()
+
+    @property
+    def preprocessing(self) -> Mapping[str, Any]:
+        """A thumbnail."""
+        return scaling(self.side, "bilinear", (0.5,) * 3, (0.5,) * 3)
 
     def prepare(self, item: Image) -> Features:
         """Return a thumbnail with 8 by 8 pixels to a token, ``(3, side, side)``."""

@@ -60,6 +60,10 @@ class Vocabulary:
             raise ValueError(f"the vocabulary lacks {token}")
         return int(found)
 
+    def tokenizer(self) -> str:
+        """Return the tokenizer as the content of a ``tokenizer.json``."""
+        return str(self._pieces.to_str())
+
     def __len__(self) -> int:
         return int(self._pieces.get_vocab_size())
 

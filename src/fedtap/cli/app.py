@@ -13,7 +13,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fedtap import __version__
-from fedtap.cli import compare, doctor, flower, methods, node, predict, report, run, scenario, sweep, theory
+from fedtap.cli import compare, doctor, flower, methods, node, report, run, scenario, sweep, theory
+from fedtap.cli.models import export, predict, serve
 from fedtap.cli.screen import examples, write_what_the_output_can
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.home import give_home
@@ -40,6 +41,8 @@ app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
+app.command("export", epilog=export.EXAMPLES)(export.export)
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(theory.app, name="theory")
 app.add_typer(flower.app, name="flower")

@@ -30,6 +30,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "flower": ("flwr",),
     "privacy": ("opacus",),
     "secure": ("cryptography", "pycryptodome"),
+    "onnx": ("onnx", "onnxscript"),
+    "serve": ("fastapi", "uvicorn"),
     "dev": (
         "pytest",
         "pytest-cov",
@@ -46,6 +48,8 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
         "pyarrow",
         "openpyxl",
         "flwr",
+        "fastapi",
+        "uvicorn",
         "rouge-score",
     ),
 }

@@ -13,6 +13,30 @@ ScenarioFile = Annotated[
     Path, typer.Argument(metavar="SCENARIO", help="A YAML file, such as scenarios/quickstart.yaml.")
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, as `fedtap run --out` made it.")]
+ModelFolder = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A folder that `fedtap export` made, owner/name on the hub, or a run's folder, with --client.",
+    ),
+]
+Client = Annotated[
+    str | None, typer.Option("--client", "-c", metavar="ID", help="Of a run: the client whose model it is.")
+]
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME", help="Of a run: which of the client's models; by default the one to deploy."
+    ),
+]
+BackboneFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--backbone",
+        metavar="DIR",
+        help="Of an exported model: where its frozen weights lie, if they have moved.",
+    ),
+]
 Method = Annotated[
     str | None,
     typer.Option(

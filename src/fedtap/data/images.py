@@ -73,6 +73,14 @@ def kept_content(content: bytes, place: str) -> Kept:
     return _decoded(io.BytesIO(content), place)
 
 
+def kept_picture(image: Image.Image) -> Kept:
+    """Return the values of an image that Pillow has opened, upright; errors are those of :func:`decode_image`."""
+    try:
+        return _values(ImageOps.exif_transpose(image))
+    except _BROKEN as error:
+        raise UserError(f"the picture: not readable ({_brief(error)}); give another") from error
+
+
 def shown(kept: Kept, limits: Limits | None, place: str) -> NDArray[np.uint8]:
     """Return the image that a model sees of what a file holds.
 

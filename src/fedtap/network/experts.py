@@ -227,18 +227,11 @@ def _fuse(
     longest = max(mask.shape[1] for *_, mask in members)
     x = torch.cat([nn.functional.pad(tokens, (0, 0, 0, longest - tokens.shape[1])) for _, _, tokens, _ in members])
     mask = torch.cat([nn.functional.pad(mask, (0, longest - mask.shape[1])) for *_, mask in members])
-    rows: dict[str, list[int]] = {}
-    position = 0
-    for _, part, *_ in members:
-        rows.setdefault(part.pair.domain, []).extend(range(position, position + len(part)))
-        position += len(part)
-    domains: list[tuple[DomainExpert | None, Tensor]] = []
-    for domain in sorted(rows):
-        expert = components.get(ComponentKey("domain", (domain,)))
-        assert expert is None or isinstance(expert, DomainExpert)
-        domains.append((expert, torch.tensor(rows[domain], device=x.device)))
+    domains = _domains(members, components, x.device)
     paths = fusion.paths(x, mask, routes, components.get(ComponentKey("shared")), domains)
     out = paths.mean(dim=0)
+    if len(members) == 1:  # nothing to take apart, for any number of examples: an exported graph has no fixed one
+        return [(Fused(out, mask), paths)]
     results: list[tuple[Fused, Tensor]] = []
     position = 0
     for _, part, _, own in members:
@@ -246,6 +239,29 @@ def _fuse(
         results.append((Fused(out[rows_of_part, :width], own), paths[:, rows_of_part, :width]))
         position += len(part)
     return results
+
+
+def _domains(
+    members: Sequence[tuple[int, TaskBatch, Tensor, Tensor]],
+    components: Mapping[ComponentKey, nn.Module],
+    device: torch.device,
+) -> list[tuple[DomainExpert | None, Tensor]]:
+    """Return the domain experts of these task batches, laid one behind another, and which examples are whose."""
+    if len(members) == 1:
+        rows = {members[0][1].pair.domain: members[0][1].rows}
+    else:
+        places: dict[str, list[int]] = {}
+        position = 0
+        for _, part, *_ in members:
+            places.setdefault(part.pair.domain, []).extend(range(position, position + len(part)))
+            position += len(part)
+        rows = {domain: torch.tensor(found, device=device) for domain, found in places.items()}
+    domains: list[tuple[DomainExpert | None, Tensor]] = []
+    for domain in sorted(rows):
+        expert = components.get(ComponentKey("domain", (domain,)))
+        assert expert is None or isinstance(expert, DomainExpert)
+        domains.append((expert, rows[domain]))
+    return domains
 
 
 def _side_by_side(streams: Sequence[Fused]) -> Fused:

@@ -66,6 +66,11 @@ class Network(nn.Module):
         return self._held
 
     @property
+    def frozen(self) -> Mapping[str, nn.Module]:
+        """What is adapted and stays frozen itself: a tower's layers by modality, the fusion's by stack."""
+        return dict(self._frozen.items())
+
+    @property
     def device(self) -> torch.device:
         """Where the components are."""
         return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))

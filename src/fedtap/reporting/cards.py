@@ -17,6 +17,8 @@ MODELS = {
     "local": "a model trained on the client's data alone",
 }
 
+_FOR_THE_HUB = "---\nlibrary_name: fedtap\ntags:\n- federated-learning\n- personalization\n---\n\n"
+
 
 @dataclass(frozen=True, slots=True)
 class CardTask:
@@ -41,6 +43,7 @@ def model_card(
     tasks: Sequence[CardTask],
     rows: Iterable[Mapping[str, Any]] = (),
     version: str = "",
+    of_its_own: bool = False,
 ) -> str:
     """Return the README.md of ``clients/CLIENT/MODEL``, in Markdown.
 
@@ -52,6 +55,8 @@ def model_card(
         Rows of results.json; those of this client on its own test data are shown.
     version
         fedtap's version.
+    of_its_own
+        Whether it is the card of a folder that has left the run, as one shares it: it begins with what the hub reads.
 
     Examples
     --------
@@ -63,18 +68,19 @@ def model_card(
     # Model `personal` of client `c0`
     """
     return (
-        "\n\n".join(
+        (_FOR_THE_HUB if of_its_own else "")
+        + "\n\n".join(
             part
             for part in (
                 f"# Model `{_plain(model)}` of client `{_plain(client)}`",
                 f"This is {MODELS.get(model, f'the model that the method calls {_plain(model)}')}. It comes from the scenario "
                 f"`{_plain(scenario)}`, method `{_plain(method)}`, seed {seed}"
                 + (f", trained with fedtap {_plain(version)}." if version else "."),
-                f"It holds trained components only. The frozen foundation model ({_plain(backbone)}) is loaded beside it and "
-                "is not in this folder.",
+                f"It holds trained components only. The frozen foundation model ({_plain(backbone)}) is loaded beside it"
+                + (" and is not in this folder." if not of_its_own else "; `config.json` names it, with its digest."),
                 "## Tasks and data\n\n" + _tasks(tasks),
                 _metrics(client, model, rows),
-                "## Use\n\nFrom the folder of the run:\n\n" + _usage(client, model, tasks),
+                "## Use\n\n" + (_usage_alone(tasks) if of_its_own else _usage(client, model, tasks)),
                 "## Limits\n\nThe model knows the tasks and the domains above and nothing else; it was trained on few data of "
                 "one client, and its scores say nothing about other data. A personal model may reveal something about the data "
                 "it was trained on: share it as you would share them. Whoever uses it is bound by the licences above and by "
@@ -124,9 +130,23 @@ def _usage(client: str, model: str, tasks: Sequence[CardTask]) -> str:
     image = "Path('FILE.png')" if "image" in parts else "None"
     text = "'some text'" if "text" in parts else "None"
     return (
+        "From the folder of the run:\n\n"
         f"```console\nfedtap predict RUN --client {client} --task {task.name} --model {model}{given}\n```\n\n"
         "```python\nfrom pathlib import Path\n\nfrom fedtap import predict\n\n"
         f'predict(Path("RUN"), client="{client}", task="{task.name}", image={image}, text={text}, model="{model}")\n```'
+    )
+
+
+def _usage_alone(tasks: Sequence[CardTask]) -> str:
+    task = tasks[0] if tasks else CardTask("TASK", "", "text", "", "", "")
+    parts = task.modality.split("+")
+    shell = {"image": "--image FILE.png", "text": "--text 'some text'"}
+    python = {"image": 'image="FILE.png"', "text": 'text="some text"'}
+    return (
+        f"```console\nfedtap predict FOLDER --task {task.name} {' '.join(shell[part] for part in parts)}\n```\n\n"
+        "```python\nimport fedtap\n\n"
+        'model = fedtap.PersonalModel.from_pretrained("FOLDER")\n'
+        f'model.predict(task="{task.name}", {", ".join(python[part] for part in parts)})\n```'
     )
 
 

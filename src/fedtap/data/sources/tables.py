@@ -145,7 +145,7 @@ class _Reader:
     def _image(self, file: Path, place: str) -> ImageRef:
         if file not in self._images:
             try:
-                self._images[file] = look(_image_file(file, place, self._allowed), self._task.limits)
+                self._images[file] = look(image_file(file, place, self._allowed), self._task.limits)
             except UserError as error:
                 self._images[file] = error
         image = self._images[file]
@@ -301,7 +301,7 @@ def _label(value: object, labels: Mapping[str, int], task: TaskSettings, place: 
     raise _SlipError(f"{place}: unknown label '{given}' ({nearest(given, labels)}); mend it, or add it to 'classes'")
 
 
-def _image_file(file: Path, place: str, allowed: Sequence[Path]) -> Path:
+def image_file(file: Path, place: str, allowed: Sequence[Path]) -> Path:
     """Return the file of a picture that a table names; what a table says is data, and may not choose what here is read."""
     real = file.resolve()
     if not any(real.is_relative_to(each) for each in allowed):
