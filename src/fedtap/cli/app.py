@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fedtap import __version__
-from fedtap.cli import compare, doctor, flower, methods, node, predict, report, run, scenario, sweep, theory
+from fedtap.cli import compare, doctor, flower, methods, node, predict, report, run, scenario, study, sweep, theory
 from fedtap.cli.screen import examples, write_what_the_output_can
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.home import give_home
@@ -42,6 +42,7 @@ app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(theory.app, name="theory")
+app.add_typer(study.app, name="study")
 app.add_typer(flower.app, name="flower")
 app.add_typer(node.app, name="node")
 app.command("methods", epilog=methods.EXAMPLES)(methods.methods)
