@@ -31,8 +31,8 @@ def coverage_chances(holdings: Mapping[str, Iterable[str]], drawn: int) -> dict[
 
     Examples
     --------
-    >>> coverage_chances({"a": ["trunk"], "b": ["trunk"], "c": ["trunk", "head"]}, 1)
-    {'a': 0.2, 'b': 0.2, 'c': 0.6}
+    >>> coverage_chances({"a": ["trunk"], "b": ["trunk"], "c": ["head"]}, 1)
+    {'a': 0.25, 'b': 0.25, 'c': 0.5}
     """
     held = {client: set(keys) for client, keys in holdings.items()}
     holders: dict[str, int] = {}
@@ -71,7 +71,7 @@ def trained(mine: Sequence[float], others: Sequence[float], drawn: int) -> float
     """Return pi of a component: how likely one of its holders, with the chances ``mine``, is among the ``drawn``.
 
     >>> round(trained([0.4], [0.2] * 8, 2), 4), round(trained([0.25] * 2, [0.25] * 6, 2), 4)  # the second: 1 - 15 / 28
-    (0.3902, 0.4643)
+    (0.4324, 0.4643)
     """
     none = float(np.prod(1 - np.asarray(mine, dtype=np.float64))) * heads(others, drawn)[drawn]
     return float(1 - none / heads([*mine, *others], drawn)[drawn])

@@ -82,7 +82,7 @@ def rounds_of(length: str, pairs: int, first: int) -> int:
     """Return how many rounds a length has where ``T1`` has ``first``.
 
     >>> [rounds_of(length, 8, 30) for length in LENGTHS]
-    [30, 126, 240]
+    [30, 125, 240]
     """
     return {"T1": first, "T1/pi": round(first / coverage(pairs)), "T1K": first * pairs}[length]
 
