@@ -10,16 +10,18 @@ if TYPE_CHECKING:
     from fedtap.experiment.predict import predict
     from fedtap.launch import run
     from fedtap.study.compare import compare
+    from fedtap.study.pairs.study import study_pairs
     from fedtap.study.sweep import sweep
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "compare", "predict", "register", "run", "sweep"]
+__all__ = ["__version__", "compare", "predict", "register", "run", "study_pairs", "sweep"]
 
 _HOMES = {
     "compare": "fedtap.study.compare",
     "predict": "fedtap.experiment.predict",
     "register": "fedtap.algorithms.registry",
     "run": "fedtap.launch",
+    "study_pairs": "fedtap.study.pairs.study",
     "sweep": "fedtap.study.sweep",
 }
 

@@ -182,3 +182,24 @@ def test_engines_of_many_processes_are_refused(scenario: Path, tmp_path: Path, f
     assert done.code == 2
     assert "theory: gradients are compared in one process; use --engine inprocess" in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_gate_can_promise(fedtap: Command) -> None:
+    """Quickstart: 48 validation examples; 15 rounds of 4 of 10 clients are 6 turns, and 5 verdicts a task."""
+    done = fedtap("theory", "gate", SCENARIOS / "quickstart.yaml", "--json", "--set", "gate=validation")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    first = told["splits"][0]
+    assert (first["client"], first["examples"], first["verdicts"]) == ("c0", 48, 5)
+    assert first["harm"] == pytest.approx(0.17 / 48**0.5, rel=1e-3)
+    assert first["missed"] == pytest.approx(0.641 / 48**0.5, rel=1e-3)
+    assert {s["verdicts"] for s in told["splits"] if s["client"] == "c6"} == {15}  # three tasks
+    guarded = json.loads(
+        fedtap("theory", "gate", SCENARIOS / "quickstart.yaml", "--json", "--set", "guard_adoption=on").out
+    )
+    assert guarded["splits"][0]["verdicts"] == 10
+    shown = fedtap("theory", "gate", SCENARIOS / "quickstart.yaml", "--set", "gate=paired", "--set", "alpha=0.05")
+    assert "alpha 0.05" in shown.out
+    none = fedtap("theory", "gate", SCENARIOS / "quickstart.yaml", "-m", "fedavg")
+    assert none.code == 2
+    assert "has no gate" in none.err

@@ -65,13 +65,13 @@ def pairs(
     Federations of K pairs are trained with a trunk that all share and with a copy a pair, for equal rounds and for equal updates.
     The same command goes on where it was interrupted, and more seeds, pairs, lengths or problems may be added to it.
     """
+    import fedtap
     from fedtap.cli.batch_progress import BatchProgress
     from fedtap.reporting.pairs.page import pairs_sentences
-    from fedtap.study.pairs.study import study_pairs
 
     with BatchProgress() as watch:
         try:
-            result = study_pairs(
+            result = fedtap.study_pairs(
                 out=out,
                 problems=problems.split(","),
                 kinds=kinds.split(","),

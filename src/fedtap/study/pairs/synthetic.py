@@ -61,7 +61,7 @@ class Models:
         return Models(self.trunk[places].copy(), self.head[places].copy())
 
 
-def make_data(kind: str, pairs: int, seed: int) -> Data:
+def make_data(kind: str, pairs: int, seed: int, clients: int = HOLDERS) -> Data:
     """Return the teachers' examples: the first pairs are the same however many there are."""
     common = numpy_generator(seed, "study of pairs", kind, "feature map").normal(size=(FEATURES, INPUTS))
     splits: dict[str, list[tuple[Floats, Floats]]] = {"train": [], "validation": [], "test": []}
@@ -71,14 +71,10 @@ def make_data(kind: str, pairs: int, seed: int) -> Data:
         features = (common if kind == "alike" else own) * SPREAD / np.sqrt(INPUTS)
         out = rng.normal(size=FEATURES)
         out = out / (np.tanh(rng.normal(size=(4000, INPUTS)) @ features.T) @ out).std()
-        for name, clients, size in (
-            ("train", HOLDERS, TRAIN),
-            ("validation", HOLDERS, VALIDATION),
-            ("test", 1, TEST),
-        ):
-            x = rng.normal(size=(clients, size, INPUTS))
+        for name, of, size in (("train", clients, TRAIN), ("validation", clients, VALIDATION), ("test", 1, TEST)):
+            x = rng.normal(size=(of, size, INPUTS))
             noise = 0.0 if name == "test" else NOISE
-            splits[name].append((x, np.tanh(x @ features.T) @ out + noise * rng.normal(size=(clients, size))))
+            splits[name].append((x, np.tanh(x @ features.T) @ out + noise * rng.normal(size=(of, size))))
     return Data(*(Split(np.stack([x for x, _ in each]), np.stack([y for _, y in each])) for each in splits.values()))
 
 
