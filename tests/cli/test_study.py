@@ -81,6 +81,7 @@ def test_real_tasks_with_the_real_network(tmp_path: Path, fedtap: Command, done_
         (("--pairs", "a"), "--pairs a: give whole numbers with commas"),
         (("--problems", "toy"), "--problems toy: unknown"),
         (("--kinds", "like"), "--kinds like: unknown; did you mean 'alike'"),
+        (("--tasks", "3"), "--tasks 3: give 2, 4 or 8"),
         (("--jobs", "0"), "--jobs"),
     ],
 )

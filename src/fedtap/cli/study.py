@@ -54,6 +54,9 @@ def pairs(
         ),
     ] = "T1,T1/pi,T1K",
     seeds: Seeds = "0,1,2,3,4",
+    tasks: Annotated[
+        int, typer.Option("--tasks", metavar="N", help="How many unlike real tasks are served at every K: 2, 4 or 8.")
+    ] = 8,
     quick: Annotated[
         bool, typer.Option("--quick", help="A size that shows that it works, in a minute, and no more.")
     ] = False,
@@ -78,6 +81,7 @@ def pairs(
                 pairs=numbers_of("--pairs", numbers),
                 lengths=lengths.split(","),
                 seeds=seeds_of(seeds),
+                tasks=tasks,
                 quick=quick,
                 jobs=jobs,
                 device=device,

@@ -29,6 +29,8 @@ def test_the_same_pairs_are_served_at_every_k() -> None:
     for pairs in (1, 2, 4, 8):
         served = [task.name for tasks in tasks_of("unlike", pairs) for task in tasks]
         assert served == [task.name for task in UNLIKE]
+    assert [task.name for tasks in tasks_of("unlike", 2, 4) for task in tasks] == [task.name for task in UNLIKE[:4]]
+    assert tasks_of("unlike", 8, 4) == []
     assert len({task.name for (tasks,) in [tasks_of("alike", 16)] for task in tasks}) == 16
 
 

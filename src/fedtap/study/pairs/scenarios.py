@@ -41,10 +41,10 @@ UNLIKE = (
 )
 
 
-def tasks_of(kind: str, pairs: int) -> list[tuple[Task, ...]]:
-    """Return the tasks of each federation of K pairs: unlike ones in turn until all are served, alike ones once."""
+def tasks_of(kind: str, pairs: int, unlike: int = len(UNLIKE)) -> list[tuple[Task, ...]]:
+    """Return the tasks of each federation of K pairs: unlike ones, the first so many, in turn, alike ones once."""
     if kind == "unlike":
-        return [UNLIKE[start : start + pairs] for start in range(0, len(UNLIKE) - pairs + 1, pairs)]
+        return [UNLIKE[start : start + pairs] for start in range(0, unlike - pairs + 1, pairs)]
     like = UNLIKE[2]
     return [tuple(Task(f"vqa{number}", like.type, like.modality, like.domain, like.source) for number in range(pairs))]
 
@@ -109,11 +109,12 @@ def runs(
     size: Size,
     seeds: Sequence[int],
     folder: Path,
+    unlike: int = len(UNLIKE),
 ) -> Iterator[RealRun]:
     """Iterate over the runs on real tasks, seed by seed, so that a study that is cut off has whole seeds."""
     for seed in seeds:
         for network in networks:
             for arm in arms(kinds, pairs, lengths):
-                for turn, tasks in enumerate(tasks_of(arm.kind, arm.pairs)):
+                for turn, tasks in enumerate(tasks_of(arm.kind, arm.pairs, unlike)):
                     name = f"{network}-{arm.key}-{turn}-seed{seed}"
                     yield RealRun(network, arm, Job(name, federation(network, arm, tasks, size), seed, folder / name))

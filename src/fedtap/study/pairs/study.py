@@ -10,7 +10,7 @@ from typing import Any
 from fedtap.experiment.provenance import provenance
 from fedtap.reporting.events import read_events
 from fedtap.reporting.run.told import checked_rows
-from fedtap.runtime.errors import RunError
+from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.lock import locked
 from fedtap.runtime.manifest import read_listed, read_record
 from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
@@ -48,6 +48,7 @@ def study_pairs(
     pairs: Sequence[int] = (1, 2, 4, 8, 16),
     lengths: Sequence[str] = LENGTHS,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
+    tasks: int = len(UNLIKE),
     quick: bool = False,
     jobs: int | None = None,
     device: str = "auto",
@@ -67,6 +68,8 @@ def study_pairs(
         Numbers of pairs, 1 among them. There are eight unlike pairs of real tasks; more are of alike ones only.
     seeds
         All is done with each; with three at least, standard errors are over seeds.
+    tasks
+        How many unlike real tasks are served at every K, the first of the eight; a power of 2.
     quick
         A size that shows that everything works, in a minute, and nothing else.
     jobs, device, observers
@@ -84,7 +87,9 @@ def study_pairs(
     numbers, seeds = checked_pairs(pairs), checked_seeds(seeds)
     size, folder = QUICK if quick else FULL, Path(out)
     networks = [problem for problem in problems if problem != SYNTHETIC]
-    most = {"unlike": len(UNLIKE), "alike": max(numbers)}
+    if tasks not in (2, 4, 8):
+        raise UserError(f"--tasks {tasks}: give 2, 4 or 8")
+    most = {"unlike": tasks, "alike": max(numbers)}
     real = [
         run
         for kind in kinds
@@ -96,6 +101,7 @@ def study_pairs(
             size=size,
             seeds=seeds,
             folder=folder / "runs",
+            unlike=tasks,
         )
     ]
     real.sort(key=lambda run: run.job.seed)  # a study that is cut off has whole seeds
@@ -108,7 +114,7 @@ def study_pairs(
             records[SYNTHETIC] = list(_synthetic(folder, kinds, small, lengths, size, seeds, observers))
         failed: dict[str, str] = {}
         if real:
-            tell(observers, f"{len(real)} runs on real tasks; unlike pairs are {len(UNLIKE)} at the most")
+            tell(observers, f"{len(real)} runs on real tasks; unlike pairs are {tasks} at the most")
             failed = run_batch(
                 everything,
                 at_a_time=jobs or default_jobs(len(everything)),
@@ -127,6 +133,7 @@ def study_pairs(
             "seeds": seeds,
             "pairs": list(numbers),
             "lengths": list(lengths),
+            "tasks": tasks,
             "incomplete": [{"run": name, "why": why} for name, why in failed.items()],
             "problems": {problem: summary(found, kinds, numbers, lengths) for problem, found in records.items()},
         }
