@@ -125,7 +125,7 @@ def weighted_setting(f: Federation, p: Array) -> Setting:
         mine = np.flatnonzero(f.held[:, k])
         coins = {}
         if f.coins is not None:
-            coins = {"chances": f.coins[mine].tolist(), "others": np.delete(f.coins, mine).tolist()}
+            coins = {"chances": f.coins[mine].tolist(), "others": Counter(np.delete(f.coins, mine).tolist())}
         of = weighted_sampling(f.counts[mine, k].tolist(), clients=f.clients, drawn=f.drawn, **coins)
         assert of.exact
         u[mine, k] = of.u

@@ -43,8 +43,9 @@ def test_heads_are_those_of_all_outcomes(coins: list[float]) -> None:
     for number in range(len(coins) + 1):
         for up in combinations(range(len(coins)), number):
             law[number] += prod(p if i in up else 1 - p for i, p in enumerate(coins))
-    np.testing.assert_allclose(heads(coins, len(coins)), law, atol=1e-12)
-    np.testing.assert_allclose(heads(coins, 2), [*law, 0, 0][:3], atol=1e-12)
+    np.testing.assert_allclose(heads(Counter(coins), len(coins)), law, atol=1e-12)
+    np.testing.assert_allclose(heads(Counter(coins), 2), [*law, 0, 0][:3], atol=1e-12)
+    np.testing.assert_allclose(heads(Counter([*coins, 1.0]), len(coins) + 1), [0, *law], atol=1e-12)
 
 
 @given(st.integers(1, 5), st.integers(0, 4), st.data())
@@ -66,21 +67,23 @@ def test_shares_pi_and_rho_are_what_all_sets_give(mine: int, other: int, data: s
                     u[i] += likely * Fraction(weights[i], total)
                     rho += likely * Fraction(weights[i], total) ** 2
     floats = [float(p) for p in coins]
-    found = weighted_sampling(weights, clients=clients, drawn=drawn, chances=floats[:mine], others=floats[mine:])
+    found = weighted_sampling(
+        weights, clients=clients, drawn=drawn, chances=floats[:mine], others=Counter(floats[mine:])
+    )
     assert found.pi == pytest.approx(float(chance / whole), abs=1e-12)
     assert found.rho == pytest.approx(float(rho / chance), abs=1e-12)
     assert found.u == pytest.approx([float(share / chance) for share in u], abs=1e-12)
-    assert trained(floats[:mine], floats[mine:], drawn) == pytest.approx(found.pi, abs=1e-12)
+    assert trained(Counter(floats[:mine]), Counter(floats[mine:]), drawn) == pytest.approx(found.pi, abs=1e-12)
 
 
 def test_equal_chances_are_a_uniform_draw() -> None:
     plain = sampling(12, 4, 3)
-    found = weighted_sampling([2.0] * 4, clients=12, drawn=3, chances=[0.25] * 4, others=[0.25] * 8)
+    found = weighted_sampling([2.0] * 4, clients=12, drawn=3, chances=[0.25] * 4, others={0.25: 8})
     assert [found.pi, found.rho, found.phi] == pytest.approx([plain.pi, plain.rho, plain.phi])
 
 
 def test_where_there_are_too_many_cases_sets_are_drawn_at_random(monkeypatch: pytest.MonkeyPatch) -> None:
-    given_ = {"clients": 12, "drawn": 4, "chances": [0.2, 0.5, 0.3, 0.6], "others": [0.3] * 8}
+    given_ = {"clients": 12, "drawn": 4, "chances": [0.2, 0.5, 0.3, 0.6], "others": {0.3: 8}}
     exact = weighted_sampling([1.0, 2.0, 3.0, 4.0], **given_)
     monkeypatch.setattr(of_counts, "MOST_CASES", 1)
     found = weighted_sampling([1.0, 2.0, 3.0, 4.0], **given_)
@@ -136,3 +139,8 @@ def test_a_plan_by_coverage_feeds_the_rare_head_and_says_at_what_bias() -> None:
     assert told["sampling"] == "coverage"
     assert told["chances"]["rare"] == 1.0
     assert plan_by("dealt").to_json()["chances"] is None
+
+
+def test_very_many_clients_are_no_matter() -> None:
+    """Ten thousand with a head each and one trunk: what a uniform draw gives, 100 / 10,000."""
+    assert trained({0.01: 1}, {0.01: 9_999}, 100) == pytest.approx(sampling(10_000, 1, 100).pi, rel=1e-6)

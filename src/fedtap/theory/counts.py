@@ -11,10 +11,12 @@ is not :math:`v_i / \sum_j v_j` unless all holders are always drawn. What the th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import comb, prod
+from types import MappingProxyType
 
 import numpy as np
 
@@ -58,7 +60,7 @@ def weighted_sampling(
     clients: int,
     drawn: int,
     chances: Sequence[float] | None = None,
-    others: Sequence[float] = (),
+    others: Mapping[float, int] = MappingProxyType({}),
 ) -> WeightedSampling:
     """Return what a draw of ``drawn`` of ``clients`` makes of holders with these weights.
 
@@ -71,7 +73,8 @@ def weighted_sampling(
     clients, drawn
         How many there are in all, and how many a round draws.
     chances, others
-        Those of the holders' coins and of all others' (:mod:`fedtap.theory.unequal`); by default all sets are alike.
+        Those of the holders' coins, and how many others' there are of each (:mod:`fedtap.theory.unequal`); by default all sets
+        are alike.
 
     Raises
     ------
@@ -128,27 +131,33 @@ def _ways(case: list[int], sizes: list[int], others: int, drawn: int) -> int:
 
 
 def _unequal(
-    every: np.ndarray, sizes: Sequence[int], coins: Sequence[float], others: Sequence[float], drawn: int
+    every: np.ndarray, sizes: Sequence[int], coins: Sequence[float], others: Mapping[float, int], drawn: int
 ) -> np.ndarray:
     """Return the probability of each case where holders and others have coins of their own, given that ``drawn`` show heads."""
-    laws = [heads([coin] * size, min(size, drawn)) for size, coin in zip(sizes, coins, strict=True)]
+    laws = [heads({coin: size}, min(size, drawn)) for size, coin in zip(sizes, coins, strict=True)]
     rest = heads(others, drawn)
-    whole = heads([*(coin for size, coin in zip(sizes, coins, strict=True) for _ in range(size)), *others], drawn)[
-        drawn
-    ]
+    whole = heads(_together(sizes, coins), drawn)[::-1] @ rest
     ways = rest[drawn - every.sum(1)]
     for law, taken in zip(laws, every.T, strict=True):
         ways = ways * law[taken]
     return np.asarray(ways / whole)
 
 
+def _together(sizes: Sequence[int], coins: Sequence[float]) -> Counter[float]:
+    """Return how many coins there are of each chance, whatever their holders weigh."""
+    found: Counter[float] = Counter()
+    for size, coin in zip(sizes, coins, strict=True):
+        found[coin] += size
+    return found
+
+
 def _drawn_at_random(
-    sizes: Sequence[int], coins: Sequence[float], others: Sequence[float], drawn: int
+    sizes: Sequence[int], coins: Sequence[float], others: Mapping[float, int], drawn: int
 ) -> tuple[np.ndarray, float]:
     """Return cases drawn at random in which a holder is there, and how likely one is, which is exact."""
     rng = np.random.default_rng(0)
     rest = heads(others, drawn)
-    pi = trained([coin for size, coin in zip(sizes, coins, strict=True) for _ in range(size)], others, drawn)
+    pi = trained(_together(sizes, coins), others, drawn)
     kept: list[np.ndarray] = []
     while sum(map(len, kept)) < DRAWS:
         taken = rng.binomial(sizes, coins, size=(DRAWS, len(sizes)))

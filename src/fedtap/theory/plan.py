@@ -5,6 +5,7 @@ Not here: who holds what, which the caller knows, and how it is shown.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -230,10 +231,10 @@ def federation_plan(
     def mine(who: Sequence[str]) -> list[float]:
         return [coins[client] for client in who]
 
-    @cache
-    def others(who: tuple[str, ...]) -> list[float]:
-        apart = set(who)
-        return [chance for client, chance in coins.items() if client not in apart]
+    everyone = Counter(coins.values())
+
+    def others(who: tuple[str, ...]) -> Counter[float]:
+        return everyone - Counter(mine(who))
 
     @cache  # most components of a federation have the holders of another
     def weighed(who: tuple[str, ...], weights: tuple[float, ...]) -> WeightedSampling:
@@ -251,7 +252,7 @@ def federation_plan(
 
     @cache
     def covered(who: tuple[str, ...]) -> float:
-        return trained(mine(who), others(who), drawn)
+        return trained(Counter(mine(who)), others(who), drawn)
 
     found = {component: alike(tuple(who)) for component, who in holders.items()}
     most, tie = ties({component: of.pi for component, of in found.items()}, holdings)

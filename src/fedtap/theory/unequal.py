@@ -9,6 +9,7 @@ the theorem asks is in closed form.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import exp, lgamma, log, log1p
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,29 +53,40 @@ def coverage_chances(holdings: Mapping[str, Iterable[str]], drawn: int) -> dict[
     return {client: chances.get(client, 0.0) for client in held}
 
 
-def heads(chances: Sequence[float], most: int) -> Floats:
-    """Return the probabilities that 0, 1, ..., ``most`` of these coins show heads.
+def heads(coins: Mapping[float, int], most: int) -> Floats:
+    """Return the probabilities that 0, 1, ..., ``most`` coins show heads; ``coins`` is how many there are of each chance.
 
-    >>> heads([0.5, 0.5], 2).tolist()
+    >>> heads({0.5: 2}, 2).round(12).tolist()
     [0.25, 0.5, 0.25]
     """
     law = np.zeros(most + 1)
     law[0] = 1.0
-    for chance in chances:
-        up = law[:-1] * chance
-        law *= 1 - chance
-        law[1:] += up
+    for chance, number in sorted(coins.items()):
+        own = np.zeros(most + 1)
+        for up in range(min(most, number) + 1):
+            own[up] = _binomial(number, up, chance)
+        law = np.convolve(law, own)[: most + 1]
     return law
 
 
-def trained(mine: Sequence[float], others: Sequence[float], drawn: int) -> float:
-    """Return pi of a component: how likely one of its holders, with the chances ``mine``, is among the ``drawn``.
+def _binomial(number: int, up: int, chance: float) -> float:
+    """Return the probability of ``up`` heads; in logs, since there may be very many coins."""
+    if chance >= 1 or chance <= 0:
+        return float(up == (number if chance >= 1 else 0))
+    ways = lgamma(number + 1) - lgamma(up + 1) - lgamma(number - up + 1)
+    return exp(ways + up * log(chance) + (number - up) * log1p(-chance))
 
-    >>> round(trained([0.4], [0.2] * 8, 2), 4), round(trained([0.25] * 2, [0.25] * 6, 2), 4)  # the second: 1 - 15 / 28
+
+def trained(mine: Mapping[float, int], others: Mapping[float, int], drawn: int) -> float:
+    """Return pi of a component: how likely one of its holders is among the ``drawn``; both are coins by their chances.
+
+    >>> round(trained({0.4: 1}, {0.2: 8}, 2), 4), round(trained({0.25: 2}, {0.25: 6}, 2), 4)  # the second: 1 - 15 / 28
     (0.4324, 0.4643)
     """
-    none = float(np.prod(1 - np.asarray(mine, dtype=np.float64))) * heads(others, drawn)[drawn]
-    return float(1 - none / heads([*mine, *others], drawn)[drawn])
+    rest = heads(others, drawn)
+    none = heads(mine, 0)[0] * rest[drawn]
+    some = heads(mine, drawn)[::-1] @ rest  # that all of them together show ``drawn``
+    return float(1 - none / some)
 
 
 def draw(chances: Sequence[float], drawn: int, generator: np.random.Generator) -> list[int]:
