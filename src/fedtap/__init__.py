@@ -12,10 +12,22 @@ if TYPE_CHECKING:
     from fedtap.models.predict import predict
     from fedtap.runtime.errors import RunError, UserError
     from fedtap.study.compare import compare
+    from fedtap.study.pairs.study import study_pairs
     from fedtap.study.sweep import sweep
 
 __version__ = "0.1.0"
-__all__ = ["PersonalModel", "RunError", "UserError", "__version__", "compare", "predict", "register", "run", "sweep"]
+__all__ = [
+    "PersonalModel",
+    "RunError",
+    "UserError",
+    "__version__",
+    "compare",
+    "predict",
+    "register",
+    "run",
+    "study_pairs",
+    "sweep",
+]
 
 _HOMES = {
     "PersonalModel": "fedtap.models.personal_model",
@@ -25,6 +37,7 @@ _HOMES = {
     "predict": "fedtap.models.predict",
     "register": "fedtap.algorithms.registry",
     "run": "fedtap.launch",
+    "study_pairs": "fedtap.study.pairs.study",
     "sweep": "fedtap.study.sweep",
 }
 

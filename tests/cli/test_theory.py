@@ -48,6 +48,36 @@ def test_a_plan_follows_settings_and_method(fedtap: Command) -> None:
     assert "expert/mome/shared/text" in every
 
 
+def test_a_plan_says_what_sampling_by_coverage_gives(fedtap: Command) -> None:
+    """The heads of three clients: trained in 19 % of rounds if dealt, in 29 % by coverage, what it costs 28 % for others."""
+    dealt = fedtap("theory", "plan", SCENARIOS / "paper-flava.yaml")
+    assert "sampling=coverage trains every component in at least 28% of them" in " ".join(dealt.out.split())
+    told = json.loads(
+        fedtap("theory", "plan", SCENARIOS / "paper-flava.yaml", "--json", "--set", "sampling=coverage").out
+    )
+    pi = {part["component"]: part["pi"] for part in told["components"]}
+    assert pi["head/tiny_imagenet"] > 0.28
+    assert min(pi.values()) > 0.275
+    assert sum(told["chances"].values()) == pytest.approx(2)
+
+
+def test_a_run_draws_as_it_says(scenario: Path, tmp_path: Path) -> None:
+    """By coverage, the clients of a run are those of the schedule by its plan's chances, and it may be looked at."""
+    from fedtap import run
+    from fedtap.federation.sampling import schedule
+
+    out = tmp_path / "covered"
+    given = ["sampling=coverage", "clients_per_round=2", "rounds=3", "theory={looks: 2, examples: 8}"]
+    run(scenario, method="fedavg", out=out, overrides=[*given, "training.optimizer=sgd"])
+    told = events(out)
+    plan = next(event for event in told if event["event"] == "theory_plan")
+    rounds = [event["clients"] for event in told if event["event"] == "round_started"]
+    chances = plan["chances"]
+    assert len(set(chances.values())) > 1
+    assert rounds == schedule(list(chances), per_round=2, rounds=3, seed=0, sampling="coverage", chances=chances)
+    assert "it is Theorem 2" in " ".join(render(read_run(out)).split())
+
+
 def test_a_method_that_averages_nothing_has_no_plan(fedtap: Command) -> None:
     done = fedtap("theory", "plan", SCENARIOS / "quickstart.yaml", "-m", "local")
     assert done.code == 2
@@ -152,3 +182,24 @@ def test_engines_of_many_processes_are_refused(scenario: Path, tmp_path: Path, f
     assert done.code == 2
     assert "theory: gradients are compared in one process; use --engine inprocess" in done.err
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_gate_can_promise(fedtap: Command) -> None:
+    """Quickstart: 48 validation examples; 15 rounds of 4 of 10 clients are 6 turns, and 5 verdicts a task."""
+    done = fedtap("theory", "gate", SCENARIOS / "quickstart.yaml", "--json", "--set", "gate=validation")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    first = told["splits"][0]
+    assert (first["client"], first["examples"], first["verdicts"]) == ("c0", 48, 5)
+    assert first["harm"] == pytest.approx(0.17 / 48**0.5, rel=1e-3)
+    assert first["missed"] == pytest.approx(0.641 / 48**0.5, rel=1e-3)
+    assert {s["verdicts"] for s in told["splits"] if s["client"] == "c6"} == {15}  # three tasks
+    guarded = json.loads(
+        fedtap("theory", "gate", SCENARIOS / "quickstart.yaml", "--json", "--set", "guard_adoption=on").out
+    )
+    assert guarded["splits"][0]["verdicts"] == 10
+    shown = fedtap("theory", "gate", SCENARIOS / "quickstart.yaml", "--set", "gate=paired", "--set", "alpha=0.05")
+    assert "alpha 0.05" in shown.out
+    none = fedtap("theory", "gate", SCENARIOS / "quickstart.yaml", "-m", "fedavg")
+    assert none.code == 2
+    assert "has no gate" in none.err

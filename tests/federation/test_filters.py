@@ -6,6 +6,7 @@ import torch
 from fedtap.algorithms.base import Update
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.filters import SPENT, restore_values, take_private_steps, weigh_holders
+from fedtap.scenario.safety import Weights
 
 KEY = ComponentKey("shared")
 
@@ -37,6 +38,7 @@ def test_what_came_in_full_is_not_touched() -> None:
 
 
 HEAD = ComponentKey("head", ("a",))
+WEIGHTS: tuple[Weights, ...] = ("component", "client", "uniform")
 
 
 def test_holders_weigh_what_is_asked() -> None:
@@ -53,3 +55,16 @@ def test_holders_weigh_what_is_asked() -> None:
         "x": {KEY: 1, HEAD: 1},
         "y": {KEY: 1, HEAD: 0},
     }
+
+
+def test_who_is_drawn_more_often_weighs_less() -> None:
+    """In thousandths of examples over chances: 30 / 0.5, 10 / 0.5, and 7 / 0.25."""
+    given = {"x": Update(ComponentState(), {KEY: 30, HEAD: 10}), "y": Update(ComponentState(), {KEY: 7, HEAD: 0})}
+    chances = {"x": 0.5, "y": 0.25}
+    found = {
+        how: [dict(update.counts) for update in weigh_holders(given, how, {"x": 40, "y": 7}, chances).values()]
+        for how in WEIGHTS
+    }
+    assert found["component"] == [{KEY: 60_000, HEAD: 20_000}, {KEY: 28_000, HEAD: 0}]
+    assert found["client"] == [{KEY: 80_000, HEAD: 80_000}, {KEY: 28_000, HEAD: 0}]
+    assert found["uniform"] == [{KEY: 2_000, HEAD: 2_000}, {KEY: 4_000, HEAD: 0}]

@@ -2,10 +2,13 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fedtap.federation.sampling import schedule
+from fedtap.scenario.safety import Sampling
+from fedtap.theory.unequal import coverage_chances
 
 IDS = st.lists(st.text("abc019", min_size=1, max_size=4), min_size=1, max_size=12, unique=True)
 
@@ -49,3 +52,34 @@ def test_each_deal_is_shuffled_anew() -> None:
     deals = [plan[i : i + 5] for i in range(0, 20, 5)]
     assert all(sorted(client for chosen in deal for client in chosen) == ids for deal in deals)
     assert deals[0] != deals[1] != deals[2] != deals[3]
+
+
+@given(IDS, st.integers(1, 15), st.sampled_from(["uniform", "coverage"]))
+def test_drawn_clients_are_distinct_and_a_longer_run_begins_alike(
+    ids: list[str], per_round: int, how: Sampling
+) -> None:
+    chances = coverage_chances({client: [client[0], client] for client in ids}, min(per_round, len(ids)))
+    given_ = {"per_round": per_round, "seed": 4, "sampling": how, "chances": chances}
+    plan = schedule(ids, rounds=9, **given_)
+    assert plan[:5] == schedule(ids[::-1], rounds=5, **given_)
+    for chosen in plan:
+        assert chosen == sorted(set(chosen))
+        assert len(chosen) == min(per_round, len(ids))
+        assert set(chosen) <= set(ids)
+
+
+def test_coverage_draws_who_holds_what_few_hold_more_often() -> None:
+    ids = [f"c{i}" for i in range(8)]
+    held = {client: ["trunk", "rare"] if client == "c0" else ["trunk"] for client in ids}
+    chances = coverage_chances(held, 2)  # 1 : 1/8 ... of two places: c0 is always there
+    turns = Counter(
+        c for r in schedule(ids, per_round=2, rounds=400, seed=0, sampling="coverage", chances=chances) for c in r
+    )
+    assert turns["c0"] == 400
+    assert all(abs(turns[client] - 400 / 7) < 30 for client in ids[1:])
+    uniform = Counter(
+        c for chosen in schedule(ids, per_round=2, rounds=400, seed=0, sampling="uniform") for c in chosen
+    )
+    assert all(abs(uniform[client] - 100) < 35 for client in ids)
+    with pytest.raises(ValueError, match="needs the clients' chances"):
+        schedule(ids, per_round=2, rounds=1, seed=0, sampling="coverage")

@@ -79,6 +79,9 @@ def test_weights_that_would_do_nothing_are_refused(tmp_path: Any, more: str, why
     with pytest.raises(UserError, match=f"{why}, so weights=client would do nothing; remove one of the two"):
         load_scenario(scenario, [more, "weights=client"])
     assert load_scenario(scenario, [more]).safety.weights == "component"
+    with pytest.raises(UserError, match=f"{why}, so that what sampling=coverage draws more often would weigh more"):
+        load_scenario(scenario, [more, "sampling=coverage"])
+    assert load_scenario(scenario, [more, "sampling=uniform"]).safety.sampling == "uniform"
     assert load_scenario(scenario, ["weights=client"]).safety.weights == "client"
 
 

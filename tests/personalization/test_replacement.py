@@ -188,3 +188,57 @@ def test_on_and_off_are_hard_and_off() -> None:
     assert ways == ["hard", "off", "soft"]
     mixes = [make({"name": "tap", "mix": value}).params.mix for value in (True, False)]  # type: ignore[attr-defined]
     assert mixes == ["start", "off"]
+
+
+def adopted(client: LocalClient, theirs: ComponentState, mine: ComponentState, **more: object):  # type: ignore[no-untyped-def]
+    given = {"gate": "validation", "margins": {}, "alpha": 0.1, "scope": client.path, "history": None, **more}
+    return replace_hard(client, theirs, mine, **given)  # type: ignore[arg-type]
+
+
+def test_the_gate_on_validation_lets_in_what_is_better_at_all_and_counts_its_verdicts() -> None:
+    client = local_client(PAIRS)
+    mine = spoilt("digits")
+    after, decisions = adopted(client, learned(), mine, scope=client.exclusive, verdicts=4)
+    assert {d.task: d.outcome for d in decisions} == {"digits": "replaced", "mood": "kept", "law": "kept"}
+    assert after.equal(learned())
+    assert [d.rule for d in decisions] == [f"validation: margin 0; verdict {n} on this split" for n in (5, 6, 7)]
+    _, (paired, *_) = adopted(client, learned(), mine, gate="paired", verdicts=1)
+    assert paired.rule.endswith("alpha = 0.1; verdict 2 on this split")
+
+
+def test_a_guarded_adoption_leaves_no_task_worse_where_an_open_gate_alone_does() -> None:
+    """What digits gains brings along a shared part that mood and law were not made for (Proposition 1 c and d)."""
+    client = local_client(PAIRS)
+    shared = ComponentKey("shared")
+    mine = spoilt("digits")
+    moved = learned().merge(jittered(learned().slice([shared]), scale=2.0))
+    theirs = moved.merge(client.train(moved, 40, "repair", rates=[0.02] * 40).state.slice(client.exclusive("digits")))
+    before = client.mean_losses(mine)
+    loose, decisions = adopted(client, theirs, mine)
+    assert decisions[0].outcome == "replaced"
+    harmed = client.mean_losses(loose)
+    assert any(harmed[task] > before[task] for task in ("mood", "law"))
+    safe, decisions = adopted(client, theirs, mine, guarded=True)
+    assert decisions[0].outcome == "kept"
+    assert decisions[0].rule.endswith("; guard: a task would be worse on validation")
+    now = client.mean_losses(safe)
+    assert all(now[task] <= before[task] for task in client.tasks)
+    gladly, decisions = adopted(client, learned(), spoilt("digits", "mood"), guarded=True)  # where nothing is worse
+    assert {d.task: d.outcome for d in decisions} == {"digits": "replaced", "mood": "replaced", "law": "kept"}
+    assert gladly.equal(learned())
+
+
+def test_tap_takes_the_gate_the_guard_and_remembers_its_verdicts() -> None:
+    method = make({"name": "tap", "gate": "validation", "guard_adoption": True})
+    client = local_client(PAIRS)
+    received = learned().slice(client.plan)
+    state, rules = method.start(client), []
+    for _ in range(3):
+        update, state = method.local_round(client, received, state)
+        rules.append([d.rule for d in update.decisions])
+    assert state.facts["verdicts"] == 6  # none in the first round, then three tasks each
+    assert "verdict 1 on" in rules[1][0]
+    assert "verdict 6 on" in rules[2][2]
+    assert "verdicts" not in make({"name": "tap"}).local_round(client, received, method.start(client))[1].facts
+    with pytest.raises(UserError, match="guard_adoption judges what is adopted whole"):
+        make({"name": "tap", "guard_adoption": True, "replace": "soft"})

@@ -30,6 +30,8 @@ class Federation:
     drawn: int
     steps: int
     counts: Array
+    coins: Array | None = None
+    """The clients' chances (fedtap.theory.unequal); None: all sets are alike."""
 
     @property
     def clients(self) -> int:
@@ -58,6 +60,13 @@ class Federation:
         for row, members in enumerate(chosen):
             found[row, list(members)] = True
         return found
+
+    @cached_property
+    def likely(self) -> Array:
+        """How likely each set is."""
+        coins = np.full(self.clients, 0.5) if self.coins is None else self.coins
+        found = np.where(self.sets, coins, 1 - coins).prod(1)
+        return np.asarray(found / found.sum())
 
     @cached_property
     def sigma2(self) -> Array:
@@ -208,12 +217,12 @@ class Move:
 
 
 def server_move(federation: Federation, paths: Paths, weights: Array, gamma: float) -> Move:
-    """Return the moments of a round's move, all sets being alike."""
+    """Return the moments of a round's move."""
     scale = weights[:, :, federation.component]  # (sets, clients, coordinates)
     by_set = -gamma * np.einsum("sia,ia->sa", scale, paths.mean)
-    noise = gamma**2 * np.einsum("sia,iab,sib->ab", scale, paths.covariance, scale) / len(scale)
-    square = np.einsum("sa,sb->ab", by_set, by_set) / len(scale) + noise
-    return Move(by_set.mean(0), square, np.array([trace(square, b) for b in federation.block]), by_set)
+    noise = gamma**2 * np.einsum("s,sia,iab,sib->ab", federation.likely, scale, paths.covariance, scale, optimize=True)
+    square = np.einsum("s,sa,sb->ab", federation.likely, by_set, by_set) + noise
+    return Move(federation.likely @ by_set, square, np.array([trace(square, b) for b in federation.block]), by_set)
 
 
 def trace(matrix: Array, block: NDArray[np.int64]) -> float:

@@ -119,11 +119,14 @@ def equal_setting(f: Federation, claims: Claims) -> Setting:
 
 
 def weighted_setting(f: Federation, p: Array) -> Setting:
-    """Return the setting of Theorem 2: holders count by ``f.counts``, clients by p in the objective."""
+    """Return the setting of Theorem 2: holders count by ``f.counts``, drawn by ``f.coins``, clients by p in the objective."""
     found, u = [], np.zeros(f.held.shape)
     for k in range(f.components):
         mine = np.flatnonzero(f.held[:, k])
-        of = weighted_sampling(f.counts[mine, k].tolist(), clients=f.clients, drawn=f.drawn)
+        coins = {}
+        if f.coins is not None:
+            coins = {"chances": f.coins[mine].tolist(), "others": Counter(np.delete(f.coins, mine).tolist())}
+        of = weighted_sampling(f.counts[mine, k].tolist(), clients=f.clients, drawn=f.drawn, **coins)
         assert of.exact
         u[mine, k] = of.u
         found.append(Sampling(f.clients, len(mine), f.drawn, of.pi, of.rho, of.phi))
@@ -137,16 +140,17 @@ def check_sampling(s: Setting, checks: Checks) -> None:
     """Hold pi, rho, phi and u against the enumeration of all sets."""
     hit = s.weights.sum(1) > 0.5
     for k, found in enumerate(s.samplings):
-        drawn = s.weights[hit[:, k]][:, :, k]
-        checks.equal("S0 pi", float(hit[:, k].mean()), found.pi)
-        checks.equal("S0 rho", float((drawn**2).sum(1).mean()), found.rho)
+        drawn, chance = s.weights[hit[:, k]][:, :, k], s.federation.likely[hit[:, k]]
+        checks.equal("S0 pi", float(chance.sum()), found.pi)
+        chance = chance / chance.sum()
+        checks.equal("S0 rho", float(chance @ (drawn**2).sum(1)), found.rho)
         mine = np.flatnonzero(s.federation.held[:, k])
         away = drawn[:, mine] - s.u[mine, k]
         root = 1 / np.sqrt(s.u[mine, k])
         checks.equal(
-            "S0 phi", float(np.linalg.eigvalsh((away.T @ away / len(away)) * np.outer(root, root))[-1]), found.phi
+            "S0 phi", float(np.linalg.eigvalsh((away.T * chance @ away) * np.outer(root, root))[-1]), found.phi
         )
-        checks.equal("S0 shares", float(np.abs(drawn[:, mine].mean(0) - s.u[mine, k]).max()), 0.0, 1.0)
+        checks.equal("S0 shares", float(np.abs(chance @ drawn[:, mine] - s.u[mine, k]).max()), 0.0, 1.0)
         checks.below("S0 phi <= rho", found.phi, found.rho if s.equal else 1.0)
 
 
@@ -189,7 +193,7 @@ def check_round(s: Setting, claims: Claims, point: Array, gamma: float, checks: 
             right = gamma**2 * of.pi * (H2[k] + claims.s3_spread(of) * V[k] + own)
             checks.equal(tag + "S3", float(move.by_component[k]), float(right))
         else:
-            own = float(((s.weights[:, :, k] ** 2).mean(0) / of.pi) @ paths.s2[:, k])
+            own = float((f.likely @ (s.weights[:, :, k] ** 2) / of.pi) @ paths.s2[:, k])
             right = gamma**2 * of.pi * (H2[k] + claims.s3_spread(of) * V[k] + own)
             checks.below(tag + "S3", float(move.by_component[k]), float(right))
         checks.below(tag + "S4a", V[k], claims.s4a[0] * zeta2[k] + claims.s4a[1] * bias2[k], 1e-12 * G2[k])
@@ -283,8 +287,8 @@ def _means_over_rounds(s: Setting, start: Array, gamma: float, rounds: int) -> t
     maps[:, :d, d] = np.einsum("sia,ia->sa", scale, push)
     maps[:, d, d] = 1
     noise = np.zeros((d + 1, d + 1))
-    noise[:d, :d] = np.einsum("sia,iab,sib->ab", scale, spread, scale) / len(scale)
-    once = np.einsum("sab,scd->acbd", maps, maps).reshape((d + 1) ** 2, (d + 1) ** 2) / len(scale)
+    noise[:d, :d] = np.einsum("s,sia,iab,sib->ab", f.likely, scale, spread, scale, optimize=True)
+    once = np.einsum("s,sab,scd->acbd", f.likely, maps, maps).reshape((d + 1) ** 2, (d + 1) ** 2)
     slopes = np.concatenate([f.hessians, -f.slopes[:, :, None]], 2)  # of (w, 1)
     whole = np.einsum("i,iab->ab", s.p, slopes) / s.q[f.component][:, None]
     own = np.einsum("iak,iac->iac", s.u[:, f.component][:, :, None], slopes).sum(0)

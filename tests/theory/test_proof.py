@@ -14,6 +14,7 @@ import pytest
 
 from fedtap.theory.bound import bound, one_step_bound, weighted_bound
 from fedtap.theory.sampling import Sampling, sampling
+from fedtap.theory.unequal import coverage_chances
 from theory.quadratics import draw
 from theory.steps import (
     Checks,
@@ -65,6 +66,30 @@ def test_no_inequality_is_violated() -> None:
     assert (
         checks.nearest["equal: S6a"] > 0.99
     )  # somewhere left meets right, so that the left side is not simply nothing
+
+
+def test_theorem_2_holds_where_clients_have_chances_of_their_own() -> None:
+    """Sampling by coverage: Lemma 1 does not hold there, and the proof of Theorem 2 does not use it."""
+    rng, checks, done = np.random.default_rng(5), Checks(), 0
+    while done < FEDERATIONS // 3:
+        federation = draw(rng, bounded=True)
+        if federation.drawn == federation.clients:
+            continue
+        done += 1
+        held = {str(i): [str(k) for k in np.flatnonzero(row)] for i, row in enumerate(federation.held)}
+        coins = np.array(list(coverage_chances(held, federation.drawn).values()))
+        assert coins.sum() == pytest.approx(federation.drawn)
+        if done % 2:
+            coins = rng.uniform(0.05, 1, federation.clients)  # any chances will do
+        setting = weighted_setting(
+            replace(federation, coins=coins), np.full(federation.clients, 1 / federation.clients)
+        )
+        check_sampling(setting, checks)
+        point = rng.normal(size=federation.size)
+        check_round(setting, TRUE, point, setting.largest * float(rng.uniform(0.1, 1)), checks)
+        check_theorem(setting, TRUE, point, setting.largest, 20, checks)
+    assert {name: n for name, n in checks.broken.items() if n} == {}
+    assert checks.done["Theorem 2"] == done
 
 
 def off(**changes: Callable[[Sampling], float]) -> Callable[[int, int, int], Sampling]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, TypeAlias
@@ -14,6 +14,7 @@ from torch import Tensor
 from fedtap.aggregation.averaging import Holders, LoraMean, mean_of
 from fedtap.components import ComponentKey, ComponentMean, ComponentState, weighted
 from fedtap.personalization.decision import Decision
+from fedtap.runtime.storage import digest
 from fedtap.training.client import LocalClient
 
 
@@ -59,8 +60,8 @@ class ServerState:
     """What the server keeps between rounds.
 
     ``components`` is the federated model. A method that aggregates for each client apart keeps in ``tailored`` the components
-    that a client gets instead of the federated ones, and in ``kept``, by a client's name or another, what it remembers and sends
-    to nobody as it is; ``facts`` are JSON-ready.
+    that a client, or all with the same components (:func:`holders_of`), get instead of the federated ones, and in ``kept``, by a
+    client's name or another, what it remembers and sends to nobody as it is; ``facts`` are JSON-ready.
     """
 
     components: ComponentState
@@ -71,8 +72,13 @@ class ServerState:
     def slice_for(self, client: str, keys: frozenset[ComponentKey]) -> ComponentState:
         """Return what a client with these components is sent."""
         common = self.components.slice(keys)
-        mine = self.tailored.get(client)
+        mine = self.tailored.get(client, self.tailored.get(holders_of(keys)) if self.tailored else None)
         return common if mine is None else common.overlay(mine.select(lambda key, _: key in keys))
+
+
+def holders_of(keys: Iterable[ComponentKey]) -> str:
+    """Return what the clients with exactly these components are called together; no client's id has a space."""
+    return "holders " + digest(*sorted(map(str, keys)))
 
 
 AnyParams: TypeAlias = Params  # within Algorithm, Params is the method's own

@@ -17,6 +17,7 @@ from fedtap.algorithms.ditto import Ditto
 from fedtap.algorithms.fedala import FedAla
 from fedtap.algorithms.fedavg import FedAvg
 from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
+from fedtap.algorithms.fedavg_grouped import FedAvgGrouped
 from fedtap.algorithms.fedbn import FedBn
 from fedtap.algorithms.feddat import FedDat
 from fedtap.algorithms.fedhca2 import FedHca2
@@ -57,15 +58,19 @@ _METHODS: tuple[type[Algorithm], ...] = (
     TapBest,
 )
 
-_OWN: Mapping[str, type[Algorithm]] = {method.name: method for method in _METHODS}
+_CONTROLS: tuple[type[Algorithm], ...] = (FedAvgGrouped,)
+"""What studies set beside the methods; known by their names, and in no list of methods."""
+
+_OWN: Mapping[str, type[Algorithm]] = {method.name: method for method in (*_METHODS, *_CONTROLS)}
 
 
 def algorithms() -> Mapping[str, type[Algorithm]]:
-    """Return every method by name, those from outside the package (:mod:`fedtap.algorithms.outside`) last.
+    """Return every method by name but the controls, those from outside the package (:mod:`fedtap.algorithms.outside`) last.
 
     To list them is to load them all; :func:`make` loads no more than it is asked for.
     """
-    return outside.with_own(_OWN)
+    known = outside.with_own(_OWN)
+    return {name: method for name, method in known.items() if method not in _CONTROLS}
 
 
 def is_at_hand(name: str) -> bool:

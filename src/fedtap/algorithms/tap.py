@@ -18,13 +18,15 @@ Stage 2, after the last round: the teacher is the finished slice fine-tuned for 
 
 Differences from the paper, each a parameter whose default is named first: ``guard: on`` keeps of the distilled model only task
 paths that leave no task of the client worse on validation; ``compute: equal`` splits the E (and T') steps of the other methods
-between the two models, ``paper`` gives each model all of them; ``gate: margin`` is the paper's, ``paired`` compares both models
-on the same validation examples; ``scope: path`` is the paper's, ``exclusive`` replaces only what no other task of the client
-uses. The final models are chosen on validation, as for every method. Cheaper and softer ways, off by default: ``personal:
-shared`` (X is not trained in the rounds: W gets all steps, and X adopts what is better on validation), ``replace: soft`` (a part
-of the way) and ``average`` (X is the mean over time of the client's own trained slices), ``personal_from`` (X follows W until a
-round), ``mix`` (X moves towards the teacher before its fine-tuning, or the teacher, with all steps, towards X at the end),
-``disentangle`` (W's training in the rounds has the term of :mod:`disentafl`), ``refit`` (X ends with :mod:`refit`).
+between the two models, ``paper`` gives each model all of them; ``gate: margin`` is the paper's, ``validation`` lets in what is
+better on the validation split at all, ``paired`` what is so with confidence (docs/theory.md has what each can promise);
+``guard_adoption: off`` is the paper's, ``on`` takes what a gate lets in only where no task of the client is worse; ``scope:
+path`` is the paper's, ``exclusive`` replaces only what no other task of the client uses. The final models are chosen on
+validation, as for every method. Cheaper and softer ways, off by default: ``personal: shared`` (X is not trained in the rounds: W
+gets all steps, and X adopts what is better on validation), ``replace: soft`` (a part of the way) and ``average`` (X is the mean
+over time of the client's own trained slices), ``personal_from`` (X follows W until a round), ``mix`` (X moves towards the
+teacher before its fine-tuning, or the teacher, with all steps, towards X at the end), ``disentangle`` (W's training in the
+rounds has the term of :mod:`disentafl`), ``refit`` (X ends with :mod:`refit`).
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ from fedtap.personalization.decision import Decision
 from fedtap.personalization.guard import guard
 from fedtap.personalization.loss_history import LossHistory
 from fedtap.personalization.refit import refit_heads
-from fedtap.personalization.replacement import Scope, keep_personal, replace_hard, replace_soft
+from fedtap.personalization.replacement import Gate, Scope, keep_personal, replace_hard, replace_soft
 from fedtap.runtime.errors import nearest
 from fedtap.training.client import LocalClient, Trained
 from fedtap.training.terms import Disentangle, Teacher
@@ -66,12 +68,13 @@ class TapParams(Params):
     """Parameters of TAP.
 
     ``margin`` (nats, or MSE) and ``weight`` (of distillation) may be refined per task family in ``margins`` and ``weights``.
-    ``alpha`` is the level of the paired gate, ``temperature`` tau. ``replace`` (``hard``, ``soft``, ``average``, ``off``) and
-    ``distil`` switch the stages; ``pace`` is the share of the way that an average goes in a round. ``personal`` says whether X
-    has training steps of its own (``separate``) or shares W's; ``personal_from`` is the round (from 1) in which it parts from W.
-    ``mix: end`` needs no student, hence ``distil: off``. ``disentangle`` is gamma of :mod:`disentafl`, 0 for none; an
-    architecture without paths has nothing to keep apart. With ``compute: equal`` a single local step goes to the federated model;
-    the personal one needs a second, and without it is the federated model that the gate last let in.
+    ``alpha`` is the level of the paired gate, ``temperature`` tau; ``guard_adoption`` is of what is adopted whole. ``replace``
+    (``hard``, ``soft``, ``average``, ``off``) and ``distil`` switch the stages; ``pace`` is the share of the way that an average
+    goes in a round. ``personal`` says whether X has training steps of its own (``separate``) or shares W's; ``personal_from`` is
+    the round (from 1) in which it parts from W. ``mix: end`` needs no student, hence ``distil: off``. ``disentangle`` is gamma of
+    :mod:`disentafl`, 0 for none; an architecture without paths has nothing to keep apart. With ``compute: equal`` a single local
+    step goes to the federated model; the personal one needs a second, and without it is the federated model that the gate last
+    let in.
     """
 
     compute: Compute = "equal"
@@ -79,7 +82,8 @@ class TapParams(Params):
     personal_from: Annotated[int, Field(ge=1)] = 1
     replace: Annotated[Literal["hard", "soft", "average", "off"], BeforeValidator(switch)] = "hard"
     pace: Annotated[float, Field(gt=0, le=1)] = 0.5
-    gate: Literal["margin", "paired"] = "margin"
+    gate: Gate = "margin"
+    guard_adoption: bool = False
     margin: NonNegative = 0.01
     margins: Mapping[str, NonNegative] = {}
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.1
@@ -105,6 +109,8 @@ class TapParams(Params):
     def _agree(self) -> TapParams:
         if self.personal == "shared" and self.replace == "off":
             raise ValueError("personal=shared learns by replacement alone; set replace to hard, soft or average")
+        if self.guard_adoption and self.replace != "hard":
+            raise ValueError("guard_adoption judges what is adopted whole; set replace=hard with it")
         if self.mix == "end" and self.distil:
             raise ValueError("mix=end has no student to distil into; set distil=off with it")
         return self
@@ -149,6 +155,8 @@ class Tap(Algorithm):
             personal, losses = trained.state, trained.losses
         update = Update(federated.state, client.counts(), federated.losses, losses, decisions)
         facts = {**history.after_personal(losses).facts, "took_part": True, "apart": apart or _was_apart(state)}
+        asked = int(state.facts.get("verdicts", 0)) + sum("verdict" in decision.rule for decision in decisions)
+        facts |= {"verdicts": asked} if asked else {}
         return update, ClientState({"personal": personal}, facts)
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
@@ -215,6 +223,8 @@ class Tap(Algorithm):
             alpha=self.params.alpha,
             scope=scope,
             history=history if self.params.personal == "separate" else None,
+            guarded=self.params.guard_adoption,
+            verdicts=int(state.facts.get("verdicts", 0)),
         )
 
     def _adoption(self, client: LocalClient, state: ClientState) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fedtap import __version__
-from fedtap.cli import compare, doctor, flower, methods, node, report, run, scenario, sweep, theory
+from fedtap.cli import compare, doctor, flower, methods, node, report, run, scenario, study, sweep, theory
 from fedtap.cli.models import export, predict, serve
 from fedtap.cli.screen import examples, write_what_the_output_can
 from fedtap.runtime.errors import RunError, UserError
@@ -45,6 +45,7 @@ app.command("export", epilog=export.EXAMPLES)(export.export)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(theory.app, name="theory")
+app.add_typer(study.app, name="study")
 app.add_typer(flower.app, name="flower")
 app.add_typer(node.app, name="node")
 app.command("methods", epilog=methods.EXAMPLES)(methods.methods)

@@ -69,7 +69,12 @@ Jobs = Annotated[
 
 def seeds_of(text: str) -> list[int]:
     """Return the seeds of ``--seeds``; raises :class:`UserError` unless it is whole numbers with commas."""
+    return numbers_of("--seeds", text)
+
+
+def numbers_of(option: str, text: str) -> list[int]:
+    """Return the whole numbers of an option; raises :class:`UserError` unless that is what they are, with commas."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
-        raise UserError(f"--seeds {text}: give whole numbers with commas, for example --seeds 0,1,2") from error
+        raise UserError(f"{option} {text}: give whole numbers with commas, for example {option} 0,1,2") from error

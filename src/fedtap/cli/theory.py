@@ -95,6 +95,56 @@ def plan(
         )
 
 
+@app.command(
+    "gate",
+    epilog=examples(
+        "fedtap theory gate scenarios/quickstart.yaml",
+        "fedtap theory gate scenarios/quickstart.yaml --set gate=paired --set alpha=0.05",
+    ),
+)
+def gate(path: ScenarioFile, settings: Settings = None, method: Method = None, as_json: AsJson = False) -> None:
+    """Say what TAP's gate can promise with each client's validation split, and how often a run asks that split.
+
+    Neither data nor weights are needed.
+    """
+    from fedtap.experiment.verdicts import verdict_plan
+    from fedtap.scenario.scenario import load_scenario
+
+    loaded = load_scenario(path, settings or [])
+    level, plans = verdict_plan(loaded, method)
+    if as_json:
+        say_json({"alpha": level, "splits": [plan.to_json() for plan in plans]})
+        return
+    groups: dict[tuple[int, int], list[str]] = {}
+    for plan in plans:
+        groups.setdefault((plan.examples, plan.verdicts), []).append(f"{plan.client}/{plan.task}")
+    by_size = {(plan.examples, plan.verdicts): plan for plan in plans}
+    rows = [
+        (
+            ", ".join(names[:2]) + (f" and {len(names) - 2} more" if len(names) > 2 else ""),
+            str(plan.examples),
+            str(plan.verdicts),
+            f"{plan.harm:.3f}",
+            f"{plan.missed:.3f}",
+            f"{plan.sure:.2f}",
+        )
+        for size, names in sorted(groups.items())
+        for plan in [by_size[size]]
+    ]
+    head = ("client/task", "examples", "verdicts", "margin 0: harm, missed", f"alpha {level:g}: missed", "sure of all")
+    title = (
+        "In standard deviations of the difference of two losses: what a margin of 0 loses, and misses, at most on average; what "
+        "a confident gate misses. Sure of all: the gain, as a share of that difference's range, from which on no verdict is wrong"
+    )
+    show_table(head, rows, title=title, numeric_from=1)
+    say(
+        "- A margin of 0 on validation (gate=validation) is the choice whose worst case is least; a confident one misses more."
+    )
+    say(
+        "- With several tasks a client, guard_adoption=on keeps one task's replacement from making another worse there."
+    )
+
+
 @app.command("report", epilog=examples("fedtap theory runs/quickstart", "fedtap theory report runs/quickstart --json"))
 def report(run: RunFolder, as_json: AsJson = False) -> None:
     """Say what a run showed beside what was expected: updates, averaging, and, with `theory: on`, whose tasks pull apart.

@@ -2,7 +2,7 @@
 
 Before some rounds, and after the last, every client that trains takes gradients of the model as the server would send it now.
 The events are ``theory_plan``, once: what each component has to expect; and each time ``theory_component``, one a component, and
-``theory``: the mean loss, a lower estimate of L, and what the look cost.
+``theory``: the mean loss, a lower estimate of L, what the look cost, and, where asked for, each task's training loss.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from statistics import fmean
 from typing import Any
 
 from fedtap.algorithms.base import Algorithm
@@ -62,6 +63,7 @@ class Constants:
             observe({"event": "theory_plan", "round": 0, **self._plan.to_json()})
         sums: dict[str, ComponentSums] = {}
         losses, smoothness, taken = [], 0.0, 0
+        by_task: dict[str, list[float]] = {}
         for client in scenario.participants:
             at_work = partial(self._site.local, client.id, after + 1)
             model = self._model(at_work(), server, algorithm)
@@ -75,6 +77,9 @@ class Constants:
             for key, gradient in found.gradients.items():
                 sums.setdefault(str(key), ComponentSums()).add(gradient)
             losses.append(found.loss)
+            if self._settings.losses:
+                for task, loss in at_work().mean_losses(model, "train").items():
+                    by_task.setdefault(task, []).append(loss)
             smoothness, taken = max(smoothness, found.smoothness), taken + found.taken
         for part in self._plan.components:
             if part.component in sums:
@@ -88,6 +93,7 @@ class Constants:
                 "round": after,
                 "clients": len(losses),
                 "loss": sum(losses) / len(losses),
+                **({"losses": {task: fmean(each) for task, each in by_task.items()}} if by_task else {}),
                 "smoothness": smoothness,
                 "gradients": taken,
                 "seconds": round(time.perf_counter() - began, 4),

@@ -12,10 +12,12 @@ from typing import Any
 from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.registry import make
 from fedtap.experiment.planning import architecture_of, check
+from fedtap.network.architecture import Architecture
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.data import SIZES
 from fedtap.scenario.scenario import Scenario, build_scenario
 from fedtap.theory.plan import FederationPlan, federation_plan
+from fedtap.theory.unequal import coverage_chances
 
 
 def convergence_plan(scenario: Scenario, method: str | None = None) -> FederationPlan:
@@ -35,7 +37,37 @@ def convergence_plan(scenario: Scenario, method: str | None = None) -> Federatio
 
 def plan_for(scenario: Scenario, algorithm: Algorithm) -> FederationPlan:
     """Return :func:`convergence_plan` for a method that is made already."""
-    architecture = architecture_of(scenario, algorithm)
+    holdings, tasks, examples = _holdings(scenario, algorithm, architecture_of(scenario, algorithm))
+    if not tasks:
+        raise UserError(
+            f"scenario '{scenario.name}': method '{algorithm.name}' averages no component, so there is no server to analyse; "
+            "choose another method"
+        )
+    pairs = {(pair.modality, pair.task) for client in scenario.participants for pair in client.pairs}
+    return federation_plan(
+        holdings,
+        {name: sorted(found) for name, found in tasks.items()},
+        examples=examples,
+        drawn=scenario.clients_per_round,
+        rounds=scenario.rounds,
+        steps=scenario.local_steps,
+        pairs=len(pairs),
+        sampling=scenario.sampling,
+    )
+
+
+def chances_of(scenario: Scenario, algorithm: Algorithm, architecture: Architecture) -> dict[str, float] | None:
+    """Return for each client the chance with which ``sampling: coverage`` draws it; None for any other sampling."""
+    if scenario.sampling != "coverage":
+        return None
+    holdings, _, _ = _holdings(scenario, algorithm, architecture)
+    return coverage_chances(holdings, scenario.clients_per_round)
+
+
+def _holdings(
+    scenario: Scenario, algorithm: Algorithm, architecture: Architecture
+) -> tuple[dict[str, dict[str, float]], dict[str, set[str]], dict[str, float]]:
+    """Return, of what is averaged, each client's components with their weights, the tasks of each, each client's examples."""
     averaged: dict[str, bool] = {}
     tasks: dict[str, set[str]] = {}
     holdings: dict[str, dict[str, float]] = {}
@@ -56,21 +88,7 @@ def plan_for(scenario: Scenario, algorithm: Algorithm) -> FederationPlan:
         if scenario.weights != "component":
             held = dict.fromkeys(held, 1.0 if scenario.weights == "uniform" else examples[client.id])
         holdings[client.id] = dict(sorted(held.items()))
-    if not tasks:
-        raise UserError(
-            f"scenario '{scenario.name}': method '{algorithm.name}' averages no component, so there is no server to analyse; "
-            "choose another method"
-        )
-    pairs = {(pair.modality, pair.task) for client in scenario.participants for pair in client.pairs}
-    return federation_plan(
-        holdings,
-        {name: sorted(found) for name, found in tasks.items()},
-        examples=examples,
-        drawn=scenario.clients_per_round,
-        rounds=scenario.rounds,
-        steps=scenario.local_steps,
-        pairs=len(pairs),
-    )
+    return holdings, tasks, examples
 
 
 def plan_of_run(config: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from fedtap.data.requests import most_tested
 from fedtap.data.shortfalls import tell_shortfalls
 from fedtap.evaluation import trivial
 from fedtap.experiment.constants import Constants
+from fedtap.experiment.convergence import chances_of
 from fedtap.experiment.cost import Cost
 from fedtap.experiment.folder import Resume, RunFolder, at_work
 from fedtap.experiment.pooled import Workers, simulated, threads
@@ -114,12 +115,14 @@ class FederatedRun:
             checkpoint = Checkpoint(0, context.start, NOTHING.bytes, 0.0, NOTHING.sha256)
         self._cost.carried = checkpoint.seconds
         self._round = checkpoint.round
+        self._chances = chances_of(context.scenario, context.algorithm, context.architecture)
         self._server = Server(
             algorithm=context.algorithm,
             architecture=context.architecture,
             state=checkpoint.state,
             cards=context.cards,
             safety=context.scenario.safety,
+            chances=self._chances,
             seed=context.seed,
         )
         names = [client.id for client in context.scenario.clients]
@@ -159,6 +162,8 @@ class FederatedRun:
             per_round=scenario.clients_per_round,
             rounds=scenario.rounds,
             seed=self._context.seed,
+            sampling=scenario.sampling,
+            chances=self._chances,
         )
         try:
             for event in self._context.remarks if self._round == 0 else ():

@@ -90,24 +90,28 @@ def apply_defence(
     return kept, notes
 
 
-def weigh_holders(updates: Mapping[str, Update], weights: Weights, examples: Mapping[str, int]) -> dict[str, Update]:
+def weigh_holders(
+    updates: Mapping[str, Update],
+    weights: Weights,
+    examples: Mapping[str, int],
+    chances: Mapping[str, float] | None = None,
+) -> dict[str, Update]:
     """Return the updates with the counts by which their components are averaged: as they came, all a client's examples, or one.
 
     With one weight for all its components a client descends an objective of its own, and with ``client`` and all clients in every
     round their mean is that of all examples (docs/theory.md, "Weights by examples"). What a client has no example of stays so.
+    Who is drawn by a chance of its own weighs 1 / chance as much, in thousandths, since it is there so much more often.
     """
-    if weights == "component":
+    if weights == "component" and chances is None:
         return dict(updates)
-    return {
-        client: replace(
-            update,
-            counts={
-                key: min(count, 1) * (1 if weights == "uniform" else examples[client])
-                for key, count in update.counts.items()
-            },
-        )
-        for client, update in updates.items()
-    }
+    weighed = {}
+    for client, update in updates.items():
+        each = {"component": None, "client": examples[client], "uniform": 1}[weights]
+        counts = {key: count if each is None else min(count, 1) * each for key, count in update.counts.items()}
+        if chances is not None:
+            counts = {key: round(1000 * count / chances[client]) for key, count in counts.items()}
+        weighed[client] = replace(update, counts=counts)
+    return weighed
 
 
 def add_central_noise(

@@ -42,6 +42,8 @@ class Server:
         The clients that may be asked.
     safety
         What becomes of updates before they are averaged, and the rule of the mean; by default nothing and the weighted mean.
+    chances
+        With ``sampling: coverage`` that of each client's coin.
     seed
         The run's; with ``privacy.noise_source: seeded`` the server's noise follows from it.
     """
@@ -54,11 +56,13 @@ class Server:
         state: ServerState,
         cards: Iterable[ClientCard],
         safety: Safety = NO_SAFETY,
+        chances: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> None:
         robust = safety.defence.mean != "weighted"
         self.algorithm = algorithm.averaging_by(mean_rule(safety.defence)) if robust else algorithm
         self._safety = safety
+        self._chances = chances
         self._seed = seed
         self._precision = safety.wire.precision
         self.state = state
@@ -125,7 +129,7 @@ class Server:
         examples = {
             client: sum(self._cards[client].examples[pair.task] for pair in pairs) for client, pairs in served.items()
         }
-        updates = weigh_holders(updates, self._safety.weights, examples)
+        updates = weigh_holders(updates, self._safety.weights, examples, self._chances)
         if self._safety.privacy.central is not None and updates:
             updates = self._noised(updates, sent, replies[0].round)
         if any(update.components or update.vectors for update in updates.values()):

@@ -1,10 +1,15 @@
-"""The guard of distillation: what it changed is kept only where no task of the client is worse for it on validation."""
+"""The guard: what distillation, or a gate, would change is kept only where no task of the client is worse on validation."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
+
 from fedtap.components import ComponentState
+from fedtap.pairs import ComponentKey
 from fedtap.personalization.decision import Decision
 from fedtap.training.client import LocalClient
+
+WORSE = "guard: a task would be worse on validation"
 
 
 def guard(
@@ -24,14 +29,36 @@ def guard(
             Decision(task, "distil", "kept", whole[task], first[task], "guard: no task is worse on validation")
             for task in client.tasks
         ]
-    kept = before
-    decisions: list[Decision] = []
-    for task in client.tasks:
-        trial = kept.merge(after.slice(client.path(task)))
+    kept, tried = without_harm(
+        client, before=before, after=after, tasks=client.tasks, scope=client.path, reached=reached
+    )
+    decisions = []
+    for task, (accepted, loss) in tried.items():
+        rule = "guard: this path leaves no task worse" if accepted else WORSE
+        decisions.append(Decision(task, "distil", "kept" if accepted else "reverted", loss, first[task], rule))
+    return kept, decisions
+
+
+def without_harm(
+    client: LocalClient,
+    *,
+    before: ComponentState,
+    after: ComponentState,
+    tasks: Iterable[str],
+    scope: Callable[[str], frozenset[ComponentKey]],
+    reached: Mapping[str, float],
+) -> tuple[ComponentState, dict[str, tuple[bool, float]]]:
+    """Return ``before`` with what belongs to these tasks from ``after``, one after another, where no task's loss rises by it.
+
+    ``reached`` are the validation losses of ``before``, of all tasks. With the state comes, for each task that was tried, whether
+    it was taken, and its loss in the trial.
+    """
+    kept, tried = before, {}
+    for task in tasks:
+        trial = kept.merge(after.slice(scope(task)))
         losses = client.mean_losses(trial)
         accepted = all(losses[other] <= reached[other] for other in client.tasks)
         if accepted:
             kept, reached = trial, losses
-        rule = "guard: this path leaves no task worse" if accepted else "guard: a task would be worse on validation"
-        decisions.append(Decision(task, "distil", "kept" if accepted else "reverted", losses[task], first[task], rule))
-    return kept, decisions
+        tried[task] = accepted, losses[task]
+    return kept, tried

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from dataclasses import replace
+from typing import Literal, TypeAlias
 
 from fedtap.components import ComponentState, towards
 from fedtap.pairs import ComponentKey
 from fedtap.personalization.decision import Decision
 from fedtap.personalization.gates import margin_gate, paired_gate
+from fedtap.personalization.guard import WORSE, without_harm
 from fedtap.personalization.loss_history import LossHistory
 from fedtap.training.client import LocalClient
 from fedtap.training.model_selection import mean_ratio
@@ -22,6 +24,7 @@ from fedtap.training.model_selection import mean_ratio
 FACTORS = (0.25, 0.5, 0.75, 1.0)
 """How far a soft replacement may go; staying where it is is always a choice."""
 
+Gate: TypeAlias = Literal["margin", "validation", "paired"]
 Scope = Callable[[str], frozenset[ComponentKey]]
 """The components that replacing a task may touch."""
 
@@ -31,11 +34,13 @@ def replace_hard(
     federated: ComponentState,
     personal: ComponentState,
     *,
-    gate: Literal["margin", "paired"],
+    gate: Gate,
     margins: Mapping[str, float],
     alpha: float,
     scope: Scope,
     history: LossHistory | None,
+    guarded: bool = False,
+    verdicts: int = 0,
 ) -> tuple[ComponentState, list[Decision]]:
     """Replace task by task where the gate opens, all decisions taken on the models as they were before any replacement.
 
@@ -46,7 +51,8 @@ def replace_hard(
     federated, personal
         W and X.
     gate
-        ``margin`` compares mean losses, ``paired`` the losses of the same validation examples under both models.
+        ``margin`` compares mean losses of training, ``validation`` those on the validation split, without a margin, ``paired``
+        the losses of the same validation examples under both models.
     margins
         Task -> margin, in nats, or MSE.
     alpha
@@ -55,7 +61,11 @@ def replace_hard(
         What replacing a task touches.
     history
         What is known of the losses of W and of X, for the margin: a task of which one is not known is kept. None: both models are
-        scored on the validation split, as the paired gate always does.
+        scored on the validation split, as the other gates always do.
+    guarded
+        Take what the gate lets in only where no task of the client is worse for it on validation.
+    verdicts
+        How many this client's validation split has given before; rules of the gates that ask it alone go on counting.
     """
     if gate == "margin" and history is not None:
         decisions = [_by_history(task, history, margins[task], client.round) for task in client.tasks]
@@ -66,13 +76,27 @@ def replace_hard(
             f, p = float(theirs[task].mean()), float(mine[task].mean())
             if gate == "paired":
                 better, p_value = paired_gate(theirs[task], mine[task], alpha)
-                rule = f"paired: p = {p_value:.3g}, alpha = {alpha:g}"
+                verdicts += 1
+                rule = f"paired: p = {p_value:.3g}, alpha = {alpha:g}; verdict {verdicts} on this split"
+            elif gate == "validation":
+                verdicts += 1
+                better, rule = margin_gate(f, p, 0.0), f"validation: margin 0; verdict {verdicts} on this split"
             else:
                 better, rule = margin_gate(f, p, margins[task]), f"margin on validation: {margins[task]:g}"
             decisions.append(_hard(task, better, _finite(f), _finite(p), rule))
-    for decision in decisions:
-        if decision.outcome == "replaced":
-            personal = personal.merge(federated.slice(scope(decision.task)))
+    wanted = [decision.task for decision in decisions if decision.outcome == "replaced"]
+    if guarded and wanted:
+        reached = client.mean_losses(personal)
+        personal, tried = without_harm(
+            client, before=personal, after=federated, tasks=wanted, scope=scope, reached=reached
+        )
+        refused = {task for task, (accepted, _) in tried.items() if not accepted}
+        return personal, [
+            replace(each, outcome="kept", rule=f"{each.rule}; {WORSE}") if each.task in refused else each
+            for each in decisions
+        ]
+    for task in wanted:
+        personal = personal.merge(federated.slice(scope(task)))
     return personal, decisions
 
 

@@ -16,6 +16,8 @@ WirePrecision = Literal["fp32", "bf16", "int8"]
 MeanName = Literal["weighted", "median", "trimmed_mean", "krum"]
 Weights = Literal["component", "client", "uniform"]
 """What a holder of a component weighs in its mean: its examples whose path uses it, all its examples, or one."""
+Sampling = Literal["dealt", "uniform", "coverage"]
+"""How a round's clients are chosen: like cards, all sets alike, or more often whoever holds what few hold."""
 
 
 class DefenceSettings(Settings):
@@ -117,19 +119,22 @@ class Safety(Settings):
     wire: WireSettings = WireSettings()
     privacy: PrivacySettings = PrivacySettings()
     weights: Weights = "component"
+    sampling: Sampling = "dealt"
 
     def clash(self) -> str | None:
         """Return what does not go together, and the mend, or None."""
         defence = self.defence
-        if self.weights != "component":
+        if self.weights != "component" or self.sampling == "coverage":
             alike = {
                 f"defence.mean={defence.mean} counts every holder alike": defence.mean != "weighted",
                 "privacy.central counts every client alike": self.privacy.central is not None,
                 "privacy.secure masks components with their own weights": self.privacy.secure is not None,
             }
             for why, given in alike.items():
-                if given:
+                if given and self.weights != "component":
                     return f"{why}, so weights={self.weights} would do nothing; remove one of the two"
+                if given:
+                    return f"{why}, so that what sampling=coverage draws more often would weigh more; remove one of the two"
         if self.privacy.central is not None and defence != DefenceSettings():
             return (
                 "privacy.central clips changes and averages all clients alike, and its guarantee holds for that alone; "

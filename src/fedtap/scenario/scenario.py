@@ -30,7 +30,7 @@ from fedtap.scenario.heads import ClassificationSettings, ReconstructionSettings
 from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse, read_yaml
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
-from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, Weights, WireSettings
+from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, Sampling, Weights, WireSettings
 from fedtap.scenario.settings import (
     Depth,
     Float,
@@ -116,7 +116,9 @@ class Scenario(Settings):
     those that come out. ``folder`` is where relative paths start, of data and of models. ``round_timeout`` is how many seconds a
     client has to answer (None: as long as it takes; in one process nobody is waited for), and a round with fewer sound replies
     than ``min_replies`` changes nothing. ``weights`` is what a holder of a component weighs in its mean: its training examples
-    whose path uses it (``component``), all its examples (``client``), or as much as any other (``uniform``).
+    whose path uses it (``component``), all its examples (``client``), or as much as any other (``uniform``). ``sampling`` is
+    how a round's clients are chosen: ``dealt`` like cards, everybody once before anybody twice; ``uniform``, all sets alike;
+    ``coverage``, the more often the fewer hold the rarest of a client's components, and weighed the less for it.
     """
 
     name: str
@@ -139,6 +141,7 @@ class Scenario(Settings):
     privacy: PrivacySettings = PrivacySettings()
     theory: Theory = None
     weights: Weights = "component"
+    sampling: Sampling = "dealt"
     population: Many | None = None
     tasks_per_client: Positive | None = None
     clients: tuple[ClientSettings, ...]
@@ -192,7 +195,8 @@ class Scenario(Settings):
     @property
     def safety(self) -> Safety:
         """The sections on what becomes of updates."""
-        return Safety(defence=self.defence, wire=self.wire, privacy=self.privacy, weights=self.weights)
+        keys = ("defence", "wire", "privacy", "weights", "sampling")
+        return Safety(**{key: getattr(self, key) for key in keys})
 
     @property
     def participants(self) -> tuple[ClientSettings, ...]:

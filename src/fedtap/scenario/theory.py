@@ -16,11 +16,13 @@ class TheorySettings(Settings):
     At ``looks`` moments, evenly from before the first round to after the last, every client that trains takes gradients of the
     federated model on at most ``examples`` training examples of each of its tasks, and ``curvature`` gradients of one batch
     near it, from which a lower estimate of L is made. None of them counts as a step; what they cost is in the log.
+    With ``losses`` the mean loss of each task over all training examples is taken too, exactly.
     """
 
     looks: Annotated[Int, Field(ge=2)] = 3
     examples: Positive = 96
     curvature: Count = 3
+    losses: bool = False
 
     def clash(self, privacy: PrivacySettings) -> str | None:
         """Return what does not go together, and the mend, or None."""

@@ -11,12 +11,16 @@ is not :math:`v_i / \sum_j v_j` unless all holders are always drawn. What the th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import comb, prod
+from types import MappingProxyType
 
 import numpy as np
+
+from fedtap.theory.unequal import heads, trained
 
 MOST_CASES = 200_000
 """Cases that are gone through one by one; what would be more is drawn at random, with a fixed seed."""
@@ -50,10 +54,27 @@ class WeightedSampling:
         return float(np.sqrt(((p - np.asarray(self.u)) ** 2 / p).sum()))
 
 
-def weighted_sampling(weights: Sequence[float], *, clients: int, drawn: int) -> WeightedSampling:
+def weighted_sampling(
+    weights: Sequence[float],
+    *,
+    clients: int,
+    drawn: int,
+    chances: Sequence[float] | None = None,
+    others: Mapping[float, int] = MappingProxyType({}),
+) -> WeightedSampling:
     """Return what a draw of ``drawn`` of ``clients`` makes of holders with these weights.
 
-    Holders of one weight are exchangeable, so that only how many of each weight are drawn has to be gone through.
+    Holders of one weight and one chance are exchangeable, so that only how many of each kind are drawn has to be gone through.
+
+    Parameters
+    ----------
+    weights
+        Of the holders.
+    clients, drawn
+        How many there are in all, and how many a round draws.
+    chances, others
+        Those of the holders' coins, and how many others' there are of each (:mod:`fedtap.theory.unequal`); by default all sets
+        are alike.
 
     Raises
     ------
@@ -72,9 +93,10 @@ def weighted_sampling(weights: Sequence[float], *, clients: int, drawn: int) -> 
         raise ValueError("the weights of holders must be positive")
     if not (len(weights) <= clients and 1 <= drawn <= clients):
         raise ValueError(f"{len(weights)} holders and {drawn} drawn do not go with {clients} clients")
-    values = sorted(set(weights))
-    sizes = [weights.count(value) for value in values]
     holders = len(weights)
+    kinds = list(zip(weights, [1.0] * holders if chances is None else chances, strict=True))
+    values = sorted(set(kinds))
+    sizes = [kinds.count(value) for value in values]
     most = [min(size, drawn) + 1 for size in sizes]
     exact = prod(most) <= MOST_CASES
     if exact:
@@ -82,9 +104,15 @@ def weighted_sampling(weights: Sequence[float], *, clients: int, drawn: int) -> 
         taken = every.sum(1)
         keep = (taken > 0) & (taken <= drawn) & (drawn - taken <= clients - holders)
         every = every[keep]
-        sets = comb(clients, drawn)
-        chance = np.array([_ways(case, sizes, clients - holders, drawn) / sets for case in every.tolist()])
+        if chances is None:
+            sets = comb(clients, drawn)
+            chance = np.array([_ways(case, sizes, clients - holders, drawn) / sets for case in every.tolist()])
+        else:
+            chance = _unequal(every, sizes, [coin for _, coin in values], others, drawn)
         pi = float(chance.sum())
+    elif chances is not None:
+        every, pi = _drawn_at_random(sizes, [coin for _, coin in values], others, drawn)
+        chance = np.full(len(every), pi / len(every))
     else:
         rng = np.random.default_rng(0)
         colours = [*sizes, clients - holders]
@@ -93,35 +121,67 @@ def weighted_sampling(weights: Sequence[float], *, clients: int, drawn: int) -> 
         pi = 1 - comb(clients - holders, drawn) / comb(clients, drawn)
         every = every[hit]
         chance = np.full(len(every), pi / len(every))
-    return _moments(weights, values, sizes, every, chance / chance.sum(), pi, exact)
+    found = _moments([value for value, _ in values], sizes, every, chance / chance.sum())
+    shares = dict(zip(values, found[0], strict=True))
+    return WeightedSampling(tuple(shares[kind] for kind in kinds), pi, *found[1:], exact)
 
 
 def _ways(case: list[int], sizes: list[int], others: int, drawn: int) -> int:
     return prod(comb(size, a) for size, a in zip(sizes, case, strict=True)) * comb(others, drawn - sum(case))
 
 
+def _unequal(
+    every: np.ndarray, sizes: Sequence[int], coins: Sequence[float], others: Mapping[float, int], drawn: int
+) -> np.ndarray:
+    """Return the probability of each case where holders and others have coins of their own, given that ``drawn`` show heads."""
+    laws = [heads({coin: size}, min(size, drawn)) for size, coin in zip(sizes, coins, strict=True)]
+    rest = heads(others, drawn)
+    whole = heads(_together(sizes, coins), drawn)[::-1] @ rest
+    ways = rest[drawn - every.sum(1)]
+    for law, taken in zip(laws, every.T, strict=True):
+        ways = ways * law[taken]
+    return np.asarray(ways / whole)
+
+
+def _together(sizes: Sequence[int], coins: Sequence[float]) -> Counter[float]:
+    """Return how many coins there are of each chance, whatever their holders weigh."""
+    found: Counter[float] = Counter()
+    for size, coin in zip(sizes, coins, strict=True):
+        found[coin] += size
+    return found
+
+
+def _drawn_at_random(
+    sizes: Sequence[int], coins: Sequence[float], others: Mapping[float, int], drawn: int
+) -> tuple[np.ndarray, float]:
+    """Return cases drawn at random in which a holder is there, and how likely one is, which is exact."""
+    rng = np.random.default_rng(0)
+    rest = heads(others, drawn)
+    pi = trained(_together(sizes, coins), others, drawn)
+    kept: list[np.ndarray] = []
+    while sum(map(len, kept)) < DRAWS:
+        taken = rng.binomial(sizes, coins, size=(DRAWS, len(sizes)))
+        number = taken.sum(1)
+        likely = np.where((number > 0) & (number <= drawn), rest[np.clip(drawn - number, 0, drawn)], 0.0)
+        kept.append(taken[rng.random(DRAWS) * rest.max() < likely])
+    return np.concatenate(kept), pi
+
+
 def _moments(
-    weights: Sequence[float],
-    values: Sequence[float],
-    sizes: Sequence[int],
-    every: np.ndarray,
-    chance: np.ndarray,
-    pi: float,
-    exact: bool,
-) -> WeightedSampling:
-    """Return the moments of the weights, given the cases (how many of each value are drawn) and their probabilities."""
+    values: Sequence[float], sizes: Sequence[int], every: np.ndarray, chance: np.ndarray
+) -> tuple[list[float], float, float]:
+    """Return the share of a holder of each kind, rho and phi, given the cases (how many of each are drawn) and their chances."""
     value, size = np.asarray(values, dtype=float), np.asarray(sizes, dtype=float)
-    each = value / (every @ value)[:, None]  # of one holder of each value, if it is drawn
+    each = value / (every @ value)[:, None]  # of one holder of each kind, if it is drawn
     u = chance @ (every * each) / size
     square = chance @ (every * each**2) / size  # E of lambda_i squared
     rho = float(size @ square)
-    # E of lambda_i lambda_j for two holders: of two values (off the diagonal), and of one value where there are two.
+    # E of lambda_i lambda_j for two holders: of two kinds (off the diagonal), and of one kind where there are two.
     both = np.einsum("c,cg,ch->gh", chance, every * each, every * each) / np.outer(size, size)
     pairs = chance @ (every * (every - 1) * each**2)
     alike = np.where(size > 1, pairs / np.maximum(size * (size - 1), 1), 0.0)
-    within = np.where(size > 1, (square - alike) / u, 0.0)  # contrasts between holders of one value
+    within = np.where(size > 1, (square - alike) / u, 0.0)  # contrasts between holders of one kind
     reduced = np.sqrt(np.outer(size, size)) * (both - np.outer(u, u)) / np.sqrt(np.outer(u, u))
     np.fill_diagonal(reduced, (square + (size - 1) * alike - size * u**2) / u)
     phi = max(float(within.max()), float(np.linalg.eigvalsh(reduced)[-1]), 0.0)
-    by_value = dict(zip(values, u.tolist(), strict=True))
-    return WeightedSampling(tuple(by_value[weight] for weight in weights), pi, rho, min(1.0, phi), exact)
+    return u.tolist(), rho, min(1.0, phi)

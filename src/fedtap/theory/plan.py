@@ -5,6 +5,7 @@ Not here: who holds what, which the caller knows, and how it is shown.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,9 @@ from typing import Any
 
 from fedtap.theory.bound import ties
 from fedtap.theory.counts import WeightedSampling, weighted_sampling
-from fedtap.theory.sampling import Sampling, drawn_for, sampling
+from fedtap.theory.sampling import Sampling, drawn_for
+from fedtap.theory.sampling import sampling as uniform
+from fedtap.theory.unequal import coverage_chances, trained
 
 STARVES = 0.5
 """A component starves that is trained less than this share of the rounds in which the most trained one is."""
@@ -59,7 +62,11 @@ class ComponentPlan:
 
 @dataclass(frozen=True, slots=True)
 class FederationPlan:
-    """A federation's components, the most starved first; ``tie`` is r of the theorem, ``pairs`` its modality-task pairs."""
+    """A federation's components, the most starved first; ``tie`` is r of the theorem, ``pairs`` its modality-task pairs.
+
+    ``chances`` are those of the clients' coins with ``sampling`` by coverage (None otherwise), ``covered`` is the least pi that
+    coverage gives, or would give.
+    """
 
     clients: int
     drawn: int
@@ -68,6 +75,9 @@ class FederationPlan:
     pairs: int
     components: tuple[ComponentPlan, ...]
     tie: float
+    sampling: str
+    chances: Mapping[str, float] | None
+    covered: float
 
     @property
     def starving(self) -> tuple[ComponentPlan, ...]:
@@ -95,6 +105,8 @@ class FederationPlan:
             "clients_per_round": self.drawn,
             "rounds": self.rounds,
             "pairs": self.pairs,
+            "sampling": self.sampling,
+            "chances": None if self.chances is None else dict(self.chances),
             "tie": self.tie,
             "step_shorter": self.shorter,
             "price": self.price,
@@ -114,7 +126,6 @@ class FederationPlan:
             least = starving[0]
             top = max((part.sampling for part in self.components), key=lambda of: of.pi)
             held = len(least.holders)
-            drawn = drawn_for(self.clients, held, beside=top.holders, share=STARVES)
             starve = "starves" if len(starving) == 1 else "starve"
             lines.append(
                 f"{len(starving)} of {_number(len(self.components), 'component')} {starve}: trained less than half as often as "
@@ -122,7 +133,7 @@ class FederationPlan:
                 f"{least.updates:.0f} of {self.rounds} rounds."
             )
             lines.append(
-                f"To feed it: clients_per_round={drawn} trains it in {sampling(self.clients, held, drawn).pi:.0%} of rounds; or "
+                f"To feed it: {self._more_clients(least, top)}"
                 f"rounds={ceil(self.rounds * top.pi / least.sampling.pi)} give it as many updates as the most trained component "
                 "has now; or let more clients hold it (tasks that share a `head` or a `domain`; `network: plain`)."
             )
@@ -140,6 +151,12 @@ class FederationPlan:
                 f"{_number(len(shared), 'component')} used by several tasks ({_some(shared)}): where pairs can pull apart, or "
                 "help each other. `theory: on` measures which."
             )
+        if self.sampling == "coverage":
+            lines.append(
+                "Drawn by coverage: the fewer hold the rarest component of a client, the more often it is drawn, and weighs 1 / "
+                "chance as much where several are averaged; the least trained component is trained in "
+                f"{min(part.sampling.pi for part in self.components):.0%} of rounds."
+            )
         if self.shorter > 1.005:
             lines.append(
                 f"Some client holds components of which one is trained {self.tie:.3g} times as often as another; the theorem "
@@ -148,11 +165,22 @@ class FederationPlan:
         worst = max(self.components, key=lambda part: part.floor)
         if worst.floor > 0.05:
             lines.append(
-                f"Weights by examples: {worst.component} is averaged with other shares than in the objective in which every "
+                f"Weights: {worst.component} is averaged with other shares than in the objective in which every "
                 f"example counts alike; with plain SGD its gradient may stay at up to {worst.floor:.2f} times the holders' "
                 "dissimilarity."
             )
         return lines
+
+    def _more_clients(self, least: ComponentPlan, top: Sampling) -> str:
+        """Return what drawing more, or other, clients would do for the component that is trained least."""
+        if self.sampling == "coverage":
+            return ""
+        held = len(least.holders)
+        drawn = drawn_for(self.clients, held, beside=top.holders, share=STARVES)
+        more = f"clients_per_round={drawn} trains it in {uniform(self.clients, held, drawn).pi:.0%} of rounds; or "
+        if self.covered > least.sampling.pi + 0.005:
+            more += f"sampling=coverage trains every component in at least {self.covered:.0%} of them, at as many steps; or "
+        return more
 
 
 def federation_plan(
@@ -164,6 +192,7 @@ def federation_plan(
     rounds: int,
     steps: int,
     pairs: int,
+    sampling: str = "dealt",
 ) -> FederationPlan:
     """Return what a federation's components have to expect.
 
@@ -181,6 +210,8 @@ def federation_plan(
         Rounds in all, and local steps in each.
     pairs
         How many modality-task pairs there are.
+    sampling
+        How a round's clients are chosen. In each round by itself all sets are alike where they are dealt or drawn uniformly.
 
     Raises
     ------
@@ -194,17 +225,42 @@ def federation_plan(
     if not holders:
         raise ValueError("no client holds a component that is averaged")
     clients, drawn = len(holdings), min(drawn, len(holdings))
-    found = {component: sampling(clients, len(who), drawn) for component, who in holders.items()}
+    coins = coverage_chances(holdings, drawn)
+    chances = coins if sampling == "coverage" else None
+
+    def mine(who: Sequence[str]) -> list[float]:
+        return [coins[client] for client in who]
+
+    everyone = Counter(coins.values())
+
+    def others(who: tuple[str, ...]) -> Counter[float]:
+        return everyone - Counter(mine(who))
+
+    @cache  # most components of a federation have the holders of another
+    def weighed(who: tuple[str, ...], weights: tuple[float, ...]) -> WeightedSampling:
+        if chances is None:
+            return weighted_sampling(weights, clients=clients, drawn=drawn)
+        lighter = [weight / coins[client] for client, weight in zip(who, weights, strict=True)]
+        return weighted_sampling(lighter, clients=clients, drawn=drawn, chances=mine(who), others=others(who))
+
+    @cache
+    def alike(who: tuple[str, ...]) -> Sampling:
+        if chances is None:
+            return uniform(clients, len(who), drawn)
+        counts = weighed(who, (1.0,) * len(who))
+        return Sampling(clients, len(who), drawn, counts.pi, counts.rho, counts.phi)
+
+    @cache
+    def covered(who: tuple[str, ...]) -> float:
+        return trained(Counter(mine(who)), others(who), drawn)
+
+    found = {component: alike(tuple(who)) for component, who in holders.items()}
     most, tie = ties({component: of.pi for component, of in found.items()}, holdings)
     top = max(of.pi for of in found.values())
 
-    @cache  # most components of a federation have the holders of another
-    def weighed(weights: tuple[float, ...]) -> WeightedSampling:
-        return weighted_sampling(weights, clients=clients, drawn=drawn)
-
     parts = []
     for component, who in holders.items():
-        counts = weighed(tuple(holdings[client][component] for client in who))
+        counts = weighed(tuple(who), tuple(holdings[client][component] for client in who))
         parts.append(
             ComponentPlan(
                 component=component,
@@ -219,7 +275,8 @@ def federation_plan(
             )
         )
     parts.sort(key=lambda part: (part.sampling.pi, part.component))
-    return FederationPlan(clients, drawn, rounds, steps, pairs, tuple(parts), tie)
+    least = min(covered(part.holders) for part in parts)
+    return FederationPlan(clients, drawn, rounds, steps, pairs, tuple(parts), tie, sampling, chances, least)
 
 
 def _number(count: int, noun: str) -> str:

@@ -76,6 +76,11 @@ def about_looks(seen: Observed, config: Mapping[str, Any]) -> list[str]:
             f"Theorem 1 is of plain SGD; this run used {training.get('optimizer')}, so its bound is not given."
         )
         return lines
+    if config.get("sampling") == "coverage":
+        lines.append(
+            "Theorem 1 has all sets of clients alike; with sampling=coverage it is Theorem 2, whose floor no look measures."
+        )
+        return lines
     if seen.left is None:
         return lines
     right, step, longest = seen.right(rate=float(training["lr"]), steps=int(config["local_steps"]))

@@ -1,0 +1,1 @@
+"""``fedtap study pairs``: what a server's model loses, or gains, as modality-task pairs grow in number."""
