@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from fedtap.algorithms import outside
 from fedtap.algorithms.apfl import Apfl
 from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.choice import Choice
 from fedtap.algorithms.colora import CoLora
 from fedtap.algorithms.disentafl import DisentAfl
 from fedtap.algorithms.disentafl_ft import DisentAflFineTuning
@@ -39,6 +40,7 @@ _METHODS: tuple[type[Algorithm], ...] = (
     LinearProbe,
     FedAvg,
     FedAvgFineTuning,
+    Choice,
     FedProx,
     FedPer,
     FedRep,

@@ -59,8 +59,7 @@ def read_model(run: Path, client: str, model: str | None, task: str) -> SavedMod
     if not (run / "run.json").exists():
         raise UserError(f"{run}: holds no run; give the folder of a run made by `fedtap run`")
     record = read_record(within(run, run / "run.json"))
-    folder, name = _model_folder(run, client, model, record["deployed"])
-    about = model_identity(record["kind"], client, name)
+    folder, name, about = _model_of(run, client, model, task, record)
     config = within(run, folder / "config.json", inner=True)
     settings, backbone, network, architecture = _read_config(config, about)
     tasks = {each.name: each for each in settings.tasks}
@@ -96,6 +95,23 @@ def within(run: Path, path: Path, *, inner: bool = False) -> Path:
             f"{path}: is a link that leads out of the run's folder, to {path.resolve()}; copy that file here"
         )
     return path if inner else run
+
+
+def _model_of(
+    run: Path, client: str, model: str | None, task: str, record: Mapping[str, Any]
+) -> tuple[Path, str, Identity]:
+    """Return the folder of the model that answers for a task, its name and its identity; a choice by task is followed once."""
+    folder, name = _model_folder(run, client, model, record["deployed"])
+    about = model_identity(record["kind"], client, name)
+    config = within(run, folder / "config.json", inner=True)
+    by_task = read_sealed_json(config, about, most=MAX_CONFIG).get("by_task")
+    if by_task is None:
+        return folder, name, about
+    used = by_task.get(task, name) if isinstance(by_task, dict) else None  # of an unknown task more is said later
+    if not isinstance(used, str):
+        raise UserError(f"{config}: does not say which model task '{task}' uses; restore it from a copy")
+    folder, used = _model_folder(run, client, used, used)
+    return folder, used, model_identity(record["kind"], client, used)
 
 
 def _model_folder(run: Path, client: str, model: str | None, deployed: str) -> tuple[Path, str]:

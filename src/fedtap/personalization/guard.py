@@ -14,24 +14,27 @@ def guard(
 
     The whole is tried first; if a task is worse, the paths are tried one after another in the order of the client's tasks, each
     on top of those kept. Tasks share components, so each trial is judged on ALL tasks: the kept model's validation loss is at
-    most that of ``before`` on every task.
+    most that of ``before`` on every task, by the method's judge.
     """
-    reached = client.mean_losses(before)
+    reached = client.judged(before)
     first = dict(reached)
-    whole = client.mean_losses(after)
+    whole = client.judged(after)
     if all(whole[task] <= reached[task] for task in client.tasks):
         return after, [
-            Decision(task, "distil", "kept", whole[task], first[task], "guard: no task is worse on validation")
+            Decision(
+                task, "distil", "kept", whole[task], first[task], f"guard: no task is worse {client.on_validation}"
+            )
             for task in client.tasks
         ]
     kept = before
     decisions: list[Decision] = []
     for task in client.tasks:
         trial = kept.merge(after.slice(client.path(task)))
-        losses = client.mean_losses(trial)
+        losses = client.judged(trial)
         accepted = all(losses[other] <= reached[other] for other in client.tasks)
         if accepted:
             kept, reached = trial, losses
-        rule = "guard: this path leaves no task worse" if accepted else "guard: a task would be worse on validation"
+        worse = f"a task would be worse {client.on_validation}"
+        rule = "guard: " + ("this path leaves no task worse" if accepted else worse)
         decisions.append(Decision(task, "distil", "kept" if accepted else "reverted", losses[task], first[task], rule))
     return kept, decisions

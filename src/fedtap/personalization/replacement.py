@@ -60,15 +60,15 @@ def replace_hard(
     if gate == "margin" and history is not None:
         decisions = [_by_history(task, history, margins[task], client.round) for task in client.tasks]
     else:
-        theirs, mine = client.example_losses(federated), client.example_losses(personal)
+        theirs, mine = client.judged_examples(federated), client.judged_examples(personal)
         decisions = []
         for task in client.tasks:
             f, p = float(theirs[task].mean()), float(mine[task].mean())
             if gate == "paired":
                 better, p_value = paired_gate(theirs[task], mine[task], alpha)
-                rule = f"paired: p = {p_value:.3g}, alpha = {alpha:g}"
+                rule = f"paired: p = {p_value:.3g}, alpha = {alpha:g}{client.by_judge}"
             else:
-                better, rule = margin_gate(f, p, margins[task]), f"margin on validation: {margins[task]:g}"
+                better, rule = margin_gate(f, p, margins[task]), f"margin {client.on_validation}: {margins[task]:g}"
             decisions.append(_hard(task, better, _finite(f), _finite(p), rule))
     for decision in decisions:
         if decision.outcome == "replaced":
@@ -89,8 +89,8 @@ def replace_soft(
     Tasks share components, so each trial is judged on all tasks of the client: by the mean over tasks of the loss relative to
     that before any move. A draw is decided for the smaller move.
     """
-    before = client.mean_losses(personal)
-    goal = client.mean_losses(federated)
+    before = client.judged(personal)
+    goal = client.judged(federated)
     best = 1.0
     decisions: list[Decision] = []
     for task in client.tasks:
@@ -98,11 +98,11 @@ def replace_soft(
         keys = scope(task)
         for factor in sorted(factors):
             trial = towards(start, federated, dict.fromkeys(keys, factor))
-            score = mean_ratio(client.mean_losses(trial), before)
+            score = mean_ratio(client.judged(trial), before)
             if score < best:
                 best, chosen, personal = score, factor, trial
         outcome = "kept" if chosen == 0 else "replaced" if chosen == 1 else "mixed"
-        rule = f"soft: {chosen:g} of the way, chosen on validation"
+        rule = f"soft: {chosen:g} of the way, chosen {client.on_validation}"
         decisions.append(Decision(task, "replace", outcome, goal[task], before[task], rule))
     return personal, decisions
 
