@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from fedtap.components import ComponentState
 from fedtap.personalization.decision import Decision
+from fedtap.personalization.replacement import finite
 from fedtap.training.client import LocalClient
 
 
@@ -33,5 +34,5 @@ def choose_by_task(
         outcome = "kept" if chosen[task] == personal else "reverted"
         rule = f"choice: {chosen[task]}, best of {', '.join(models)} {client.on_validation}"
         best = min(judged[name][task] for name in shared)
-        decisions.append(Decision(task, "distil", outcome, best, judged[personal][task], rule))
+        decisions.append(Decision(task, "distil", outcome, finite(best), finite(judged[personal][task]), rule))
     return chosen, decisions

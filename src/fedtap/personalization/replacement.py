@@ -69,7 +69,7 @@ def replace_hard(
                 rule = f"paired: p = {p_value:.3g}, alpha = {alpha:g}{client.by_judge}"
             else:
                 better, rule = margin_gate(f, p, margins[task]), f"margin {client.on_validation}: {margins[task]:g}"
-            decisions.append(_hard(task, better, _finite(f), _finite(p), rule))
+            decisions.append(_hard(task, better, finite(f), finite(p), rule))
     for decision in decisions:
         if decision.outcome == "replaced":
             personal = personal.merge(federated.slice(scope(decision.task)))
@@ -142,5 +142,6 @@ def _hard(task: str, better: bool, federated: float | None, personal: float | No
     return Decision(task, "replace", "replaced" if better else "kept", federated, personal, rule)
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Return a loss for a decision, or nothing where it is no number."""
     return value if math.isfinite(value) else None

@@ -225,8 +225,7 @@ class LocalClient:
         self._refuse_cuts(terms, dp_sgd is not None)
         self.network.load(state)
         every = self.scenario.training.select_every
-        look = partial(self._scored_now, "validation", self.judge)
-        best = Best(self.network, look, every, state) if select else None
+        best = Best(self.network, partial(self._scored_now, "validation", self.judge), every, state) if select else None
         with drawing(self.seed, self.round, self.id, "dropout", self.steps_taken):
             losses = train(
                 self.network,
