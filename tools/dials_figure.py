@@ -13,7 +13,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fedtap.data.dials import exchanged, repainted, reworded
+from fedtap.data.dials.conflict import exchanged
+from fedtap.data.dials.shift import repainted, reworded
 from fedtap.data.images import resize
 from fedtap.data.sources import source
 from fedtap.scenario.dials import PictureShift, TextShift

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedtap.data.cross import CrossExamples
-from fedtap.data.dials import exchange, exchanged, repainted, reworded, turned
+from fedtap.data.dials.conflict import exchange, exchanged
+from fedtap.data.dials.shift import repainted, reworded
+from fedtap.data.dials.turns import turned
 from fedtap.data.example import ImageRef
 from fedtap.data.partition import Partition, fingerprints, partition
 from fedtap.runtime.errors import UserError

@@ -12,7 +12,7 @@ the wanted size, and clients' shares of the strata are drawn from a Dirichlet di
 drawn, a client's validation and test splits follow the strata of its training split, as far as the pool allows; no stratum fills
 more than nine tenths of what a client asks for, and no training split of two examples or more has one class only unless its
 whole source has. Where the pool is too small, everyone's share of that split shrinks by one factor. Last come the dials by which
-clients contradict each other (``dials.py``).
+clients contradict each other (``dials/``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from fedtap.data.allocation import Floats, Ints, fit, mix, proportions
-from fedtap.data.dials import Turn, turned
+from fedtap.data.dials.turns import Turn, turned
 from fedtap.data.example import Example, Published
 from fedtap.data.reading import Faults, Found, Tell, fixed_splits, known_by_pixels, read_source
 from fedtap.data.requests import Kind, Place, Request, held, requests, shared_places, shares
