@@ -24,7 +24,9 @@ from fedtap.algorithms.fedhca2 import FedHca2
 from fedtap.algorithms.fedper import FedPer
 from fedtap.algorithms.fedprox import FedProx
 from fedtap.algorithms.fedrep import FedRep
+from fedtap.algorithms.fedsa_lora import FedSaLora
 from fedtap.algorithms.local import Local
+from fedtap.algorithms.lp_ft import LpFt
 from fedtap.algorithms.perfedavg import PerFedAvg
 from fedtap.algorithms.pfedme import PFedMe
 from fedtap.algorithms.probe import LinearProbe
@@ -40,11 +42,13 @@ _METHODS: tuple[type[Algorithm], ...] = (
     LinearProbe,
     FedAvg,
     FedAvgFineTuning,
+    LpFt,
     Choice,
     FedProx,
     FedPer,
     FedRep,
     FedBn,
+    FedSaLora,
     Ditto,
     PFedMe,
     PerFedAvg,

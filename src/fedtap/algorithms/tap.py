@@ -20,10 +20,10 @@ Differences from the paper, each a parameter whose default is named first: ``gua
 paths that leave no task of the client worse on validation; ``compute: equal`` splits the E (and T') steps of the other methods
 between the two models, ``paper`` gives each model all of them; ``gate: margin`` is the paper's, ``paired`` compares both models
 on the same validation examples; ``scope: path`` is the paper's, ``exclusive`` replaces only what no other task of the client
-uses. ``adopt: parts`` asks no gate: of each path X takes the trunk, the head, all or nothing, by trial on validation
-(:mod:`fedtap.personalization.parts`), and so contains :mod:`local`, :mod:`fedper` and :mod:`fedavg_ft`, task by task. ``choose:
-on`` has each task use, of the slice, the teacher and X, the one that is best on validation. The final models are chosen on
-validation, as for every method. Cheaper and softer ways, off by default: ``personal: shared`` (X is not trained in the rounds: W
+uses. ``adopt: parts`` asks no gate: of each path X takes the trunk (as in :mod:`fedper`), the head, all (the federated model) or
+nothing (as in :mod:`local`), by trial on validation, task by task (:mod:`fedtap.personalization.parts`). ``choose: on`` has each
+task use, of the slice, the teacher and X, the one that is best on validation. The final models are chosen on validation, as for
+every method. Cheaper and softer ways, off by default: ``personal: shared`` (X is not trained in the rounds: W
 gets all steps, and X adopts what is better on validation), ``replace: soft`` (a part of the way) and ``average`` (X is the mean
 over time of the client's own trained slices), ``personal_from`` (X follows W until a round), ``mix`` (X moves towards the teacher
 before its fine-tuning, or the teacher, with all steps, towards X at the end), ``disentangle`` (W's training in the rounds has the

@@ -1,7 +1,8 @@
 r"""By what a client judges its models on validation, whatever it decides: the one place where that is said.
 
-Every decision that a method takes on a client's validation split (the guard, soft replacement, the mix, the paired gate, which
-state of the fine-tuning is kept, which model a task uses) compares numbers that this file makes, one an example, less is better:
+Every decision that a method takes on a client's validation split (the guard, adoption by part, soft replacement, mix, refit, the
+paired gate, which state of the fine-tuning is kept, which model a task uses) compares numbers that this file makes, one an
+example, less is better:
 
 ``cross_entropy``
     The loss that is trained: cross-entropy in nats, of pictures the squared error.
