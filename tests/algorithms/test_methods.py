@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from fedtap.algorithms.base import Algorithm, ClientState, ServerState, Update
+from fedtap.algorithms.base import Algorithm, ByTask, ClientState, Models, ServerState, Update
 from fedtap.algorithms.registry import algorithms, make
 from fedtap.components import ComponentState
 from fedtap.network.probe import probe_features
@@ -50,6 +50,14 @@ def whole_turn(
     return client, finished, update, state
 
 
+def model_of(models: Models, name: str, task: str) -> ComponentState:
+    """Return the model that a task uses."""
+    found = models[name]
+    model = models[found.models[task]] if isinstance(found, ByTask) else found
+    assert isinstance(model, ComponentState)
+    return model
+
+
 def tensors_of(*states: ComponentState) -> list[tuple[str, torch.Tensor]]:
     return [(f"{key}:{name}", tensor) for state in states for key, name, tensor in state.tensors()]
 
@@ -70,6 +78,9 @@ def test_every_methods_models_move_and_are_whole(method: str, pairs: tuple[Pair,
     models = algorithm.models(finished, state)
     assert algorithm.deployed in models
     for name, model in models.items():
+        if isinstance(model, ByTask):
+            assert model.models.keys() == set(client.tasks)
+            continue
         expected = frozenset(received_by(algorithm, client)) if name == "federated" else client.plan
         assert frozenset(model) == expected, name
         still = [key for key in model if model.slice([key]).equal(start.slice([key]))]
@@ -118,9 +129,10 @@ def test_a_client_that_never_took_part_is_served(method: str) -> None:
     algorithm, client = make({}, method), client_of(method, (DIGITS, MOOD))
     received = jittered(client.initial_state(), scale=0.05).select(algorithm.travels)
     models = algorithm.models(received, algorithm.personalise(client, received, algorithm.start(client)))
-    deployed = models[algorithm.deployed]
-    assert frozenset(deployed) == client.plan
-    losses, untrained = client.mean_losses(deployed), client.mean_losses(client.initial_state())
+    deployed = {task: model_of(models, algorithm.deployed, task) for task in client.tasks}
+    assert all(frozenset(model) == client.plan for model in deployed.values())
+    losses = {task: client.mean_losses(model)[task] for task, model in deployed.items()}
+    untrained = client.mean_losses(client.initial_state())
     if algorithm.deployed != "federated":  # without a personal model newcomers get the slice as it is
         assert sum(losses.values()) < sum(untrained.values())
 

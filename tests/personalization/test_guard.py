@@ -92,6 +92,7 @@ class Scripted:
     """A client of three tasks, each with one component; losses are looked up by which components are the distilled ones."""
 
     tasks = ("a", "b", "c")
+    on_validation = "on validation"
     losses: ClassVar[dict[str, dict[str, float]]] = {
         "": {"a": 1.0, "b": 1.0, "c": 1.0},
         "abc": {"a": 1.0, "b": 1.0, "c": 2.0},
@@ -103,7 +104,7 @@ class Scripted:
     def path(self, task: str) -> frozenset[ComponentKey]:
         return frozenset([ComponentKey("head", (task,))])
 
-    def mean_losses(self, state: ComponentState) -> dict[str, float]:
+    def judged(self, state: ComponentState) -> dict[str, float]:
         return self.losses["".join(key.names[0] for key in sorted(state) if state[key]["w"] == 1)]
 
 

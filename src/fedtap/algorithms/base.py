@@ -16,6 +16,7 @@ from fedtap.components import ComponentKey, ComponentMean, ComponentState, weigh
 from fedtap.personalization.decision import Decision
 from fedtap.runtime.storage import digest
 from fedtap.training.client import LocalClient
+from fedtap.training.judge import Judge
 
 
 class Params(BaseModel):
@@ -23,11 +24,14 @@ class Params(BaseModel):
 
     ``lora_mean`` says what is averaged where components hold low-rank factors A and B: each apart (``factors``), or their
     product, brought back to the rank (``product``; the mean of A times the mean of B is not the mean of AB).
+    ``judge`` says by what models are judged on validation, whatever is decided there: ``cross_entropy`` (the trained loss),
+    ``calibrated`` (that loss at the model's best temperature) or ``metric`` (what is reported); see :mod:`fedtap.training.judge`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     lora_mean: LoraMean = "factors"
+    judge: Judge = "cross_entropy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,15 @@ def holders_of(keys: Iterable[ComponentKey]) -> str:
     return "holders " + digest(*sorted(map(str, keys)))
 
 
+@dataclass(frozen=True, slots=True)
+class ByTask:
+    """No model of its own: for each task of a client the name of the one that it uses, of those beside it."""
+
+    models: Mapping[str, str]
+
+
+Models: TypeAlias = Mapping[str, ComponentState | ByTask]
+"""A client's models by name."""
 AnyParams: TypeAlias = Params  # within Algorithm, Params is the method's own
 
 
@@ -100,9 +113,9 @@ class Algorithm(ABC):
     """The architectures that the method can train, by name; None: any."""
     adaptations: ClassVar[Mapping[str, str]] = {}
     """The ways of adaptation (``network.adaptation``) that the method replaces by its own, and by which; others stay."""
-    deployed: ClassVar[str]
+    deployed: str
     """The model, of those that :meth:`models` names, that the method would have a site use."""
-    beside: ClassVar[tuple[str, ...]] = ("federated",)
+    beside: tuple[str, ...] = ("federated",)
     """The other models that :meth:`models` may name; the server takes no results of any that is neither here nor ``deployed``."""
 
     def __init_subclass__(cls) -> None:
@@ -175,5 +188,5 @@ class Algorithm(ABC):
         return state
 
     @abstractmethod
-    def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
-        """Return the models to evaluate, by name."""
+    def models(self, received: ComponentState, state: ClientState) -> Models:
+        """Return the models to evaluate, by name; one may be a choice among the others, task by task."""

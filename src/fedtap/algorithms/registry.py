@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from fedtap.algorithms import outside
 from fedtap.algorithms.apfl import Apfl
 from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.choice import Choice
 from fedtap.algorithms.colora import CoLora
 from fedtap.algorithms.disentafl import DisentAfl
 from fedtap.algorithms.disentafl_ft import DisentAflFineTuning
@@ -24,7 +25,9 @@ from fedtap.algorithms.fedhca2 import FedHca2
 from fedtap.algorithms.fedper import FedPer
 from fedtap.algorithms.fedprox import FedProx
 from fedtap.algorithms.fedrep import FedRep
+from fedtap.algorithms.fedsa_lora import FedSaLora
 from fedtap.algorithms.local import Local
+from fedtap.algorithms.lp_ft import LpFt
 from fedtap.algorithms.perfedavg import PerFedAvg
 from fedtap.algorithms.pfedme import PFedMe
 from fedtap.algorithms.probe import LinearProbe
@@ -40,10 +43,13 @@ _METHODS: tuple[type[Algorithm], ...] = (
     LinearProbe,
     FedAvg,
     FedAvgFineTuning,
+    LpFt,
+    Choice,
     FedProx,
     FedPer,
     FedRep,
     FedBn,
+    FedSaLora,
     Ditto,
     PFedMe,
     PerFedAvg,

@@ -21,12 +21,15 @@ paths that leave no task of the client worse on validation; ``compute: equal`` s
 between the two models, ``paper`` gives each model all of them; ``gate: margin`` is the paper's, ``validation`` lets in what is
 better on the validation split at all, ``paired`` what is so with confidence (docs/theory.md has what each can promise);
 ``guard_adoption: off`` is the paper's, ``on`` takes what a gate lets in only where no task of the client is worse; ``scope:
-path`` is the paper's, ``exclusive`` replaces only what no other task of the client uses. The final models are chosen on
-validation, as for every method. Cheaper and softer ways, off by default: ``personal: shared`` (X is not trained in the rounds: W
-gets all steps, and X adopts what is better on validation), ``replace: soft`` (a part of the way) and ``average`` (X is the mean
-over time of the client's own trained slices), ``personal_from`` (X follows W until a round), ``mix`` (X moves towards the
-teacher before its fine-tuning, or the teacher, with all steps, towards X at the end), ``disentangle`` (W's training in the
-rounds has the term of :mod:`disentafl`), ``refit`` (X ends with :mod:`refit`).
+path`` is the paper's, ``exclusive`` replaces only what no other task of the client uses. ``adopt: parts`` asks no gate: of each
+path X takes the trunk (as in :mod:`fedper`), the head, all (the federated model) or nothing (as in :mod:`local`), by trial on
+validation, task by task (:mod:`fedtap.personalization.parts`). ``choose: on`` has each task use, of the slice, the teacher and
+X, the one that is best on validation. The final models are chosen on validation, as for every method. Cheaper and softer ways,
+off by default: ``personal: shared`` (X is not trained in the rounds: W gets all steps, and X adopts what is better on
+validation), ``replace: soft`` (a part of the way) and ``average`` (X is the mean over time of the client's own trained slices),
+``personal_from`` (X follows W until a round), ``mix`` (X moves towards the teacher before its fine-tuning, or the teacher, with
+all steps, towards X at the end), ``disentangle`` (W's training in the rounds has the term of :mod:`disentafl`), ``refit`` (X ends
+with :mod:`refit`).
 """
 
 from __future__ import annotations
@@ -37,13 +40,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from fedtap.algorithms.base import Algorithm, ClientState, Params, Update
+from fedtap.algorithms.base import Algorithm, AnyParams, ByTask, ClientState, Models, Params, Update
 from fedtap.algorithms.compute import Compute, split
 from fedtap.components import ComponentState, towards
 from fedtap.pairs import FAMILIES
+from fedtap.personalization.choice import choose_by_task
 from fedtap.personalization.decision import Decision
 from fedtap.personalization.guard import guard
 from fedtap.personalization.loss_history import LossHistory
+from fedtap.personalization.parts import replace_parts
 from fedtap.personalization.refit import refit_heads
 from fedtap.personalization.replacement import Gate, Scope, keep_personal, replace_hard, replace_soft
 from fedtap.runtime.errors import nearest
@@ -68,13 +73,15 @@ class TapParams(Params):
     """Parameters of TAP.
 
     ``margin`` (nats, or MSE) and ``weight`` (of distillation) may be refined per task family in ``margins`` and ``weights``.
+    ``adopt`` says what a hard replacement takes: a ``path`` whose gate opens, or of each path the best of its ``parts``.
     ``alpha`` is the level of the paired gate, ``temperature`` tau; ``guard_adoption`` is of what is adopted whole. ``replace``
     (``hard``, ``soft``, ``average``, ``off``) and ``distil`` switch the stages; ``pace`` is the share of the way that an average
     goes in a round. ``personal`` says whether X has training steps of its own (``separate``) or shares W's; ``personal_from`` is
-    the round (from 1) in which it parts from W. ``mix: end`` needs no student, hence ``distil: off``. ``disentangle`` is gamma of
-    :mod:`disentafl`, 0 for none; an architecture without paths has nothing to keep apart. With ``compute: equal`` a single local
-    step goes to the federated model; the personal one needs a second, and without it is the federated model that the gate last
-    let in.
+    the round (from 1) in which it parts from W. ``choose`` deploys for each task the best of slice, teacher and X; without
+    ``distil`` there is a teacher for it all the same. ``mix: end`` needs no student, hence ``distil: off``. ``disentangle`` is
+    gamma of :mod:`disentafl`, 0 for none; an architecture without paths has nothing to keep apart. With ``compute: equal`` a
+    single local step goes to the federated model; the personal one needs a second, and without it is the federated model that
+    the gate last let in.
     """
 
     compute: Compute = "equal"
@@ -82,6 +89,7 @@ class TapParams(Params):
     personal_from: Annotated[int, Field(ge=1)] = 1
     replace: Annotated[Literal["hard", "soft", "average", "off"], BeforeValidator(switch)] = "hard"
     pace: Annotated[float, Field(gt=0, le=1)] = 0.5
+    adopt: Literal["path", "parts"] = "path"
     gate: Gate = "margin"
     guard_adoption: bool = False
     margin: NonNegative = 0.01
@@ -96,6 +104,7 @@ class TapParams(Params):
     weights: Mapping[str, NonNegative] = {}
     temperature: Annotated[float, Field(gt=0)] = 1.0
     guard: bool = True
+    choose: bool = False
 
     @field_validator("margins", "weights")
     @classmethod
@@ -109,8 +118,10 @@ class TapParams(Params):
     def _agree(self) -> TapParams:
         if self.personal == "shared" and self.replace == "off":
             raise ValueError("personal=shared learns by replacement alone; set replace to hard, soft or average")
-        if self.guard_adoption and self.replace != "hard":
-            raise ValueError("guard_adoption judges what is adopted whole; set replace=hard with it")
+        if self.guard_adoption and (self.replace != "hard" or self.adopt == "parts"):
+            raise ValueError("guard_adoption judges what is adopted whole; set replace=hard and adopt=path with it")
+        if self.adopt == "parts" and self.replace != "hard":
+            raise ValueError(f"adopt=parts is a hard replacement; set replace=hard, not {self.replace}")
         if self.mix == "end" and self.distil:
             raise ValueError("mix=end has no student to distil into; set distil=off with it")
         return self
@@ -124,8 +135,13 @@ class Tap(Algorithm):
     source = "Lee et al. 2025, arXiv 2509.26524"
     Params = TapParams
     deployed = "personal"
-    beside = ("federated", "finetuned")
+    beside: tuple[str, ...] = ("federated", "finetuned")
     params: TapParams
+
+    def __init__(self, params: AnyParams) -> None:
+        super().__init__(params)
+        if self.params.choose:
+            self.deployed, self.beside = "chosen", (*self.beside, self.deployed)
 
     @property
     def compares_examples(self) -> str:
@@ -160,12 +176,16 @@ class Tap(Algorithm):
         return update, ClientState({"personal": personal}, facts)
 
     def personalise(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
-        """Fine-tune the slice (the teacher), then X, with mixing, distillation, guard and refit where they are on."""
+        """Fine-tune the slice (the teacher), then X, with mixing, distillation, guard, refit and choice where they are on."""
         done = self._finished(client, received, state)
-        if not self.params.refit:
-            return done
-        personal, decisions = refit_heads(client, done.models["personal"])
-        return replace(done, models={**done.models, "personal": personal}, decisions=[*done.decisions, *decisions])
+        if self.params.refit:
+            personal, decisions = refit_heads(client, done.models["personal"])
+            models = {**done.models, "personal": personal}
+            done = replace(done, models=models, decisions=[*done.decisions, *decisions])
+        if self.params.choose:
+            chosen, decisions = choose_by_task(client, {"federated": received, **done.models})
+            done = replace(done, facts={**done.facts, "chosen": chosen}, decisions=[*done.decisions, *decisions])
+        return done
 
     def _finished(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         steps = client.scenario.training.finetune_steps
@@ -176,7 +196,7 @@ class Tap(Algorithm):
             tuned = client.finetune(received, steps, "finish").state
             mixed, decisions = keep_personal(client, tuned, personal, scope=self._scope(client))
             return ClientState({"finetuned": tuned, "personal": mixed}, dict(state.facts), decisions)
-        if not self.params.distil and self.params.mix == "off":
+        if not self.params.distil and self.params.mix == "off" and not self.params.choose:
             done = client.finetune(personal, steps, "finish")
             return ClientState({"personal": done.state}, dict(state.facts))
         teacher_steps, student_steps = split(steps, self.params.compute)
@@ -192,9 +212,12 @@ class Tap(Algorithm):
             decisions += guarded
         return ClientState({"finetuned": teacher, "personal": student}, dict(state.facts), decisions)
 
-    def models(self, received: ComponentState, state: ClientState) -> Mapping[str, ComponentState]:
-        """Return the slice, the teacher where there is one, and the personal model."""
-        return {"federated": received, **state.models}
+    def models(self, received: ComponentState, state: ClientState) -> Models:
+        """Return the slice, the teacher where there is one, the personal model, and what each task uses where that is chosen."""
+        found: dict[str, ComponentState | ByTask] = {"federated": received, **state.models}
+        if "chosen" in state.facts:
+            found["chosen"] = ByTask(state.facts["chosen"])
+        return found
 
     def _adopt(
         self, client: LocalClient, federated: Trained, state: ClientState, history: LossHistory
@@ -214,6 +237,8 @@ class Tap(Algorithm):
             return replace_soft(client, federated.state, personal, scope=scope)
         if self.params.replace == "average":
             return towards(personal, federated.state, self.params.pace), []
+        if self.params.adopt == "parts":
+            return replace_parts(client, federated.state, personal, scope=scope)
         return replace_hard(
             client,
             federated.state,

@@ -11,7 +11,8 @@ Of other sources, and wherever the scenario asks for it by name, so many example
 the wanted size, and clients' shares of the strata are drawn from a Dirichlet distribution (``allocation.py``). Where a mix is
 drawn, a client's validation and test splits follow the strata of its training split, as far as the pool allows; no stratum fills
 more than nine tenths of what a client asks for, and no training split of two examples or more has one class only unless its
-whole source has. Where the pool is too small, everyone's share of that split shrinks by one factor.
+whole source has. Where the pool is too small, everyone's share of that split shrinks by one factor. Last come the dials by which
+clients contradict each other (``dials/``).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from fedtap.data.allocation import Floats, Ints, fit, mix, proportions
+from fedtap.data.dials.turns import Turn, turned
 from fedtap.data.example import Example, Published
 from fedtap.data.reading import Faults, Found, Tell, fixed_splits, known_by_pixels, read_source
 from fedtap.data.requests import Kind, Place, Request, held, requests, shared_places, shares
@@ -46,6 +48,10 @@ class TaskSplits:
 
     def __getitem__(self, split: Split) -> tuple[Example, ...]:
         return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+    def turned(self, turn: Turn) -> TaskSplits:
+        """Return them with each example turned by the client's dials."""
+        return TaskSplits(*(tuple(turn(example) for example in self[split]) for split in SPLITS))
 
 
 Partition = Mapping[str, Mapping[str, TaskSplits]]
@@ -117,6 +123,7 @@ def share(
 
     Who would get nothing of a split gets nothing at all, and ``faults`` are told.
     """
+    turns = turned(scenario, seed)
     found = known_by_pixels(found)
     published = fixed_splits(found, scenario.data.split)
     given: dict[tuple[str, str], TaskSplits] = {}
@@ -134,7 +141,7 @@ def share(
         for (client, task), splits in given.items()
         for split in SPLITS
     )
-    return given
+    return {place: splits.turned(turns[place]) if place in turns else splits for place, splits in given.items()}
 
 
 def fingerprints(shares: Partition) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fedtap.components import ComponentState
+from fedtap.algorithms.base import ByTask, Models
 from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.loader import TaskExamples
 from fedtap.network.network import Network
@@ -53,7 +53,7 @@ def evaluate_client(
     *,
     client: str,
     pairs: Iterable[Pair],
-    models: Mapping[str, ComponentState],
+    models: Models,
     network: Network,
     dataset: FederatedDataset,
     cross_examples: int | None,
@@ -67,7 +67,7 @@ def evaluate_client(
     client, pairs
         The client.
     models
-        Its models by name.
+        Its models by name. The rows of one that is a choice among others are theirs, under its name.
     network
         Models are swapped into it.
     dataset
@@ -86,6 +86,8 @@ def evaluate_client(
     }
     rows: list[Row] = []
     for model, state in models.items():
+        if isinstance(state, ByTask):
+            continue
         network.load(state)
         for pair in served:
             classes = network.architecture.blueprint.heads[pair.head].classes
@@ -94,4 +96,8 @@ def evaluate_client(
                 if examples:
                     metrics = score(network, examples, settings)
                     rows += rows_of(metrics, client=client, pair=pair, model=model, split=split)
+    for name, choice in models.items():
+        if isinstance(choice, ByTask):
+            used = set(choice.models.items())
+            rows += [{**row, "model": name} for row in rows if (row["task"], row["model"]) in used]
     return rows

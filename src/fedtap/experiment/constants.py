@@ -103,7 +103,9 @@ class Constants:
     def _model(self, client: LocalClient, server: Server, algorithm: Algorithm) -> ComponentState:
         """Return the model that a client would train from now: what it is sent, and of its own what is never sent."""
         models = self._site.models(client.id, server.slice_for(client.id))
-        model = models.get("federated") or models.get(algorithm.deployed) or ComponentState()
+        model = models.get("federated") or models.get(algorithm.deployed)
+        if not isinstance(model, ComponentState):
+            model = ComponentState()
         own = model.select(lambda key, _: key in client.plan)
         sent = server.state.slice_for(client.id, frozenset(key for key in client.plan if key in server.components))
         return client.initial_state().overlay(own).overlay(sent)

@@ -14,10 +14,9 @@ from typing import Any, Literal, TypeAlias
 import torch
 
 from fedtap import __version__
-from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.base import Algorithm, ByTask, Models
 from fedtap.algorithms.outside import code_of
 from fedtap.algorithms.registry import make
-from fedtap.components import ComponentState
 from fedtap.data.sources import source
 from fedtap.experiment.planning import architecture_name, network_of
 from fedtap.experiment.provenance import versions
@@ -256,19 +255,24 @@ class RunFolder:
 
         write_report(self.path)
 
-    def save_models(
-        self, client: ClientSettings, models: Mapping[str, ComponentState], rows: list[dict[str, Any]]
-    ) -> None:
+    def save_models(self, client: ClientSettings, models: Models, rows: list[dict[str, Any]]) -> None:
         """Write a client's models as ``clients/ID/MODEL/``, those that ``evaluation.save`` asks for."""
         save = self.scenario.evaluation.save
         wanted = {"none": [], "all": list(models), "deployed": [self.algorithm.deployed]}[save]
+        choices = [choice for choice in map(models.get, wanted) if isinstance(choice, ByTask)]
+        wanted += sorted({name for choice in choices for name in choice.models.values()} - set(wanted))
         for model in wanted:
-            if not models.get(model):
+            held = models.get(model)
+            if not held:
                 continue  # the method has none for this client, or one without any component
             place = self.path / "clients" / client.id / model
             about = model_identity(self.kind, client.id, model)
-            models[model].save(place / "model.safetensors", about)
-            write_sealed_json(place / "config.json", self._model_config(client, model), about)
+            config = self._model_config(client, model)
+            if isinstance(held, ByTask):
+                config["by_task"] = dict(held.models)
+            else:
+                held.save(place / "model.safetensors", about)
+            write_sealed_json(place / "config.json", config, about)
             write_bytes(place / "README.md", self._card(client, model, rows).encode())
 
     def _mark(self, client: str) -> Path:

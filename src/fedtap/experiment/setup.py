@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from fedtap.algorithms.base import Algorithm, ServerState
+from fedtap.algorithms.base import Algorithm, Models, ServerState
 from fedtap.backbones.base import load_backbone
-from fedtap.components import ComponentState
 from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.partition import partition
 from fedtap.engines.inprocess import InProcessTransport
@@ -25,7 +24,7 @@ from fedtap.runtime.errors import RunError, UserError
 from fedtap.scenario.scenario import ClientSettings, Scenario
 from fedtap.tasks.metrics import TextMetric
 
-SaveModels = Callable[[ClientSettings, Mapping[str, ComponentState], list[dict[str, Any]]], None]
+SaveModels = Callable[[ClientSettings, Models, list[dict[str, Any]]], None]
 
 
 @dataclass(frozen=True, slots=True)

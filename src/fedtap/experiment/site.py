@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.base import Algorithm, Models
 from fedtap.backbones.base import Backbone, load_backbone
 from fedtap.components import ComponentState
 from fedtap.data.encode import default_folder
@@ -26,7 +26,6 @@ from fedtap.scenario.scenario import ClientSettings, Scenario
 from fedtap.tasks.base import Words
 from fedtap.tasks.metrics import TextMetric
 
-Models = Mapping[str, ComponentState]
 Tell = Callable[[dict[str, Any]], None]
 Prepare = Callable[[FederatedDataset, list[str]], None]
 """Sees to it that the examples of these clients are encoded, before a network is built."""

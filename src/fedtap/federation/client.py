@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
 import torch
 
-from fedtap.algorithms.base import Algorithm, ClientState, Update
+from fedtap.algorithms.base import Algorithm, ByTask, ClientState, Models, Update
 from fedtap.components import ComponentState
 from fedtap.data.loader import ClientData
 from fedtap.federation.error_feedback import compress_update, split_residual, with_residual
@@ -98,6 +97,7 @@ class ClientSite:
             scenario=self.scenario,
             seed=self.seed,
             round=round_number,
+            judge=self.algorithm.params.judge,
         )
 
     def answer(self, request: Request) -> Reply:
@@ -131,7 +131,7 @@ class ClientSite:
         held = self._store.load(request.client, before=request.round)
         return held is not None or type(self.algorithm).start is Algorithm.start
 
-    def models(self, client: str, received: ComponentState) -> Mapping[str, ComponentState]:
+    def models(self, client: str, received: ComponentState) -> Models:
         """Return a client's models after the last round, by name; ``received`` is what the server sends it, packed."""
         state, _ = split_residual(self._store.load(client, before=self.scenario.rounds + 2) or ClientState())
         found = self.algorithm.models(unpack(received, self.scenario.wire.precision), state)
@@ -140,4 +140,12 @@ class ClientSite:
                 f"method '{self.algorithm.name}': makes a model '{strange[0]}', which it does not declare; add it to `beside` "
                 "of its class"
             )
+        for name, choice in found.items():
+            if isinstance(choice, ByTask):
+                there = {other for other, model in found.items() if not isinstance(model, ByTask)}
+                if lacking := sorted(set(choice.models.values()) - there):
+                    raise UserError(
+                        f"method '{self.algorithm.name}': its model '{name}' uses '{lacking[0]}', which is none of its models; "
+                        "return that one beside it"
+                    )
         return found

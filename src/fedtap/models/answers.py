@@ -33,9 +33,18 @@ class LoadedModel:
         self.architecture = ARCHITECTURES[saved.architecture](saved.blueprint, self.backbone)
         writes = any(task.type == "text_generation" for task in saved.tasks)
         self.words = words_of(self.backbone, device) if writes else None
-        self.network = Network(self.architecture, saved.state, seed=saved.seed, words=self.words).to(device)
+        keys = frozenset().union(*(model.state for model in saved.held))
+        self.network = Network(self.architecture, keys, seed=saved.seed, words=self.words).to(device)
+        self._held = saved.state
         self.network.load(saved.state)
         self.network.eval()
+
+    def use(self, task: ModelTask) -> None:
+        """Swap in the model that answers a task, where that is not always the same."""
+        state = self.saved.of_task(task.name).state
+        if state is not self._held:
+            self.network.load(state)
+            self._held = state
 
     def check_served(self, task: ModelTask) -> None:
         """Raise UserError if the model's architecture has nothing to say to a task."""
@@ -49,6 +58,7 @@ class LoadedModel:
         if not inputs:
             return []
         self.check_served(task)
+        self.use(task)
         examples = self._encode(task.pair, inputs)
         with torch.no_grad():
             ((part,),) = examples.batches(len(inputs), self.device)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,7 @@ from pydantic import Field, ValidationError
 from fedtap import __version__
 from fedtap.backbones.checkpoints import files_of
 from fedtap.backbones.origins import Digest, Folders, Origin, Role, folders_of, named, origins_of, placed
+from fedtap.components import ComponentState
 from fedtap.experiment.folder import model_identity
 from fedtap.experiment.planning import ARCHITECTURES
 from fedtap.models.fit import MAX_CONFIG, Place, read_weights
@@ -30,6 +32,7 @@ from fedtap.scenario.settings import Settings
 CONFIG, WEIGHTS, CARD, BACKBONE = "config.json", "model.safetensors", "README.md", "backbone"
 WHAT = "personal-model"
 MAX_CARD = 4_000_000  # bytes
+MAX_MODELS = 16  # that a choice may use
 _MEND = "restore the folder from a copy"
 
 
@@ -37,7 +40,8 @@ class ModelConfig(Settings):
     """What ``config.json`` says.
 
     ``kind`` is that of the run, which the weights say of themselves too. ``files`` are digests of what lies beside it.
-    ``preprocessing`` is for those who read the folder without fedtap, which has it from the backbone.
+    ``preprocessing`` is for those who read the folder without fedtap, which has it from the backbone. Where the model is a choice
+    among several, ``by_task`` names the one that answers each task; its weights are then in a file of that name.
     """
 
     format: Literal["fedtap personal model 1"]
@@ -54,7 +58,8 @@ class ModelConfig(Settings):
     carried: Annotated[tuple[Role, ...], Field(max_length=2)] = ()
     network: NetworkSettings
     preprocessing: Mapping[str, Any] = {}
-    files: Annotated[Mapping[str, Digest], Field(max_length=1)]
+    files: Annotated[Mapping[str, Digest], Field(max_length=MAX_MODELS)]
+    by_task: Annotated[Mapping[Name, Name], Field(max_length=1_000)] = {}
 
 
 def write_folder(
@@ -76,8 +81,9 @@ def write_folder(
             "digest, and is not carried along; leave the option out"
         )
     empty_folder(to)
-    identity = model_identity(saved.kind, saved.client, saved.name)
-    saved.state.save(to / WEIGHTS, identity)
+    files = {_weights(model.name if saved.by_task else None): model for model in saved.held}
+    for name, model in files.items():
+        model.state.save(to / name, model_identity(saved.kind, saved.client, model.name))
     write_bytes(to / CARD, card.encode())
     for origin in origins:
         if origin.role in folders:
@@ -97,7 +103,8 @@ def write_folder(
         carried=tuple(origin.role for origin in origins if origin.role in folders),
         network=saved.network,
         preprocessing=preprocessing,
-        files={WEIGHTS: sha256_of(to / WEIGHTS)},
+        files={name: sha256_of(to / name) for name in files},
+        by_task={task: model.name for task, model in saved.by_task.items()},
     )
     write_sealed_json(to / CONFIG, config.model_dump(mode="json"), {"what": WHAT})
 
@@ -138,13 +145,20 @@ def read_folder(
     settings = placed(config.backbone, config.origins, folders)
     blueprint = blueprint_of(config.tasks, settings, config.network)
     pairs = tuple(task.pair for task in config.tasks)
-    weights = place.file(folder / WEIGHTS)
-    identity = model_identity(config.kind, config.client, config.model)
-    state = read_weights(weights, identity, architecture=config.architecture, blueprint=blueprint, pairs=pairs)
-    if config.files.get(WEIGHTS) != sha256_of(weights):
-        raise UserError(
-            f"{weights}: is not the file that config.json was written with (its digest is another); {_MEND}"
+    if not {task.name for task in config.tasks}.issuperset(config.by_task):
+        raise UserError(f"{path}: by_task names a task that the model has not; {_MEND}")
+    found: dict[str, ComponentState] = {}
+    for name in sorted(set(config.by_task.values())) or [config.model]:
+        file = _weights(name if config.by_task else None)
+        weights = place.file(folder / file)
+        identity = model_identity(config.kind, config.client, name)
+        found[name] = read_weights(
+            weights, identity, architecture=config.architecture, blueprint=blueprint, pairs=pairs
         )
+        if config.files.get(file) != sha256_of(weights):
+            raise UserError(
+                f"{weights}: is not the file that config.json was written with (its digest is another); {_MEND}"
+            )
     saved = SavedModel(
         name=config.model,
         client=config.client,
@@ -155,10 +169,17 @@ def read_folder(
         backbone=settings,
         network=config.network,
         architecture=config.architecture,
-        state=state,
+        state=found[min(found)],
         origins=config.origins,
     )
+    models = {name: replace(saved, name=name, state=state) for name, state in found.items()}
+    saved = replace(saved, by_task={task: models[name] for task, name in config.by_task.items()})
     return saved, _card(place.file(folder / CARD))
+
+
+def _weights(model: str | None) -> str:
+    """Return the name of the file that holds a model's weights; one of several has its name in it."""
+    return WEIGHTS if model is None else f"model-{model}.safetensors"
 
 
 def given_folders(backbone: Folders | Path | None, origins: tuple[Origin, ...]) -> dict[Role, Path]:

@@ -40,6 +40,7 @@ class TaskGraph(nn.Module):
     def __init__(self, model: LoadedModel, task: ModelTask) -> None:
         super().__init__()
         check_exportable(model, task)
+        model.use(task)
         self.network = merged_network(model)
         self._task = task
         towers: Mapping[str, Tower[Any]] = {"image": model.backbone.vision, "text": model.backbone.text}

@@ -36,6 +36,11 @@ def write_peft(model: PersonalModel, to: Path, task: str | None = None) -> Expor
         If the towers have no adapters, or their frozen weights are made from a seed, and so published nowhere.
     """
     saved = model.loaded.saved
+    if saved.by_task:
+        raise UserError(
+            f"--format peft: '{saved.name}' uses another model for each task, and adapters are of one; name it (--model "
+            f"{saved.held[0].name}), or use --format fedtap"
+        )
     adapted = {
         part: layers
         for part, layers in model.loaded.network.frozen.items()

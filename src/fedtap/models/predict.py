@@ -33,8 +33,8 @@ def predict(
     Returns
     -------
     dict
-        ``task``, ``model`` and ``output``: for classification ``{"label", "probabilities": {label: p}}``, for text generation the
-        text, for reconstruction the picture, ``(64, 64, 3)`` uint8.
+        ``task``, ``model`` (the one that answered) and ``output``: for classification ``{"label", "probabilities": {label: p}}``,
+        for text generation the text, for reconstruction the picture, ``(64, 64, 3)`` uint8.
 
     Raises
     ------
@@ -42,4 +42,5 @@ def predict(
         If the run, client, model or task does not exist, or the input does not fit the task.
     """
     asked = PersonalModel.from_run(run, client, model)
-    return {"task": task, "model": asked.name, "output": asked.predict(image=image, text=text, task=task)}
+    output = asked.predict(image=image, text=text, task=task)
+    return {"task": task, "model": asked.loaded.saved.of_task(task).name, "output": output}

@@ -7,7 +7,7 @@ run (``folder.py``), and answers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,7 +79,8 @@ class ModelTask(Settings):
 class SavedModel:
     """A client's model, and all that is needed to ask it; the backbone is not loaded yet.
 
-    ``kind`` is that of its run, ``origins`` where its frozen weights came from, once that has been looked at.
+    ``kind`` is that of its run, ``origins`` where its frozen weights came from, once that has been looked at. A model that is a
+    choice among others has in ``by_task`` the one that answers each task; its own ``state`` is then one of theirs.
     """
 
     name: str
@@ -93,6 +94,16 @@ class SavedModel:
     architecture: str
     state: ComponentState
     origins: tuple[Origin, ...] | None = None
+    by_task: Mapping[str, SavedModel] = field(default_factory=dict)
+
+    def of_task(self, task: str) -> SavedModel:
+        """Return the model that answers a task."""
+        return self.by_task.get(task, self)
+
+    @property
+    def held(self) -> tuple[SavedModel, ...]:
+        """The models whose weights these are, by name: itself, or those that a choice uses."""
+        return tuple(sorted({model.name: model for model in self.by_task.values()}.values(), key=_name)) or (self,)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
@@ -126,9 +137,41 @@ def read_model(run: Path, client: str, model: str | None = None) -> SavedModel:
     place.file(run / "run.json")
     record = read_record(run)
     folder, name = model_folder(run, client, model, record["deployed"])
-    about = model_identity(record["kind"], client, name)
     config = place.file(folder / "config.json")
-    settings, backbone, network, architecture = _read_config(config, about)
+    used = _by_task(config, model_identity(record["kind"], client, name))
+    if used is None:
+        return _read(place, record, client, folder, name)
+    found: dict[str, SavedModel] = {}
+    for each in sorted(set(used.values())):
+        other, _ = model_folder(run, client, each, each)
+        if _by_task(place.file(other / "config.json"), model_identity(record["kind"], client, each)) is not None:
+            raise UserError(f"{config}: uses model '{each}', which is a choice itself; restore the file from a copy")
+        found[each] = _read(place, record, client, other, each)
+    first = found[min(found)]
+    facts = [(model.tasks, model.architecture, model.network, model.backbone) for model in found.values()]
+    if any(each != facts[0] for each in facts) or not {task.name for task in first.tasks}.issuperset(used):
+        raise UserError(f"{config}: does not fit the models that it uses; restore them from a copy")
+    return replace(first, name=name, by_task={task: found[each] for task, each in used.items()})
+
+
+def _name(model: SavedModel) -> str:
+    return model.name
+
+
+def _by_task(config: Path, about: Identity) -> Mapping[str, str] | None:
+    """Return for each task the model that a choice uses, or None where a model is no choice."""
+    used = read_sealed_json(config, about, most=MAX_CONFIG).get("by_task")
+    if used is None:
+        return None
+    if not isinstance(used, dict) or not used or not all(isinstance(name, str) for name in used.values()):
+        raise UserError(f"{config}: does not say which model each task uses; restore it from a copy")
+    return used
+
+
+def _read(place: Place, record: Mapping[str, Any], client: str, folder: Path, name: str) -> SavedModel:
+    """Return the model in a folder of a run."""
+    about = model_identity(record["kind"], client, name)
+    settings, backbone, network, architecture = _read_config(place.file(folder / "config.json"), about)
     tasks = ModelTask.of_client(settings)
     blueprint = blueprint_of(tasks, backbone, network)
     weights = place.file(folder / "model.safetensors")

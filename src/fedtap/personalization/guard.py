@@ -9,8 +9,6 @@ from fedtap.pairs import ComponentKey
 from fedtap.personalization.decision import Decision
 from fedtap.training.client import LocalClient
 
-WORSE = "guard: a task would be worse on validation"
-
 
 def guard(
     client: LocalClient, *, before: ComponentState, after: ComponentState
@@ -19,14 +17,16 @@ def guard(
 
     The whole is tried first; if a task is worse, the paths are tried one after another in the order of the client's tasks, each
     on top of those kept. Tasks share components, so each trial is judged on ALL tasks: the kept model's validation loss is at
-    most that of ``before`` on every task.
+    most that of ``before`` on every task, by the method's judge.
     """
-    reached = client.mean_losses(before)
+    reached = client.judged(before)
     first = dict(reached)
-    whole = client.mean_losses(after)
+    whole = client.judged(after)
     if all(whole[task] <= reached[task] for task in client.tasks):
         return after, [
-            Decision(task, "distil", "kept", whole[task], first[task], "guard: no task is worse on validation")
+            Decision(
+                task, "distil", "kept", whole[task], first[task], f"guard: no task is worse {client.on_validation}"
+            )
             for task in client.tasks
         ]
     kept, tried = without_harm(
@@ -34,9 +34,14 @@ def guard(
     )
     decisions = []
     for task, (accepted, loss) in tried.items():
-        rule = "guard: this path leaves no task worse" if accepted else WORSE
+        rule = "guard: this path leaves no task worse" if accepted else worse(client)
         decisions.append(Decision(task, "distil", "kept" if accepted else "reverted", loss, first[task], rule))
     return kept, decisions
+
+
+def worse(client: LocalClient) -> str:
+    """Return the rule by which something was not taken."""
+    return f"guard: a task would be worse {client.on_validation}"
 
 
 def without_harm(
@@ -50,13 +55,13 @@ def without_harm(
 ) -> tuple[ComponentState, dict[str, tuple[bool, float]]]:
     """Return ``before`` with what belongs to these tasks from ``after``, one after another, where no task's loss rises by it.
 
-    ``reached`` are the validation losses of ``before``, of all tasks. With the state comes, for each task that was tried, whether
-    it was taken, and its loss in the trial.
+    ``reached`` is what the method's judge says of ``before``, of all tasks. With the state comes, for each task that was tried,
+    whether it was taken, and its loss in the trial.
     """
     kept, tried = before, {}
     for task in tasks:
         trial = kept.merge(after.slice(scope(task)))
-        losses = client.mean_losses(trial)
+        losses = client.judged(trial)
         accepted = all(losses[other] <= reached[other] for other in client.tasks)
         if accepted:
             kept, reached = trial, losses

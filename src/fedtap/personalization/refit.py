@@ -27,13 +27,13 @@ def refit_heads(client: LocalClient, state: ComponentState) -> tuple[ComponentSt
         before: dict[str, float] = {}
         for strength, trial in zip(STRENGTHS, client.refitted(state, head, STRENGTHS), strict=False):
             if not before:  # the head has a closed form: what has none is not worth a pass over validation
-                before = after = client.mean_losses(state, tasks=tasks)
-                best, kept, outcome, rule = 1.0, state, "reverted", "refit: no pull is better on validation"
-            losses = client.mean_losses(trial, tasks=tasks)
+                before = after = client.judged(state, tasks=tasks)
+                best, kept, outcome, rule = 1.0, state, "reverted", f"refit: no pull is better {client.on_validation}"
+            losses = client.judged(trial, tasks=tasks)
             score = mean_ratio(losses, before)
             if score < best:
                 best, kept, after = score, trial, losses
-                outcome, rule = "kept", f"refit: pull {strength:g}, chosen on validation"
+                outcome, rule = "kept", f"refit: pull {strength:g}, chosen {client.on_validation}"
         if before:
             state = kept
             decisions += [Decision(task, "distil", outcome, after[task], before[task], rule) for task in tasks]

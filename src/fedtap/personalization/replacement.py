@@ -16,7 +16,7 @@ from fedtap.components import ComponentState, towards
 from fedtap.pairs import ComponentKey
 from fedtap.personalization.decision import Decision
 from fedtap.personalization.gates import margin_gate, paired_gate
-from fedtap.personalization.guard import WORSE, without_harm
+from fedtap.personalization.guard import without_harm, worse
 from fedtap.personalization.loss_history import LossHistory
 from fedtap.training.client import LocalClient
 from fedtap.training.model_selection import mean_ratio
@@ -70,29 +70,32 @@ def replace_hard(
     if gate == "margin" and history is not None:
         decisions = [_by_history(task, history, margins[task], client.round) for task in client.tasks]
     else:
-        theirs, mine = client.example_losses(federated), client.example_losses(personal)
+        theirs, mine = client.judged_examples(federated), client.judged_examples(personal)
         decisions = []
         for task in client.tasks:
             f, p = float(theirs[task].mean()), float(mine[task].mean())
             if gate == "paired":
                 better, p_value = paired_gate(theirs[task], mine[task], alpha)
                 verdicts += 1
-                rule = f"paired: p = {p_value:.3g}, alpha = {alpha:g}; verdict {verdicts} on this split"
+                rule = (
+                    f"paired: p = {p_value:.3g}, alpha = {alpha:g}{client.by_judge}; verdict {verdicts} on this split"
+                )
             elif gate == "validation":
                 verdicts += 1
-                better, rule = margin_gate(f, p, 0.0), f"validation: margin 0; verdict {verdicts} on this split"
+                better = margin_gate(f, p, 0.0)
+                rule = f"validation: margin 0{client.by_judge}; verdict {verdicts} on this split"
             else:
-                better, rule = margin_gate(f, p, margins[task]), f"margin on validation: {margins[task]:g}"
-            decisions.append(_hard(task, better, _finite(f), _finite(p), rule))
+                better, rule = margin_gate(f, p, margins[task]), f"margin {client.on_validation}: {margins[task]:g}"
+            decisions.append(_hard(task, better, finite(f), finite(p), rule))
     wanted = [decision.task for decision in decisions if decision.outcome == "replaced"]
     if guarded and wanted:
-        reached = client.mean_losses(personal)
+        reached = client.judged(personal)
         personal, tried = without_harm(
             client, before=personal, after=federated, tasks=wanted, scope=scope, reached=reached
         )
         refused = {task for task, (accepted, _) in tried.items() if not accepted}
         return personal, [
-            replace(each, outcome="kept", rule=f"{each.rule}; {WORSE}") if each.task in refused else each
+            replace(each, outcome="kept", rule=f"{each.rule}; {worse(client)}") if each.task in refused else each
             for each in decisions
         ]
     for task in wanted:
@@ -113,8 +116,8 @@ def replace_soft(
     Tasks share components, so each trial is judged on all tasks of the client: by the mean over tasks of the loss relative to
     that before any move. A draw is decided for the smaller move.
     """
-    before = client.mean_losses(personal)
-    goal = client.mean_losses(federated)
+    before = client.judged(personal)
+    goal = client.judged(federated)
     best = 1.0
     decisions: list[Decision] = []
     for task in client.tasks:
@@ -122,11 +125,11 @@ def replace_soft(
         keys = scope(task)
         for factor in sorted(factors):
             trial = towards(start, federated, dict.fromkeys(keys, factor))
-            score = mean_ratio(client.mean_losses(trial), before)
+            score = mean_ratio(client.judged(trial), before)
             if score < best:
                 best, chosen, personal = score, factor, trial
         outcome = "kept" if chosen == 0 else "replaced" if chosen == 1 else "mixed"
-        rule = f"soft: {chosen:g} of the way, chosen on validation"
+        rule = f"soft: {chosen:g} of the way, chosen {client.on_validation}"
         decisions.append(Decision(task, "replace", outcome, goal[task], before[task], rule))
     return personal, decisions
 
@@ -166,5 +169,6 @@ def _hard(task: str, better: bool, federated: float | None, personal: float | No
     return Decision(task, "replace", "replaced" if better else "kept", federated, personal, rule)
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """Return a loss for a decision, or nothing where it is no number."""
     return value if math.isfinite(value) else None

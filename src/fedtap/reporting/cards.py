@@ -15,6 +15,7 @@ MODELS = {
     "finetuned": "the client's slice of the server's model, then fine-tuned on the client's data",
     "personal": "the client's personal model, trained on the client's data and never uploaded",
     "local": "a model trained on the client's data alone",
+    "chosen": "no model of its own: for each task the one of the client's models that is best on its validation data",
 }
 
 _FOR_THE_HUB = "---\nlibrary_name: fedtap\ntags:\n- federated-learning\n- personalization\n---\n\n"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from fedtap.scenario.clients import Size, TaskSettings
+from fedtap.scenario.dials import ConflictSettings, ShiftSettings
 from fedtap.scenario.settings import Fraction, NonNegative, OnUnreadable, Rate, Settings
 
 SplitName = Literal["train", "validation", "test"]
@@ -29,7 +30,8 @@ class DataSettings(Settings):
     otherwise; of a built-in source 128, 48 and 128 with ``dirichlet`` 1 and ``quantity`` 0.15. A task's own ``train``,
     ``validation`` and ``test`` go before those here. Clients that name one file or folder share it out among themselves.
     ``on_unreadable``: an example of one's own that cannot be read (a damaged picture, a broken row) is a fault (``refuse``), or
-    left out, counted and named (``skip``).
+    left out, counted and named (``skip``). ``conflict`` and ``shift`` are dials of how much clients contradict each other
+    (:mod:`fedtap.scenario.dials`).
     """
 
     train: Size | None = None
@@ -39,6 +41,8 @@ class DataSettings(Settings):
     dirichlet: Rate | None = None
     quantity: Annotated[NonNegative, Field(le=2)] | None = None
     on_unreadable: OnUnreadable = "refuse"
+    conflict: ConflictSettings | None = None
+    shift: ShiftSettings | None = None
 
     @field_validator("split")
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
@@ -101,6 +101,8 @@ class TaskType(ABC):
     """One type of task; implementations hold no state."""
 
     name: str
+    is_distribution: ClassVar[bool]
+    """Whether an output times b is the answers' distribution at the temperature 1 / b."""
 
     @abstractmethod
     def build_head(self, sizes: HeadSizes) -> nn.Module:
@@ -119,6 +121,16 @@ class TaskType(ABC):
         self, student: Tensor, teacher: Tensor, target: Tensor, words: Words | None, temperature: float
     ) -> Tensor:
         """Return the distillation loss of two outputs for the same examples, a scalar (algorithm.md, section 3)."""
+
+    def wrong(self, output: Tensor, target: Tensor, words: Words | None) -> Tensor:
+        """Return whether each answer is wrong, ``(n,)`` bool.
+
+        Raises
+        ------
+        TypeError
+            If answers of this type are nearer or farther, and neither right nor wrong.
+        """
+        raise TypeError(f"an answer of {self.name} is neither right nor wrong")
 
     def closed_form(self, head: nn.Module) -> ClosedForm | None:
         """Return the closed form of a head's last layer, or None where its loss has none."""

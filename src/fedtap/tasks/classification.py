@@ -70,6 +70,7 @@ class Classification(TaskType):
     """One of a fixed list of classes; a target is its index."""
 
     name = "classification"
+    is_distribution = True
 
     def build_head(self, sizes: HeadSizes) -> nn.Module:
         """Return the head that ``network.classification.head`` names.
@@ -90,6 +91,10 @@ class Classification(TaskType):
         """Cross-entropy of logits ``(n, classes)`` against class indices ``(n,)``."""
         total = F.cross_entropy(output, target, reduction="none")
         return Losses(total, torch.ones_like(total))
+
+    def wrong(self, output: Tensor, target: Tensor, words: Words | None) -> Tensor:
+        """Return whether the likeliest class is another than the target's."""
+        return output.argmax(dim=-1) != target
 
     def distance(
         self, student: Tensor, teacher: Tensor, target: Tensor, words: Words | None, temperature: float

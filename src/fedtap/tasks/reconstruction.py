@@ -106,6 +106,7 @@ class Reconstruction(TaskType):
     """Give the picture back; a target is the picture ``(3, 64, 64)`` in [-1, 1]."""
 
     name = "reconstruction"
+    is_distribution = False
 
     def build_head(self, sizes: HeadSizes) -> nn.Module:
         """Return the head that ``network.reconstruction.head`` names; without a square grid of tokens it is the pooled one."""

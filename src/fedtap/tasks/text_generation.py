@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fedtap.tasks.attention import CausalAttention, CrossAttention, FeedForward, KeysValues
 from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.metrics import TextScores
-from fedtap.tasks.tied_softmax import sampled_token_losses, token_divergences, token_losses
+from fedtap.tasks.tied_softmax import likeliest, sampled_token_losses, token_divergences, token_losses
 
 
 class DecoderLayer(nn.Module):
@@ -113,6 +113,7 @@ class TextGeneration(TaskType):
     """Write a text, token by token; a target is token ids that end with the end token."""
 
     name = "text_generation"
+    is_distribution = True
 
     def build_head(self, sizes: HeadSizes) -> nn.Module:
         """Return a decoder."""
@@ -140,6 +141,16 @@ class TextGeneration(TaskType):
             flat = token_losses(output[real], words.embedding, target[real])
         total = output.new_zeros(target.shape).masked_scatter(real, flat).sum(dim=1)
         return Losses(total, real.sum(dim=1).to(total.dtype))
+
+    def wrong(self, output: Tensor, target: Tensor, words: Words | None) -> Tensor:
+        """Return whether greedy generation would write anything else than the target, ``(n,)``.
+
+        Up to the first token that differs it has seen the target's own, as ``output`` has under teacher forcing.
+        """
+        assert words is not None
+        real = target != words.pad_id
+        missed = likeliest(output[real], words.embedding, barred=words.pad_id) != target[real]
+        return torch.zeros_like(real).masked_scatter(real, missed).any(dim=1)
 
     def distance(
         self, student: Tensor, teacher: Tensor, target: Tensor, words: Words | None, temperature: float

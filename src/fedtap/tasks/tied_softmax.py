@@ -112,6 +112,16 @@ def sampled_token_losses(hidden: Tensor, embedding: Tensor, target: Tensor, numb
     return result
 
 
+def likeliest(hidden: Tensor, embedding: Tensor, barred: int) -> Tensor:
+    """Return each token's likeliest word but one that is barred, ``(tokens,)`` long."""
+    found = [hidden.new_empty(0, dtype=torch.long)]
+    for rows in torch.split(hidden, CHUNK):
+        logits = rows @ embedding.T
+        logits[:, barred] = -torch.inf
+        found.append(logits.argmax(dim=-1))
+    return torch.cat(found)
+
+
 def token_divergences(student: Tensor, teacher: Tensor, embedding: Tensor, temperature: float) -> Tensor:
     """Return ``tau^2 KL(softmax(z_T / tau) || softmax(z_S / tau))`` per token, with logits ``z = h E^T``.
 

@@ -20,6 +20,7 @@ from fedtap.runtime.randomness import derive, drawing, secret_generator, torch_g
 from fedtap.scenario.scenario import Scenario
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.base import ClosedForm
+from fedtap.training.judge import Judge, scored
 from fedtap.training.loop import GradientRule, Objective, batch_loss, plain_gradient, train
 from fedtap.training.model_selection import Best
 from fedtap.training.schedule import finetune_rates, round_rate
@@ -64,6 +65,8 @@ class LocalClient:
         The run's seed.
     round
         1-based; ``scenario.rounds + 1`` after the last.
+    judge
+        By what models are judged on validation (:mod:`fedtap.training.judge`).
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class LocalClient:
         scenario: Scenario,
         seed: int,
         round: int,
+        judge: Judge = "cross_entropy",
     ) -> None:
         self.id = id
         self.pairs = network.architecture.served(pairs)
@@ -84,6 +88,7 @@ class LocalClient:
         self.scenario = scenario
         self.seed = seed
         self.round = round
+        self.judge = judge
         self.steps_taken = 0
         self.private_steps = 0
 
@@ -220,7 +225,7 @@ class LocalClient:
         self._refuse_cuts(terms, dp_sgd is not None)
         self.network.load(state)
         every = self.scenario.training.select_every
-        best = Best(self.network, partial(self.swapped_in_losses, "validation"), every, state) if select else None
+        best = Best(self.network, partial(self._scored_now, "validation", self.judge), every, state) if select else None
         with drawing(self.seed, self.round, self.id, "dropout", self.steps_taken):
             losses = train(
                 self.network,
@@ -334,13 +339,35 @@ class LocalClient:
     ) -> dict[str, Tensor]:
         """Return per task (of those named; None: all) the mean loss of each example of a split, ``(n,)`` float64 on the CPU."""
         self.network.load(state)
-        return self.swapped_in_losses(split, tasks=tasks)
+        return self._scored_now(split, "cross_entropy", tasks)
 
     def mean_losses(
         self, state: ComponentState, split: Split = "validation", *, tasks: Iterable[str] | None = None
     ) -> dict[str, float]:
         """Return per task the mean over a split's examples."""
         return {task: float(losses.mean()) for task, losses in self.example_losses(state, split, tasks=tasks).items()}
+
+    @property
+    def by_judge(self) -> str:
+        """What a decision's rule says of the judge: nothing where that is the loss itself."""
+        return "" if self.judge == "cross_entropy" else f" ({self.judge})"
+
+    @property
+    def on_validation(self) -> str:
+        """How models are judged, in words."""
+        return f"on validation{self.by_judge}"
+
+    def judged_examples(self, state: ComponentState, *, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Return per task what each validation example says against a model, by the method's judge, ``(n,)`` float64.
+
+        Whatever is decided on validation is decided by these numbers; less is better.
+        """
+        self.network.load(state)
+        return self._scored_now("validation", self.judge, tasks)
+
+    def judged(self, state: ComponentState, *, tasks: Iterable[str] | None = None) -> dict[str, float]:
+        """Return per task the mean over the validation examples of :meth:`judged_examples`."""
+        return {task: float(each.mean()) for task, each in self.judged_examples(state, tasks=tasks).items()}
 
     @torch.no_grad()
     def refitted(self, state: ComponentState, head: str, strengths: Iterable[float]) -> Iterator[ComponentState]:
@@ -368,19 +395,6 @@ class LocalClient:
             fit.write(strength)
             yield self.network.state()
 
-    @torch.no_grad()
-    def swapped_in_losses(self, split: Split, *, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Return :meth:`example_losses` of the model that is in the network now."""
-        was_training = self.network.training
-        self.network.eval()
-        result: dict[str, Tensor] = {}
-        for task in self.tasks if tasks is None else tasks:
-            parts: list[Tensor] = []
-            for batch in self.data.tasks[task][split].batches(128, self.network.device):
-                (output,) = self.network(batch)
-                kind = TASK_TYPES[batch[0].pair.type]
-                losses = kind.losses(output.output, batch[0].target, self.network.words)
-                parts.append(losses.per_example().to("cpu", torch.float64))
-            result[task] = torch.cat(parts)
-        self.network.train(was_training)
-        return result
+    def _scored_now(self, split: Split, judge: Judge, tasks: Iterable[str] | None = None) -> dict[str, Tensor]:
+        wanted = self.tasks if tasks is None else tasks
+        return scored(self.network, {task: self.data.tasks[task][split] for task in wanted}, judge)

@@ -59,7 +59,7 @@ def timelines(events: Iterable[Mapping[str, Any]], order: Sequence[tuple[str, st
     return [found[key] for key in sorted(found, key=lambda key: (place.get(key, len(place)), key))]
 
 
-ENDS = ("distil", "mix", "refit")
+ENDS = ("distil", "mix", "refit", "choice")
 """What may become of a personal model after the last round: decisions of kind "distil", told apart by how their rule begins."""
 
 
@@ -68,7 +68,7 @@ def endings(events: Iterable[Mapping[str, Any]], end: str) -> list[Mapping[str, 
 
     >>> made = {"event": "decision", "kind": "distil", "rule": "mix: 0.5 of the way"}
     >>> [len(endings([made], end)) for end in ENDS]
-    [0, 1, 0]
+    [0, 1, 0, 0]
     """
     return [event for event in decisions(events, "distil") if _end(event) == end]
 

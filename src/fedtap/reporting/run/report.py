@@ -88,6 +88,14 @@ ENDINGS = {
         "refitted head",
         ("loss before", "loss after"),
     ),
+    "choice": Ending(
+        "Which model each task uses",
+        "A site keeps several finished models, and each task uses the one that is best on the client's validation data. Losses "
+        "are those of the personal model and of the best of the others.",
+        "Choice among the finished models, with validation losses",
+        "personal model",
+        ("loss personal", "loss of the others"),
+    ),
 }
 
 

@@ -106,6 +106,10 @@ def _ended(record: RunRecord) -> list[str]:
             "Heads were refitted to the client's own data in closed form for {share}{undone}.",
             ", and left as they were for the others because validation was not better for it",
         ),
+        "choice": (
+            "The personal model, which never left the client, was chosen for {share}{undone}.",
+            ", and a model made of the federated one for the others, which was as good or better on validation data",
+        ),
     }
     told: list[str] = []
     for end, (sentence, otherwise) in wording.items():
