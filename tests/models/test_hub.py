@@ -17,7 +17,6 @@ from fedtap.runtime.errors import UserError
 from models.test_personal_model import cache, run
 
 __all__ = ["cache", "run"]
-COMMIT = "a" * 40
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -25,6 +24,7 @@ class Hub(BaseHTTPRequestHandler):
 
     files: dict[str, bytes]
     made: dict[str, Any]
+    commit = "a" * 40
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
@@ -32,7 +32,7 @@ class Hub(BaseHTTPRequestHandler):
     def _reply(self, body: Any, headers: dict[str, str] | None = None, status: int = 200) -> None:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
-        for name, value in {"content-length": str(len(data)), "x-repo-commit": COMMIT, **(headers or {})}.items():
+        for name, value in {"content-length": str(len(data)), "x-repo-commit": self.commit, **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
@@ -51,8 +51,8 @@ class Hub(BaseHTTPRequestHandler):
                 told = json.loads(line)
                 if told["key"] == "file":
                     self.files[told["value"]["path"]] = base64.b64decode(told["value"]["content"])
-            url = f"http://{self.headers['host']}/group/triage/commit/{COMMIT}"
-            self._reply({"success": True, "commitOid": COMMIT, "commitUrl": url, "hookOutput": ""})
+            url = f"http://{self.headers['host']}/group/triage/commit/{self.commit}"
+            self._reply({"success": True, "commitOid": self.commit, "commitUrl": url, "hookOutput": ""})
         else:
             self._reply({"valid": True})
 
@@ -71,7 +71,14 @@ class Hub(BaseHTTPRequestHandler):
         elif re.match(r"/api/models/group/triage", self.path):
             told = [{"rfilename": path} for path in [*self.files, "unrelated.bin"]]
             self._reply(
-                {"id": "group/triage", "sha": COMMIT, "private": True, "tags": [], "downloads": 0, "siblings": told}
+                {
+                    "id": "group/triage",
+                    "sha": self.commit,
+                    "private": True,
+                    "tags": [],
+                    "downloads": 0,
+                    "siblings": told,
+                }
             )
         else:
             self._reply({"error": "not found"}, status=404)
@@ -114,8 +121,9 @@ def test_a_model_goes_to_the_hub_and_back(run: Path, hub: type[Hub]) -> None:
     found = PersonalModel.from_pretrained("group/triage")
     assert found.predict(text="rain") == model.predict(text="rain")
     hub.files["model.safetensors"] = hub.files["model.safetensors"][:-8] + b"12345678"
+    hub.commit = "b" * 40  # as a new commit would have it
     with pytest.raises(UserError, match="damaged"):
-        PersonalModel.from_pretrained("group/triage", revision="b" * 40)
+        PersonalModel.from_pretrained("group/triage")
 
 
 def test_what_the_hub_does_not_take_or_have_is_one_line(run: Path, hub: type[Hub]) -> None:
