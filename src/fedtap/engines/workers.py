@@ -45,10 +45,14 @@ class WorkerPool:
         Whose processes they are; see :mod:`fedtap.runtime.watchdog`.
     tell
         Called with the events of workers, in the thread that waits for them.
+    data
+        Goes with every job.
     """
 
-    def __init__(self, module: str, jobs: Sequence[Mapping[str, Any]], folder: Path, tell: Tell) -> None:
-        self._module, self._jobs, self._tell = module, list(jobs), tell
+    def __init__(
+        self, module: str, jobs: Sequence[Mapping[str, Any]], folder: Path, tell: Tell, data: bytes = b""
+    ) -> None:
+        self._module, self._jobs, self._tell, self._data = module, list(jobs), tell, data
         self._mark = Mark.of(folder).environment()
         self._watchdog = Watchdog(folder)
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
@@ -186,7 +190,7 @@ class WorkerPool:
         if old is not None:
             old.end()
         try:
-            worker.send({**self._jobs[at], "encodes": encodes})
+            worker.send({**self._jobs[at], "encodes": encodes}, self._data)
             self._listen(at, worker)
             if encodes:
                 self._prepared[at].set_result(None)

@@ -5,6 +5,7 @@ Not here: how workers are started and asked (``engines/workers.py``), and what o
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal, TypeAlias
@@ -98,7 +99,7 @@ def simulated(folder: RunFolder, *, device: str, tell: Tell, workers: Workers) -
         prepare=lambda dataset, clients: None,  # the workers encode
     )
     jobs = _jobs(folder, device, how_many(workers, len(scenario.clients)))
-    pool = WorkerPool(MODULE, jobs, folder.path, tell)
+    pool = WorkerPool(MODULE, jobs, folder.path, tell, pickle.dumps(simulation.dataset.partition))
     try:
         pool.open()
         yield (

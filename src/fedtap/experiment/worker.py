@@ -7,6 +7,7 @@ ends, whoever started it is gone, and it leaves at once, whatever it is at. What
 from __future__ import annotations
 
 import os
+import pickle
 import queue
 import sys
 import threading
@@ -54,7 +55,7 @@ class _Worker:
         while True:
             try:
                 if answer is None:
-                    answer = self._opened(self._requests.get()[0])
+                    answer = self._opened(*self._requests.get())
                     self._say({"is": "ready"})
                 self._say(*answer(*self._requests.get()))
             except tuple(KINDS) as error:
@@ -67,8 +68,12 @@ class _Worker:
                 traceback.print_exc()
                 self._say({"is": "error", "kind": "run", "text": f"{type(error).__name__}: {error}"})
 
-    def _opened(self, job: Mapping[str, Any]) -> Answers:
-        """Return what answers requests; examples are encoded and the network is built, each when its turn has come."""
+    def _opened(self, job: Mapping[str, Any], data: bytes) -> Answers:
+        """Return what answers requests; examples are encoded and the network is built, each when its turn has come.
+
+        ``data`` is the partition as the process at the other end of the pipe has made it, in which no source is read again. It is
+        the only thing that is unpickled anywhere: it comes from the very program that has started this one.
+        """
         import torch
 
         from fedtap.algorithms.outside import load_file
@@ -93,10 +98,7 @@ class _Worker:
             if job["encodes"]:
                 dataset.prepare(clients[job["number"] :: job["workers"]])
             self._say({"is": "prepared"})
-            self._requests.get()
-            dataset.prepare(clients)  # of what others have encoded meanwhile
-
-        from fedtap.data.partition import partition
+            self._requests.get()  # what others have encoded meanwhile is found, and checked, when a client needs it
 
         context = set_up_site(
             scenario,
@@ -104,7 +106,7 @@ class _Worker:
             seed=job["seed"],
             device=job["device"],
             store=store,
-            shares=lambda: partition(scenario, job["seed"]),
+            shares=lambda: pickle.loads(data),
             tell=lambda event: self._say({"is": "event", "event": event}),
             prepare=prepare,
         )
