@@ -1,12 +1,15 @@
-"""What do workers gain? Wall seconds of the same run with one worker and with two, and in one process, in turn.
+"""What do workers gain? Wall seconds of the same run with one worker and with two, over Ray, and in one process, in turn.
 
     python benchmarks/workers.py
+    python benchmarks/workers.py --repeats 1 --set rounds=1 --set local_steps=1    # to try it
     python benchmarks/workers.py --scenario scenarios/paper-flava.yaml --set backbone.weights=untrained --repeats 3
 
 Run it with nothing else on the machine. Every attempt is the command in a process of its own, with the features in the
 cache already; the ways take turns, so that what the machine does beside hits all alike. All ways must end with the same
-``results.json``, but that of several threads in one process, whose sums round otherwise. Prints medians by phase, and
-ratios; writes ``benchmarks/results/workers.json``.
+``results.json``, but that of several threads in one process, whose sums round otherwise. Ray takes part where it is
+installed (extra ``ray``), and starts anew in every attempt, as the command does. Processor seconds are those of all
+processes that the command has waited for: Ray's own are not among them, nor are the actors'. Prints medians by phase,
+and ratios; writes ``benchmarks/results/workers.json``.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,8 @@ WAYS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "1 process, 1 thread": ((), {"OMP_NUM_THREADS": "1"}),
     "1 process, all threads": ((), {}),
 }
+if find_spec("ray") is not None:
+    WAYS["2 Ray actors"] = (("--engine", "ray", "--workers", "2"), {})
 BASE = "1 worker"
 
 
@@ -38,6 +44,7 @@ def attempt(way: str, given: argparse.Namespace, out: Path, cache: Path) -> dict
     """Do the run once and return its wall seconds, in all and by phase, and its processor seconds."""
     more, environment = WAYS[way]
     settings = [part for each in given.set for part in ("--set", each)]
+    here = [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
     clean = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     before, began = os.times(), time.perf_counter()
     done = subprocess.run(
@@ -54,7 +61,7 @@ def attempt(way: str, given: argparse.Namespace, out: Path, cache: Path) -> dict
             *settings,
             *more,
         ],
-        env={**clean, "PYTHONPATH": str(ROOT / "src"), "FEDTAP_CACHE": str(cache), **environment},
+        env={**clean, "PYTHONPATH": os.pathsep.join(here), "FEDTAP_CACHE": str(cache), **environment},
         cwd=ROOT,
         capture_output=True,
         text=True,

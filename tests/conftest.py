@@ -13,9 +13,16 @@ import torch
 from hypothesis import settings
 
 collect_ignore = [] if find_spec("flwr") else ["loopback.py"]  # Flower takes a newer Python than the rest
+if not find_spec("ray"):
+    collect_ignore.append("e2e/test_ray_runs.py")
 
 torch.set_num_threads(1)
 
 # No test is about time, and on a busy machine any example may take long.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_report_header() -> list[str]:
+    """Say which tests are not here, and why."""
+    return [] if find_spec("ray") else ["Ray is not installed (extra `ray`): e2e/test_ray_runs.py is left out"]

@@ -11,6 +11,7 @@ from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:
+    from fedtap.engines.ray.settings import RaySettings
     from fedtap.experiment.folder import Resume
 
 Observer = Callable[[dict[str, Any]], None]
@@ -45,19 +46,43 @@ def _flower() -> Engine:
     return rehearse
 
 
-def _with_workers(engine: str, workers: int | str) -> Engine:
+def _ray(workers: int | str = "auto", address: str | None = None, gpus_per_worker: float = 0.0) -> Engine:
+    from fedtap.engines.ray.cluster import require_ray
+    from fedtap.engines.ray.settings import RaySettings
+
+    settings = RaySettings(address, gpus_per_worker)
+    require_ray()
+    return _with_workers(workers, settings)
+
+
+def _with_workers(workers: int | str, ray: RaySettings | None = None) -> Engine:
     from fedtap.experiment.pooled import parsed
     from fedtap.experiment.run import run_in_process
 
+    return partial(run_in_process, workers=parsed(str(workers)), ray=ray)
+
+
+ENGINES: Mapping[str, Callable[[], Engine]] = {"inprocess": _in_process, "ray": _ray, "flower": _flower}
+"""By the name that ``--engine`` takes. Each is imported when it is asked for: Ray and Flower are extras."""
+
+
+def _chosen(engine: str, workers: int | str | None, ray_address: str | None, gpus_per_worker: float) -> Engine:
+    """Return an engine with the options that go with it; the others are refused."""
+    if engine not in ENGINES:
+        raise UserError(f"--engine {engine}: not available; {nearest(engine, ENGINES)}")
+    for option, given in (("--ray-address", ray_address is not None), ("--gpus-per-worker", gpus_per_worker != 0)):
+        if given and engine != "ray":
+            raise UserError(f"{option} goes with --engine ray; leave it out, or choose that engine")
+    if engine == "ray":
+        return _ray("auto" if workers is None else workers, ray_address, gpus_per_worker)
+    if workers is None:
+        return ENGINES[engine]()
     if engine != "inprocess":
         raise UserError(
-            f"--workers goes with --engine inprocess; with {engine} every client is a process of its own already; leave one out"
+            f"--workers goes with --engine inprocess or ray; with {engine} every client is a process of its own already; leave "
+            "one out"
         )
-    return partial(run_in_process, workers=parsed(str(workers)))
-
-
-ENGINES: Mapping[str, Callable[[], Engine]] = {"inprocess": _in_process, "flower": _flower}
-"""By the name that ``--engine`` takes. Each is imported when it is asked for: Flower is an extra."""
+    return _with_workers(workers)
 
 
 def run(
@@ -71,6 +96,8 @@ def run(
     engine: str = "inprocess",
     device: str = "auto",
     workers: int | str | None = None,
+    ray_address: str | None = None,
+    gpus_per_worker: float = 0.0,
     observers: Sequence[Observer] = (),
 ) -> dict[str, Any]:
     """Run a method on a scenario and return what results.json holds.
@@ -91,14 +118,20 @@ def run(
         True: go on from the last complete round in ``out``, which must hold a run; the result is that of an uninterrupted run.
         ``"auto"``: go on, or start where there is none; an event ``note`` says which.
     engine
-        ``inprocess``, or ``flower``: a SuperLink and SuperNodes on this machine, with the same results but for the cross-client
-        test, which a server without the clients' data cannot make.
+        ``inprocess``; ``ray``: workers as Ray actors, with the results of any number of workers; or ``flower``: a SuperLink and
+        SuperNodes on this machine, with the same results but for the cross-client test, which a server without the clients'
+        data cannot make.
     device
         ``auto``, ``cpu``, ``cuda`` or any torch device.
     workers
         So many processes beside this one, in which clients train, personalise and test their models side by side, each with one
         thread; ``"auto"``: one for each core, as far as memory reaches. The results do not depend on how many there are, and
         are those that this process has with one thread. By default none: all is done in this process, with torch's threads.
+        With ``ray`` so many actors, by default as many as have a place.
+    ray_address
+        With ``ray``: of a cluster that runs already, or ``auto``; None: a Ray is started on this machine, for this run alone.
+    gpus_per_worker
+        With ``ray``: how many GPUs, or what part of one, each actor takes.
     observers
         Called with every event, and with passing ones on progress that are not written down.
 
@@ -109,11 +142,7 @@ def run(
     RunError
         If the machine cannot go on (a full disk).
     """
-    if engine not in ENGINES:
-        raise UserError(f"--engine {engine}: not available; {nearest(engine, ENGINES)}")
-    chosen = ENGINES[engine]()
-    if workers is not None:
-        chosen = _with_workers(engine, workers)
+    chosen = _chosen(engine, workers, ray_address, gpus_per_worker)
     if not isinstance(scenario, Scenario):
         scenario = load_scenario(scenario, overrides)
     elif overrides:

@@ -6,13 +6,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import fedtap as library
 from fedtap import __version__
 from fedtap.algorithms.registry import algorithms
 from fedtap.cli import doctor, main
@@ -215,36 +215,47 @@ def test_doctor_knows_the_extras_of_the_project_file() -> None:
     assert names == dict(doctor.EXTRAS)
 
 
-def answering(output: Any, asked: list[dict[str, Any]]) -> Any:
-    def predict(run: Path, **question: Any) -> dict[str, Any]:
-        asked.append({"run": run, **question})
-        return {"task": question["task"], "model": "personal", "output": output}
+class Asked:
+    """A model that gives one answer, and remembers what it was asked."""
 
-    return predict
+    def __init__(self, output: Any) -> None:
+        self.output, self.asked = output, list[Any]()
+
+    def open(self, place: Path, **given: Any) -> Any:
+        self.asked.append({"place": place, **given})
+        return self
+
+    def task(self, name: str) -> Any:
+        return SimpleNamespace(name=name)
+
+    def answering(self, task: str) -> str:
+        return f"personal of {task}"
+
+    def predict(self, **question: Any) -> Any:
+        self.asked.append(question)
+        return self.output
+
+
+def asking(monkeypatch: pytest.MonkeyPatch, output: Any) -> Asked:
+    model = Asked(output)
+    monkeypatch.setattr("fedtap.models.opened.open_model", model.open)
+    return model
 
 
 def test_predict_shows_a_label_and_its_probabilities(fedtap: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[dict[str, Any]] = []
     answer = {"label": "good", "probabilities": {"bad": 0.25, "good": 0.75}}
-    monkeypatch.setattr(library, "predict", answering(answer, asked), raising=False)
+    model = asking(monkeypatch, answer)
     text = fedtap("predict", "runs/r", "--client", "c1", "--task", "sentiment", "--text", "a fine film")
     assert text.splitlines() == ["good", "   75.00%  good", "   25.00%  bad"]
-    assert asked == [
-        {
-            "run": Path("runs/r"),
-            "client": "c1",
-            "task": "sentiment",
-            "image": None,
-            "text": "a fine film",
-            "model": None,
-        }
-    ]
+    opened, question = model.asked
+    assert (str(opened["place"]), opened["client"], opened["model"]) == ("runs/r", "c1", None)
+    assert question == {"task": "sentiment", "image": None, "text": "a fine film"}
     shown = json.loads(fedtap("predict", "runs/r", "--client", "c1", "--task", "sentiment", "--text", "x", "--json"))
-    assert shown == {"task": "sentiment", "model": "personal", "output": answer}
+    assert shown == {"task": "sentiment", "model": "personal of sentiment", "output": answer}
 
 
 def test_predict_shows_a_text(fedtap: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(library, "predict", answering("a [red] circle", []), raising=False)
+    asking(monkeypatch, "a [red] circle")
     assert fedtap("predict", "r", "--client", "c", "--task", "vqa", "--text", "what?") == "a [red] circle\n"
 
 
@@ -252,7 +263,7 @@ def test_predict_saves_a_picture(
     fedtap: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     drawn = np.arange(64 * 64 * 3, dtype=np.uint32).reshape(64, 64, 3).astype(np.uint8)
-    monkeypatch.setattr(library, "predict", answering(drawn, []), raising=False)
+    asking(monkeypatch, drawn)
     target = tmp_path / "drawn.png"
     assert fedtap("predict", "r", "--client", "c", "--task", "redraw", "--to", target) == f"{target}\n"
     with Image.open(target) as saved:

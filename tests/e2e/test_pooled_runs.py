@@ -164,7 +164,7 @@ def test_the_command_takes_a_number_or_auto(scenario: Path, tmp_path: Path, fedt
         )
     refused = fedtap("run", scenario, "--out", tmp_path / "run", "--workers=2", "--engine=flower")
     assert refused.code == 2
-    assert "--workers goes with --engine inprocess" in refused.err
+    assert "--workers goes with --engine inprocess or ray" in refused.err
     assert not (tmp_path / "run").exists()
 
 

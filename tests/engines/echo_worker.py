@@ -10,30 +10,38 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from fedtap.engines.pipe import read_frame, write_frame
+from fedtap.engines.pipe import Frame, Head, read_frame, write_frame
 
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    frame = read_frame(sys.stdin.buffer)
-    assert frame is not None
-    job, number = frame[0], frame[0]["number"]
-    if job.get("broken") and (number or not job["encodes"]):
+
+    def take() -> Frame:
+        frame = read_frame(sys.stdin.buffer)
+        return frame or sys.exit()
+
+    serve(take, lambda head, data=b"": write_frame(answers, head, data))
+
+
+def serve(take: Callable[[], Frame], say: Callable[..., None]) -> None:
+    job: Head = take()[0]
+    if job.get("broken") and (job["number"] or not job["encodes"]):
         sys.exit("the ceiling came down")
     print("a warning of a library")
     if job["encodes"]:
         for done in (0, 3):
             event = {"event": "encoding", "tower": "vision", "done": done, "total": 3}
-            write_frame(answers, {"is": "event", "event": event})
-    write_frame(answers, {"is": "prepared", "peak": 1000})
-    read_frame(sys.stdin.buffer)
-    write_frame(answers, {"is": "ready"})
-    while (frame := read_frame(sys.stdin.buffer)) is not None:
-        head, data = frame
+            say({"is": "event", "event": event})
+    say({"is": "prepared", "peak": 1000})
+    take()
+    say({"is": "ready"})
+    while True:
+        head, data = take()
         about: dict[str, Any] = {"client": head["client"], "round": head["round"]}
         kind = head["client"].partition("-")[0]
         if kind == "slow":
@@ -46,15 +54,15 @@ def main() -> None:
         if kind == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if kind in ("user", "run", "memory"):
-            write_frame(answers, {"is": "error", "kind": kind, "text": f"{kind}: all is lost"})
+            say({"is": "error", "kind": kind, "text": f"{kind}: all is lost"})
         elif kind == "raises":
-            write_frame(answers, {**about, "is": "failure", "why": "ValueError: out of order"})
+            say({**about, "is": "failure", "why": "ValueError: out of order"})
         elif head["kind"] == "evaluate":
-            write_frame(answers, {**about, "is": "rows", "rows": [{"value": None, "pid": os.getpid()}]})
+            say({**about, "is": "rows", "rows": [{"value": None, "pid": os.getpid()}]})
         else:
             about |= {"is": "reply", "seconds": 1.0, "steps": 2, "secure": head["secure"], "counts": {"shared": 5}}
             losses = {"losses": {"pid": os.getpid()}, "personal_losses": {"newest": head["newest"]}}
-            write_frame(answers, {**about, **losses, "decisions": []}, data)
+            say({**about, **losses, "decisions": []}, data)
 
 
 if __name__ == "__main__":

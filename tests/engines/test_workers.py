@@ -18,6 +18,7 @@ import torch
 
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.engines.faulty import Faults, FaultyTransport
+from fedtap.engines.worker_process import Processes
 from fedtap.engines.workers import PoolTransport, WorkerPool
 from fedtap.federation.messages import EvaluateReply, Failure, Kind, Reply, Request
 from fedtap.runtime.errors import RunError, UserError
@@ -54,7 +55,7 @@ def start(path: None, tmp_path: Path) -> Iterator[Start]:
     def opened(number: int = 2, **job: Any) -> tuple[WorkerPool, PoolTransport, list[dict[str, Any]]]:
         told: list[dict[str, Any]] = []
         jobs = [{"number": at, **job} for at in range(number)]
-        pools.append(WorkerPool("echo_worker", jobs, tmp_path, told.append))
+        pools.append(WorkerPool(Processes("echo_worker", tmp_path), jobs, told.append))
         pools[-1].open()
         return pools[-1], PoolTransport(pools[-1], ()), told
 
@@ -204,7 +205,7 @@ def test_those_that_took_longest_begin_first(start: Start) -> None:
 
 def test_what_libraries_write_is_told_once(path: None, tmp_path: Path) -> None:
     told: list[dict[str, Any]] = []
-    pool = WorkerPool("echo_worker", [{"number": 0}, {"number": 1}], tmp_path, told.append)
+    pool = WorkerPool(Processes("echo_worker", tmp_path), [{"number": 0}, {"number": 1}], told.append)
     pool.open()
     pool.close()
     notes = [event["text"] for event in told if event["event"] == "note"]
@@ -215,8 +216,8 @@ STARTER = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from test_workers import WorkerPool, PoolTransport, request
-pool = WorkerPool("echo_worker", [{"number": 0}, {"number": 1}], Path(sys.argv[1]), lambda event: None)
+from test_workers import PoolTransport, Processes, WorkerPool, request
+pool = WorkerPool(Processes("echo_worker", Path(sys.argv[1])), [{"number": 0}, {"number": 1}], lambda event: None)
 try:
     pool.open()
     print(*pool.pids, flush=True)

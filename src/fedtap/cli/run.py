@@ -20,6 +20,7 @@ EXAMPLES = examples(
     "fedtap run scenarios/quickstart.yaml --method fedavg_ft --seed 1",
     "fedtap run scenarios/quickstart.yaml --set rounds=5 --set method.gate=paired",
     "fedtap run scenarios/quickstart.yaml --workers auto",
+    "fedtap run scenarios/quickstart.yaml --engine ray --workers 4",
     "fedtap run scenarios/quickstart.yaml --resume",
 )
 
@@ -50,7 +51,7 @@ def run(
         ),
     ] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="What carries the messages: inprocess or flower.")
+        str, typer.Option("--engine", help="What carries the messages: inprocess, ray or flower.")
     ] = "inprocess",
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
     workers: Annotated[
@@ -63,6 +64,22 @@ def run(
             "as memory reaches. Results are the same for every N, and those of OMP_NUM_THREADS=1 without it.",
         ),
     ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(
+            "--ray-address",
+            metavar="HOST:PORT|auto",
+            help="With --engine ray: a cluster that runs already; by default a Ray is started on this machine, for this run.",
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float,
+        typer.Option(
+            "--gpus-per-worker",
+            metavar="GPUS",
+            help="With --engine ray: what each worker takes of the GPUs, 0.5 for a half.",
+        ),
+    ] = 0.0,
 ) -> None:
     """Train a federation, personalise every client's model, evaluate all of them, and write the report.
 
@@ -92,6 +109,8 @@ def run(
                 engine=engine,
                 device=device,
                 workers=workers,
+                ray_address=ray_address,
+                gpus_per_worker=gpus_per_worker,
                 observers=[watch],
             )
     except KeyboardInterrupt:

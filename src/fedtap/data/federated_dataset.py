@@ -68,6 +68,11 @@ class FederatedDataset:
         self._held: OrderedDict[str, ClientData] = OrderedDict()
         self._cross: CrossExamples | None = None  # all of it is gathered when the first client is tested
 
+    @property
+    def partition(self) -> Partition:
+        """Who holds which examples."""
+        return self._partition
+
     def prepare(self, clients: Sequence[str]) -> None:
         """Encode at once whatever these clients hold that is not in the cache yet."""
         images: dict[str, Callable[[], Any]] = {}

@@ -1,4 +1,6 @@
-"""Frames on a pipe between fedtap's own processes: a JSON object and some bytes. Not here: what they mean (``frames.py``).
+"""Frames between fedtap's own processes, a JSON object and some bytes, and how they go over a pipe.
+
+Not here: what they mean (``frames.py``).
 
 Without torch, so that a process that is being started can be told to end before it has loaded it.
 """
@@ -13,6 +15,10 @@ Head: TypeAlias = Mapping[str, Any]
 Frame: TypeAlias = tuple[dict[str, Any], bytes]
 
 _LENGTH = 8
+
+
+class WorkerGoneError(Exception):
+    """Who was to answer has ended; the text says how, in one line."""
 
 
 def write_frame(stream: BinaryIO, head: Head, data: bytes = b"") -> None:

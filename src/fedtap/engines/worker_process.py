@@ -1,4 +1,4 @@
-"""One worker of a pool as the process that started it sees it: begin, ask, end. What it does: ``experiment/worker.py``."""
+"""Workers of a pool as processes of this machine: begin, ask, end. What one does: ``experiment/worker.py``."""
 
 from __future__ import annotations
 
@@ -12,17 +12,39 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from fedtap.engines.pipe import Frame, Head, read_frame, write_frame
+from fedtap.engines.pipe import Frame, Head, WorkerGoneError, read_frame, write_frame
 from fedtap.runtime.text import one_line
 from fedtap.runtime.threads import ONE_THREAD, share_cores
+from fedtap.runtime.watchdog import Mark, Watchdog
 
 SOURCE = Path(__file__).parents[2]  # where this very package lies, installed or not
 PATIENCE = 10.0  # seconds in which a process that no longer answers has ended
 MAX_TOLD = 2_000  # characters, the last ones, of what a worker wrote to its standard error
 
 
-class WorkerGoneError(Exception):
-    """A worker's process has ended; the text says how, in one line."""
+class Processes:
+    """Starts workers; a watchdog ends them when this process is gone.
+
+    Parameters
+    ----------
+    module
+        What a worker runs, as with ``python -m``.
+    folder
+        Whose processes they are; see :mod:`fedtap.runtime.watchdog`.
+    """
+
+    def __init__(self, module: str, folder: Path) -> None:
+        self._module = module
+        self._mark = Mark.of(folder).environment()
+        self._watchdog = Watchdog(folder)
+
+    def start(self) -> WorkerProcess:
+        """Start a worker."""
+        return WorkerProcess(self._module, self._mark)
+
+    def close(self) -> None:
+        """Call the watchdog off."""
+        self._watchdog.dismiss()
 
 
 class WorkerProcess:

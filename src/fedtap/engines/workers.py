@@ -1,4 +1,4 @@
-"""The pool engine: clients answer side by side, in worker processes of this machine, each with one network and one thread.
+"""The pool engine: clients answer side by side, in worker processes, each with one network and one thread.
 
 Requests go to whichever worker is free, and answers are handed on in the order in which they were asked for: nothing that comes
 of them depends on how many workers there are, or on which of them was faster. A client's state stays in the store on disk, which
@@ -7,7 +7,8 @@ every worker reads and writes; a client is at one worker at a time.
 A worker that dies fails the client that it was at, and another takes its place. A client that raises fails alone, as in one
 process.
 
-Not here: what a worker does (``experiment/worker.py``), and how it is talked to (``worker_process.py``, ``frames.py``).
+Not here: what a worker does (``experiment/worker.py``), where one comes from and how it is talked to (``worker_process.py`` on
+this machine, ``ray/`` over Ray), and what is said (``frames.py``).
 """
 
 from __future__ import annotations
@@ -17,19 +18,47 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from fedtap.engines.frames import Answer, decode_answer, encode_request
-from fedtap.engines.pipe import Frame
-from fedtap.engines.worker_process import WorkerGoneError, WorkerProcess
+from fedtap.engines.pipe import Frame, Head, WorkerGoneError
 from fedtap.federation.messages import SECRETS, ClientCard, EvaluateReply, Failure, Reply, Request
 from fedtap.runtime.errors import RunError, UserError
-from fedtap.runtime.watchdog import Mark, Watchdog
 
 Tell = Callable[[dict[str, Any]], None]
 _AHEAD = 2  # requests a worker that are made before they are needed, so that no worker waits for the next
 _Order = tuple[Request, int, "Future[Answer]"]
+
+
+class Worker(Protocol):
+    """A worker as the process that asks it sees it."""
+
+    @property
+    def pid(self) -> int:
+        """The number of its process, on its machine."""
+
+    @property
+    def lives(self) -> bool:
+        """Whether its process is still there."""
+
+    def send(self, head: Head, data: bytes = b"") -> None:
+        """Send a frame; raises :class:`WorkerGoneError` if the process has ended and that is known already."""
+
+    def receive(self) -> Frame:
+        """Wait for a frame; raises :class:`WorkerGoneError` if the process ends before there is one."""
+
+    def end(self) -> str:
+        """End the process, whatever it is at, and return what libraries wrote in it, where that is known."""
+
+
+class Origin(Protocol):
+    """Where workers come from."""
+
+    def start(self) -> Worker:
+        """Start one; raises :class:`WorkerGoneError` if it cannot be."""
+
+    def close(self) -> None:
+        """Clear up, after all workers have been ended."""
 
 
 class WorkerPool:
@@ -37,23 +66,21 @@ class WorkerPool:
 
     Parameters
     ----------
-    module
-        What a worker runs, as with ``python -m``.
+    origin
+        Where workers come from.
     jobs
         What each worker is told first; as many as there are workers.
-    folder
-        Whose processes they are; see :mod:`fedtap.runtime.watchdog`.
     tell
         Called with the events of workers, in the thread that waits for them.
+    data
+        Goes with every job.
     """
 
-    def __init__(self, module: str, jobs: Sequence[Mapping[str, Any]], folder: Path, tell: Tell) -> None:
-        self._module, self._jobs, self._tell = module, list(jobs), tell
-        self._mark = Mark.of(folder).environment()
-        self._watchdog = Watchdog(folder)
+    def __init__(self, origin: Origin, jobs: Sequence[Mapping[str, Any]], tell: Tell, data: bytes = b"") -> None:
+        self._origin, self._jobs, self._tell, self._data = origin, list(jobs), tell, data
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._heard: queue.SimpleQueue[tuple[int, dict[str, Any]] | None] = queue.SimpleQueue()
-        self._workers: list[WorkerProcess | None] = [None] * len(jobs)
+        self._workers: list[Worker | None] = [None] * len(jobs)
         self._go, self._closing, self._lock = threading.Event(), False, threading.Lock()
         self._prepared: list[Future[None]] = [Future() for _ in jobs]
         self._ready: list[Future[None]] = [Future() for _ in jobs]
@@ -122,7 +149,7 @@ class WorkerPool:
         told = [line for worker in workers for line in worker.end().splitlines() if line.strip()]
         for thread in self._threads:
             thread.join()
-        self._watchdog.dismiss()
+        self._origin.close()
         for line in dict.fromkeys(told):  # what all of them say is said once
             self._tell({"event": "note", "text": f"a worker wrote: {line}"})
 
@@ -176,17 +203,17 @@ class WorkerPool:
             future.set_exception(error)
         self._heard.put(None)
 
-    def _start(self, at: int, *, encodes: bool = False) -> WorkerProcess:
+    def _start(self, at: int, *, encodes: bool = False) -> Worker:
         """Start a worker, and return it when it is ready; raises :class:`RunError` if it does not come so far."""
-        with self._lock:
-            if self._closing:
-                raise RunError("the pool is closed")
-            old, worker = self._workers[at], WorkerProcess(self._module, self._mark)
-            self._workers[at] = worker
-        if old is not None:
-            old.end()
         try:
-            worker.send({**self._jobs[at], "encodes": encodes})
+            with self._lock:
+                if self._closing:
+                    raise RunError("the pool is closed")
+                old, worker = self._workers[at], self._origin.start()
+                self._workers[at] = worker
+            if old is not None:
+                old.end()
+            worker.send({**self._jobs[at], "encodes": encodes}, self._data)
             self._listen(at, worker)
             if encodes:
                 self._prepared[at].set_result(None)
@@ -201,7 +228,7 @@ class WorkerPool:
             self._heard.put(None)
         return worker
 
-    def _listen(self, at: int, worker: WorkerProcess) -> Frame:
+    def _listen(self, at: int, worker: Worker) -> Frame:
         """Pass a worker's events on until it has something else to say, and return that; its errors are raised."""
         while True:
             head, data = worker.receive()

@@ -1,19 +1,27 @@
-"""A run's clients, in this process or in worker processes beside it: how many, what each is told, what they hand back.
+"""A run's clients, in this process or in workers beside it: where, how many, what each is told, what they hand back.
 
-Not here: how workers are started and asked (``engines/workers.py``), and what one does (``worker.py``).
+Not here: how workers are started and asked (``engines/workers.py``, ``engines/ray/``), and what one does (``worker.py``).
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
 
 from fedtap.algorithms.outside import source_of
+from fedtap.data.partition import Partition, fingerprints
+from fedtap.engines.ray.cluster import Cluster
+from fedtap.engines.ray.settings import RaySettings
+from fedtap.engines.worker_process import Processes
 from fedtap.engines.workers import PoolTransport, WorkerPool
+from fedtap.experiment.carried import RunFiles
 from fedtap.experiment.folder import RunFolder
+from fedtap.experiment.provenance import versions
 from fedtap.experiment.requirements import check_one_process
 from fedtap.experiment.setup import Clients, LocalClients, Simulation, set_up
 from fedtap.experiment.site import Tell, resolve_device
@@ -29,7 +37,7 @@ LEAST = 2**30  # bytes that a worker may come to need, however small the network
 
 
 class PooledClients:
-    """The clients in worker processes of this machine; workers save their models."""
+    """The clients in worker processes; workers save their models."""
 
     remote = False
 
@@ -67,8 +75,10 @@ def threads(workers: Workers) -> Iterator[None]:
 
 
 @contextmanager
-def simulated(folder: RunFolder, *, device: str, tell: Tell, workers: Workers) -> Iterator[tuple[Simulation, Clients]]:
-    """Build what a run works with, and end the workers when it is over.
+def simulated(
+    folder: RunFolder, *, device: str, tell: Tell, workers: Workers, ray: RaySettings | None = None
+) -> Iterator[tuple[Simulation, Clients]]:
+    """Build what a run works with, and end the workers when it is over; with ``ray`` they are actors.
 
     Raises
     ------
@@ -92,13 +102,22 @@ def simulated(folder: RunFolder, *, device: str, tell: Tell, workers: Workers) -
         scenario,
         algorithm,
         seed=seed,
-        device=device,
+        device=device if ray is None else "cpu",
         store=folder.store,
         tell=tell,
         prepare=lambda dataset, clients: None,  # the workers encode
     )
-    jobs = _jobs(folder, device, how_many(workers, len(scenario.clients)))
-    pool = WorkerPool(MODULE, jobs, folder.path, tell)
+    # Workers on this machine are handed who holds what; those of a cluster, where files may lie elsewhere, read it themselves.
+    number, shares = how_many(workers, len(scenario.clients)), simulation.dataset.partition
+    if ray is None:
+        jobs = _jobs(folder, _devices(device, number))
+        pool = WorkerPool(Processes(MODULE, folder.path), jobs, tell, pickle.dumps(shares))
+    else:
+        known, place = None if workers == "auto" and ray.address else number, ray.device(device)
+        cluster = Cluster(MODULE, folder.path, ray, workers=known, tell=tell, files=RunFiles(folder))
+        number = known or min(cluster.room, len(scenario.clients))
+        jobs = _jobs(folder, [place] * number, carried=True, elsewhere=None if cluster.here else shares)
+        pool = WorkerPool(cluster, jobs, tell, pickle.dumps(shares) if cluster.here else b"")
     try:
         pool.open()
         yield (
@@ -130,23 +149,46 @@ def parsed(given: str) -> int | Literal["auto"]:
     raise UserError(f"--workers {given}: give a number of 1 or more, or auto (one for each core)")
 
 
-def _jobs(folder: RunFolder, device: str, number: int) -> list[dict[str, Any]]:
-    """Return what each worker is told first. Of several GPUs each takes one, in turn."""
+def _devices(device: str, number: int) -> list[str]:
+    """Return the device of each worker on this machine. Of several GPUs each takes one, in turn."""
     place = resolve_device(device)
     gpus = torch.cuda.device_count() if place.type == "cuda" and place.index is None else 0
+    return [f"cuda:{at % gpus}" if gpus > 1 else device for at in range(number)]
+
+
+def _jobs(
+    folder: RunFolder, devices: Sequence[str], *, carried: bool = False, elsewhere: Partition | None = None
+) -> list[dict[str, Any]]:
+    """Return what each worker is told first.
+
+    Parameters
+    ----------
+    folder
+        The run's.
+    devices
+        One for each worker.
+    carried
+        Whether files of the run's folder go with the requests, since workers do not see it.
+    elsewhere
+        Who holds which examples, if workers are to read the data themselves: they must find the same.
+    """
     scenario, algorithm = folder.scenario, folder.algorithm
+    file = source_of(type(algorithm))
     return [
         {
             "scenario": scenario.resolved(),
-            "scenario_folder": str(scenario.folder),
+            "scenario_folder": str(scenario.folder.absolute() if carried else scenario.folder),
             "method": {"name": algorithm.name, **algorithm.params.model_dump(mode="json")},
-            "method_file": source_of(type(algorithm)),
+            "method_file": file and str(Path(file).absolute()),
             "folder": str(folder.path),
             "run": folder.run,
             "seed": folder.seed,
-            "device": f"cuda:{at % gpus}" if gpus > 1 else device,
+            "device": device,
             "number": at,
-            "workers": number,
+            "workers": len(devices),
+            "carried": carried,
+            "versions": versions(),
+            "data": None if elsewhere is None else fingerprints(elsewhere),
         }
-        for at in range(number)
+        for at, device in enumerate(devices)
     ]

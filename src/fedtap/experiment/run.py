@@ -9,6 +9,7 @@ from typing import Any
 
 from fedtap.data.requests import most_tested
 from fedtap.data.shortfalls import tell_shortfalls
+from fedtap.engines.ray.settings import RaySettings
 from fedtap.evaluation import trivial
 from fedtap.experiment.constants import Constants
 from fedtap.experiment.convergence import chances_of
@@ -42,8 +43,11 @@ def run_in_process(
     tell: Observer = lambda event: None,
     wait: bool = False,
     workers: Workers = None,
+    ray: RaySettings | None = None,
 ) -> dict[str, Any]:
     """Run a method on a scenario in this process and its workers; parameters and errors are those of :func:`fedtap.run`.
+
+    With ``ray`` the workers are actors.
 
     ``tell`` is called with every event. ``wait`` for another process that is at work in the folder, instead of refusing.
     """
@@ -61,7 +65,7 @@ def run_in_process(
         if folder.begun:
             clear(folder.path)  # workers of an attempt that was killed may have a last file to write
         folder.tidy()
-        with simulated(folder, device=device, tell=tell, workers=workers) as (simulation, clients):
+        with simulated(folder, device=device, tell=tell, workers=workers, ray=ray) as (simulation, clients):
             folder.begin(device, simulation.dataset.fingerprints())
             constants = None if scenario.theory is None else Constants(scenario.theory, simulation.site)
             run = FederatedRun(simulation.server, clients, folder, tell, began, constants)

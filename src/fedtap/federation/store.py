@@ -114,7 +114,22 @@ class ClientStore:
         write_sealed_tensors(path, tensors, facts, self._identity(client, "state", round_number))
         path.chmod(FILE)
         self._known[client] = [*[n for n in self._known.get(client, []) if n < round_number][-1:], round_number]
-        earlier = [number for number in self.rounds(client) if number < round_number]
+        self._forget(client, round_number)
+
+    def files(self, client: str, before: int) -> list[Path]:
+        """Return the files that a request needs: the newest state from a round earlier than ``before``, and secrets."""
+        earlier = [self._path(client, number) for number in self.rounds(client) if number < before]
+        return [*earlier[-1:], *sorted((self._folder / client).glob("secret-*.json"))]
+
+    def tidy(self, client: str) -> None:
+        """Forget, of states that another store has made, what :meth:`save` would have forgotten."""
+        rounds = self.rounds(client)
+        if rounds:
+            self._forget(client, rounds[-1])
+
+    def _forget(self, client: str, newest: int) -> None:
+        """Forget all but the newest of the states from before a round."""
+        earlier = [number for number in self.rounds(client) if number < newest]
         for number in earlier[:-1]:
             self._path(client, number).unlink(missing_ok=True)
 

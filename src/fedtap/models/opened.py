@@ -27,6 +27,8 @@ def open_model(
     """
     folder = expanded(place)
     if not is_run(place):
+        if not folder.exists() and (client is not None or model is not None):
+            raise UserError(f"{place}: there is no such folder; give that of a run")
         if client is not None or model is not None:
             key = "--client" if client is not None else "--model"
             raise UserError(f"{place}: is one model, and {key} is for a run; leave it out")

@@ -115,6 +115,10 @@ class PersonalModel:
         """What the method calls the model: ``personal``, ``finetuned``, ..."""
         return self.loaded.saved.name
 
+    def answering(self, task: str) -> str:
+        """Return the name of the model that answers a task: this one's, unless it is a choice among several."""
+        return self.loaded.saved.of_task(task).name
+
     @property
     def client(self) -> str:
         """Whose model it is."""

@@ -43,4 +43,4 @@ def predict(
     """
     asked = PersonalModel.from_run(run, client, model)
     output = asked.predict(image=image, text=text, task=task)
-    return {"task": task, "model": asked.loaded.saved.of_task(task).name, "output": output}
+    return {"task": task, "model": asked.answering(task), "output": output}

@@ -1,5 +1,6 @@
 """Every data set of the paper's federations, from a folder with the hub's schema to examples."""
 
+import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,20 @@ def test_pictures_to_be_drawn_again(tmp_path: Path, name: str) -> None:
         Image.fromarray(pixels).save(file)
         assert example.key == look(file).key
     assert source(name).classes(task(name, type="reconstruction")) == ()
+
+
+def test_examples_are_handed_to_another_process_as_references(tmp_path: Path) -> None:
+    """The partition goes to workers in pickled form: no picture may go with it, and each can be had there."""
+    noise = np.random.default_rng(0).integers(0, 256, (5, 128, 128, 3), dtype=np.uint8)
+    rows = [{"image": png(pixels), "label": 0} for pixels in noise]
+    path = write(tmp_path / "d", "tiny_imagenet", {"train": rows, "valid": picture_rows("tiny_imagenet", (5, 0))})
+    examples = read("tiny_imagenet", path, type="classification")
+    sent = pickle.dumps(examples)
+    assert len(sent) < min(len(row["image"]["bytes"]) for row in rows)
+    arrived = pickle.loads(sent)
+    assert [each.identity for each in arrived] == [each.identity for each in examples]
+    for one, other in zip(arrived, examples, strict=True):
+        assert np.array_equal(one.image.load(), other.image.load())
 
 
 def test_a_damaged_picture_is_refused_or_skipped(tmp_path: Path) -> None:

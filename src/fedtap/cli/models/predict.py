@@ -82,7 +82,7 @@ def predict(
     asked = opened.task(task)
     if given is None or output is None:
         answer = opened.predict(image=image, text=text, task=asked.name)
-        _show({"task": asked.name, "model": opened.name, "output": answer}, to=to, as_json=as_json)
+        _show({"task": asked.name, "model": opened.answering(asked.name), "output": answer}, to=to, as_json=as_json)
         return
     _answer_all(opened, asked.name, given, output, pictures, batch_size, skip=on_unreadable == "skip")
 
