@@ -24,6 +24,7 @@ from fedtap.training.model_selection import mean_ratio
 FACTORS = (0.25, 0.5, 0.75, 1.0)
 """How far a soft replacement may go; staying where it is is always a choice."""
 
+UNHARMED = "guard: no task is worse on validation"
 Gate: TypeAlias = Literal["margin", "validation", "paired"]
 Scope = Callable[[str], frozenset[ComponentKey]]
 """The components that replacing a task may touch."""
@@ -92,12 +93,21 @@ def replace_hard(
         )
         refused = {task for task, (accepted, _) in tried.items() if not accepted}
         return personal, [
-            replace(each, outcome="kept", rule=f"{each.rule}; {WORSE}") if each.task in refused else each
+            each
+            if each.task not in tried
+            else replace(each, outcome="kept", rule=f"{each.rule}; {WORSE}")
+            if each.task in refused
+            else replace(each, rule=f"{each.rule}; {UNHARMED}")
             for each in decisions
         ]
     for task in wanted:
         personal = personal.merge(federated.slice(scope(task)))
     return personal, decisions
+
+
+def verdicts_of(decisions: Sequence[Decision]) -> int:
+    """Return how often these decisions asked the validation split: once for a gate that does, once for the guard of adoption."""
+    return sum(("verdict " in each.rule) + each.rule.endswith((WORSE, UNHARMED)) for each in decisions)
 
 
 def replace_soft(
