@@ -200,6 +200,8 @@ def test_what_a_gate_can_promise(fedtap: Command) -> None:
     assert guarded["splits"][0]["verdicts"] == 10
     shown = fedtap("theory", "gate", SCENARIOS / "quickstart.yaml", "--set", "gate=paired", "--set", "alpha=0.05")
     assert "alpha 0.05" in shown.out
+    assert "compares training losses" not in shown.out
+    assert "compares training losses" in fedtap("theory", "gate", SCENARIOS / "quickstart.yaml").out
     none = fedtap("theory", "gate", SCENARIOS / "quickstart.yaml", "-m", "fedavg")
     assert none.code == 2
     assert "has no gate" in none.err

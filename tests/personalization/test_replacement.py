@@ -226,6 +226,7 @@ def test_a_guarded_adoption_leaves_no_task_worse_where_an_open_gate_alone_does()
     gladly, decisions = adopted(client, learned(), spoilt("digits", "mood"), guarded=True)  # where nothing is worse
     assert {d.task: d.outcome for d in decisions} == {"digits": "replaced", "mood": "replaced", "law": "kept"}
     assert gladly.equal(learned())
+    assert decisions[0].rule.endswith("; guard: no task is worse on validation")
 
 
 def test_tap_takes_the_gate_the_guard_and_remembers_its_verdicts() -> None:
@@ -236,9 +237,11 @@ def test_tap_takes_the_gate_the_guard_and_remembers_its_verdicts() -> None:
     for _ in range(3):
         update, state = method.local_round(client, received, state)
         rules.append([d.rule for d in update.decisions])
-    assert state.facts["verdicts"] == 6  # none in the first round, then three tasks each
-    assert "verdict 1 on" in rules[1][0]
-    assert "verdict 6 on" in rules[2][2]
+    taken = [rule for each in rules[1:] for rule in each]  # none in the first round, which adopts what it is sent
+    assert state.facts["verdicts"] == sum(1 + ("guard:" in rule) for rule in taken)  # the guard asks once more
+    assert "verdict 1 on" in taken[0]
+    first = sum(1 + ("guard:" in rule) for rule in rules[1])
+    assert f"verdict {first + 1} on" in rules[2][0]
     assert "verdicts" not in make({"name": "tap"}).local_round(client, received, method.start(client))[1].facts
     with pytest.raises(UserError, match="guard_adoption judges what is adopted whole"):
         make({"name": "tap", "guard_adoption": True, "replace": "soft"})

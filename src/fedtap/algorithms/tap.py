@@ -50,7 +50,7 @@ from fedtap.personalization.guard import guard
 from fedtap.personalization.loss_history import LossHistory
 from fedtap.personalization.parts import replace_parts
 from fedtap.personalization.refit import refit_heads
-from fedtap.personalization.replacement import Gate, Scope, keep_personal, replace_hard, replace_soft
+from fedtap.personalization.replacement import Gate, Scope, keep_personal, replace_hard, replace_soft, verdicts_of
 from fedtap.runtime.errors import nearest
 from fedtap.training.client import LocalClient, Trained
 from fedtap.training.terms import Disentangle, Teacher
@@ -171,7 +171,7 @@ class Tap(Algorithm):
             personal, losses = trained.state, trained.losses
         update = Update(federated.state, client.counts(), federated.losses, losses, decisions)
         facts = {**history.after_personal(losses).facts, "took_part": True, "apart": apart or _was_apart(state)}
-        asked = int(state.facts.get("verdicts", 0)) + sum("verdict" in decision.rule for decision in decisions)
+        asked = int(state.facts.get("verdicts", 0)) + verdicts_of(decisions)
         facts |= {"verdicts": asked} if asked else {}
         return update, ClientState({"personal": personal}, facts)
 

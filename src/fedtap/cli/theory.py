@@ -140,6 +140,11 @@ def gate(path: ScenarioFile, settings: Settings = None, method: Method = None, a
     say(
         "- A margin of 0 on validation (gate=validation) is the choice whose worst case is least; a confident one misses more."
     )
+    params = loaded.method if method is None else {}
+    if params.get("gate", "margin") == "margin" and params.get("personal", "separate") == "separate":
+        say(
+            "- As it is set the gate compares training losses, and asks no validation example: the table is for gate=validation."
+        )
     say(
         "- With several tasks a client, guard_adoption=on keeps one task's replacement from making another worse there."
     )

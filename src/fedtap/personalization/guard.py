@@ -9,6 +9,9 @@ from fedtap.pairs import ComponentKey
 from fedtap.personalization.decision import Decision
 from fedtap.training.client import LocalClient
 
+GUARD = "guard: "
+"""How the rules of its decisions begin."""
+
 
 def guard(
     client: LocalClient, *, before: ComponentState, after: ComponentState
@@ -24,24 +27,26 @@ def guard(
     whole = client.judged(after)
     if all(whole[task] <= reached[task] for task in client.tasks):
         return after, [
-            Decision(
-                task, "distil", "kept", whole[task], first[task], f"guard: no task is worse {client.on_validation}"
-            )
-            for task in client.tasks
+            Decision(task, "distil", "kept", whole[task], first[task], unharmed(client)) for task in client.tasks
         ]
     kept, tried = without_harm(
         client, before=before, after=after, tasks=client.tasks, scope=client.path, reached=reached
     )
     decisions = []
     for task, (accepted, loss) in tried.items():
-        rule = "guard: this path leaves no task worse" if accepted else worse(client)
+        rule = f"{GUARD}this path leaves no task worse" if accepted else worse(client)
         decisions.append(Decision(task, "distil", "kept" if accepted else "reverted", loss, first[task], rule))
     return kept, decisions
 
 
 def worse(client: LocalClient) -> str:
     """Return the rule by which something was not taken."""
-    return f"guard: a task would be worse {client.on_validation}"
+    return f"{GUARD}a task would be worse {client.on_validation}"
+
+
+def unharmed(client: LocalClient) -> str:
+    """Return the rule by which something was."""
+    return f"{GUARD}no task is worse {client.on_validation}"
 
 
 def without_harm(

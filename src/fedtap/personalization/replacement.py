@@ -16,7 +16,7 @@ from fedtap.components import ComponentState, towards
 from fedtap.pairs import ComponentKey
 from fedtap.personalization.decision import Decision
 from fedtap.personalization.gates import margin_gate, paired_gate
-from fedtap.personalization.guard import without_harm, worse
+from fedtap.personalization.guard import GUARD, unharmed, without_harm, worse
 from fedtap.personalization.loss_history import LossHistory
 from fedtap.training.client import LocalClient
 from fedtap.training.model_selection import mean_ratio
@@ -95,12 +95,21 @@ def replace_hard(
         )
         refused = {task for task, (accepted, _) in tried.items() if not accepted}
         return personal, [
-            replace(each, outcome="kept", rule=f"{each.rule}; {worse(client)}") if each.task in refused else each
+            each
+            if each.task not in tried
+            else replace(each, outcome="kept", rule=f"{each.rule}; {worse(client)}")
+            if each.task in refused
+            else replace(each, rule=f"{each.rule}; {unharmed(client)}")
             for each in decisions
         ]
     for task in wanted:
         personal = personal.merge(federated.slice(scope(task)))
     return personal, decisions
+
+
+def verdicts_of(decisions: Sequence[Decision]) -> int:
+    """Return how often these decisions asked the validation split: once for a gate that does, once for the guard of adoption."""
+    return sum(("verdict " in each.rule) + (GUARD in each.rule) for each in decisions)
 
 
 def replace_soft(
