@@ -28,6 +28,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "xlsx": ("openpyxl",),
     "text": ("nltk",),
     "flower": ("flwr",),
+    "ray": ("ray",),
     "privacy": ("opacus",),
     "secure": ("cryptography", "pycryptodome"),
     "onnx": ("onnx", "onnxscript"),
