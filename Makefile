@@ -68,7 +68,7 @@ demo: $(READY)
 	@if [ -e $(OUT)/results.json ]; then \
 	  echo "$(OUT) holds a finished run already; to run it again: rm -r $(OUT), or make demo OUT=runs/another"; \
 	else \
-	  $(BIN)/fedtap run scenarios/quickstart.yaml --out $(OUT) --resume=auto; \
+	  $(BIN)/fedtap run scenarios/quickstart.yaml --workers auto --out $(OUT) --resume=auto; \
 	fi
 	@echo "Now open $(OUT)/report.html in a browser."
 
