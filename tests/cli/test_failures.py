@@ -55,7 +55,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
         (["scenario", "lst"], "'lst'"),
         (["scenario", "list", "nowhere"], "nowhere: no such folder"),
         (["methods", "tpa"], "did you mean 'tap'?"),
-        (["predict", "run", "--client", "c"], "--task"),
+        (["predict", "run", "--client", "c"], "run: there is no such folder"),
         (["predict", "run", "--client", "c", "--task", "t", "--image", "no.png"], "--image no.png: no such file"),
         (["predict", "run", "--client", "c", "--task", "t", "--to", "a.jpg"], "ends in .png"),
     ],
