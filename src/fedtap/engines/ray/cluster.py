@@ -17,12 +17,10 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
-
-import psutil
 
 from fedtap.engines.pipe import Frame, Head, WorkerGoneError
 from fedtap.engines.ray.actor import Actor
@@ -88,7 +86,6 @@ class Cluster:
         self._ray = _library()
         self._scratch: str | None = None
         self._watchdog: Watchdog | None = None
-        self._roots: list[psutil.Process] = []
         self._has_told = False
         self._joined = not self._ray.is_initialized()  # else it is the caller's, who will leave it
         try:
@@ -125,7 +122,6 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster; one that was started here ends, with all its processes and files."""
-        started = _families(self._roots)
         try:
             if self._joined and self._ray.is_initialized():
                 self._ray.shutdown()
@@ -133,10 +129,6 @@ class Cluster:
             if self._watchdog is not None:
                 self._watchdog.close()
                 self._watchdog = None
-            # Ray's agents write their titles over the mark that the watchdog looks for, and may outlive a Ray that ends.
-            for process in started:
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
             if self._scratch is not None:
                 shutil.rmtree(self._scratch, ignore_errors=True)
 
@@ -148,7 +140,6 @@ class Cluster:
         more = {"PYTHONPATH": path, "TMPDIR": self._scratch}  # what a killed worker leaves there goes with all the rest
         with _environment({**QUIET, **Mark.of(folder).environment(), **more}):
             for left in reversed(range(ATTEMPTS)):
-                before = psutil.Process().children()
                 try:
                     self._ray.init(
                         address="local",
@@ -158,7 +149,6 @@ class Cluster:
                         configure_logging=False,
                         _temp_dir=self._scratch,
                     )
-                    self._roots = [child for child in psutil.Process().children() if child not in before]
                     return
                 except Exception as error:  # of whatever kind: it is a program of its own
                     if not left:
@@ -303,15 +293,6 @@ def _as_before() -> Iterator[None]:
     finally:
         if before is not None:  # else it was none of Python's
             signal.signal(signal.SIGTERM, before)
-
-
-def _families(roots: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Return these processes and all that they have started, each known by its number and its birth."""
-    found = []
-    for root in roots:
-        with contextlib.suppress(psutil.Error):
-            found += [root, *root.children(recursive=True)]
-    return found
 
 
 def _brief(error: BaseException) -> str:
