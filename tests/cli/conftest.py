@@ -72,6 +72,5 @@ def done_here(monkeypatch: pytest.MonkeyPatch) -> Done:
         return failed
 
     monkeypatch.setattr("fedtap.reporting.run.report.render", lambda record, pages=(): "")
-    for module in ("compare", "sweep", "pairs.study"):
-        monkeypatch.setattr(f"fedtap.study.{module}.run_batch", run_batch)
+    monkeypatch.setattr("fedtap.study.folder.run_batch", run_batch)
     return done

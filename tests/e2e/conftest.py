@@ -1,12 +1,14 @@
 """What whole runs share: the scenario's files, the cache of encoded examples, one finished run, and ways to call the command."""
 
 import json
-from collections.abc import Callable, Iterator
+import resource
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
+import fedtap as library
 from fedtap.cli import main
 from tiny_federation import write_scenario
 
@@ -58,6 +60,31 @@ def whole(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         main(["run", str(scenario), "--out", str(out)])
     assert not left.value.code
     return out
+
+
+class Cut(BaseException):
+    """The process ends here; no Exception, so that nothing on the way takes it for a client's fault."""
+
+
+def cut_off(scenario: Path, out: Path, event: str, *, where: Mapping[str, Any], **options: Any) -> None:
+    """Run up to an event with these fields, which must come; options are those of ``fedtap.run``."""
+
+    def watch(seen: dict[str, Any]) -> None:
+        if seen["event"] == event and all(seen[key] == value for key, value in where.items()):
+            raise Cut
+
+    with pytest.raises(Cut):
+        library.run(scenario, out=out, observers=[watch], **options)
+
+
+@pytest.fixture
+def bounded_memory() -> Iterator[None]:
+    """Let what asks for more memory than this end the test, and not the machine."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 10**9, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.fixture

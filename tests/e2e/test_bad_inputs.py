@@ -20,7 +20,7 @@ import yaml
 from PIL import Image
 
 import fedtap as library
-from e2e.conftest import Command, events, same_end, snapshot
+from e2e.conftest import Command, cut_off, events, same_end, snapshot
 from fedtap.runtime.errors import RunError
 from tiny_federation import settings, write_scenario
 
@@ -39,21 +39,11 @@ class Started(NamedTuple):
         return self.scenario.parent / "data"
 
 
-class Cut(BaseException):
-    """The process ends here."""
-
-
 @pytest.fixture(scope="module")
 def first_round(tmp_path_factory: pytest.TempPathFactory) -> Started:
     scenario = write_scenario(tmp_path_factory.mktemp("damaged"))
     out = tmp_path_factory.mktemp("half") / "run"
-
-    def watch(event: dict[str, Any]) -> None:
-        if event["event"] == "round_started" and event["round"] == 2:
-            raise Cut
-
-    with pytest.raises(Cut):
-        library.run(scenario, out=out, observers=[watch])
+    cut_off(scenario, out, "round_started", where={"round": 2})
     return Started(scenario, out)
 
 

@@ -3,13 +3,12 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors import safe_open
 
 import fedtap as package
-from e2e.conftest import Command, events, rows, same_end
+from e2e.conftest import Command, cut_off, events, rows, same_end
 from fedtap.algorithms.registry import algorithms
 from fedtap.data.partition import partition
 from fedtap.experiment.planning import ARCHITECTURES
@@ -41,28 +40,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-class Cut(BaseException):
-    """The process ends here."""
-
-
-def cut_off(scenario: Path, method: str, out: Path, event: str, **where: Any) -> None:
-    """Run a method up to an event, which must come."""
-
-    def watch(seen: dict[str, Any]) -> None:
-        if seen["event"] == event and all(seen[key] == value for key, value in where.items()):
-            raise Cut
-
-    with pytest.raises(Cut):
-        package.run(scenario, method=method, out=out, resume="auto", observers=[watch])
-
-
 @pytest.mark.parametrize("method", METHODS)
 def test_cut_off_after_a_round_and_resumed_it_ends_in_the_same_bytes(method: str, small: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "cut"
     results = package.run(small, method=method, out=whole)
     assert events(whole, "failed", "rejected") == []
-    cut_off(small, method, out, "update", round=2, client="reader")  # round 1 is on the disk, half of round 2 is not
-    cut_off(small, method, out, "personalised", client="reader")
+    again = {"method": method, "resume": "auto"}
+    cut_off(
+        small, out, "update", where={"round": 2, "client": "reader"}, **again
+    )  # round 1 is on the disk, half of round 2 is not
+    cut_off(small, out, "personalised", where={"client": "reader"}, **again)
     assert package.run(small, method=method, out=out, resume="auto") == results
     same_end(out, whole)
     server = "checkpoint/server.safetensors"

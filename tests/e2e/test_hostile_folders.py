@@ -8,11 +8,10 @@ import hashlib
 import json
 import os
 import random
-import resource
 import shutil
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +22,12 @@ from e2e.conftest import Command
 from e2e.hostile import deep, garble, oddly, one_line, rewrite, weights
 from fedtap.runtime.sealed import write_sealed_json
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.usefixtures("bounded_memory")]
 NUMBER = int(os.environ.get("FEDTAP_HOSTILE", "40"))
 QUESTION = ("--client", "reader", "--task", "mood", "--text", "a warm and funny film")
 CONFIG = "clients/reader/personal/config.json"
 MODEL = "clients/reader/personal/model.safetensors"
 HOLE = 3 * 10**12  # bytes of a file that takes no room
-
-
-@pytest.fixture(autouse=True)
-def bounded_memory() -> Iterator[None]:
-    """Let what asks for more memory than this end the test, and not the machine."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 10**9, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.fixture

@@ -6,51 +6,27 @@ A campaign, seeded: `FEDTAP_HOSTILE=500 python -m pytest tests/e2e/test_hostile_
 import json
 import os
 import random
-import resource
 import shutil
 import traceback
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-import fedtap as library
-from e2e.conftest import Called, Command
+from e2e.conftest import Called, Command, cut_off
 from e2e.hostile import facts, garble, oddly, rewrite, weights
 
-pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.usefixtures("no_report")]
+pytestmark = [pytest.mark.slow, pytest.mark.thorough, pytest.mark.usefixtures("no_report", "bounded_memory")]
 NUMBER = int(os.environ.get("FEDTAP_HOSTILE", "40"))
-
-
-class Cut(BaseException):
-    """The process ends here."""
 
 
 @pytest.fixture(scope="module")
 def half(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a run that was cut off in its second round; it is not to be changed."""
     out = tmp_path_factory.mktemp("half") / "run"
-
-    def watch(seen: dict[str, Any]) -> None:
-        if seen["event"] == "update" and seen["round"] == 2:
-            raise Cut
-
-    with pytest.raises(Cut):
-        library.run(scenario, out=out, observers=[watch])
+    cut_off(scenario, out, "update", where={"round": 2})
     return out
-
-
-@pytest.fixture(autouse=True)
-def bounded_memory() -> Iterator[None]:
-    """Let what asks for more memory than this end the test, and not the machine."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + 3 * 10**9, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def odd_weights(tensors: dict[str, torch.Tensor], draw: random.Random) -> dict[str, torch.Tensor]:

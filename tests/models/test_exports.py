@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -41,14 +40,6 @@ REDRAW = {
 }
 ASK = {"name": "ask", "type": "text_generation", "modality": "image", "domain": "d", "source": "csv", "path": "t.csv",
        "columns": {"target": "text"}}  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEDTAP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("fedtap.reporting.run.report.render", lambda record, pages=(): "")
-        yield
 
 
 @pytest.fixture(scope="module")

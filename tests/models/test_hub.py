@@ -14,9 +14,9 @@ import pytest
 
 from fedtap.models.personal_model import PersonalModel
 from fedtap.runtime.errors import UserError
-from models.test_personal_model import cache, run
+from models.test_personal_model import run
 
-__all__ = ["cache", "run"]
+__all__ = ["run"]
 
 
 class Hub(BaseHTTPRequestHandler):

@@ -59,14 +59,6 @@ def own_data(folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEDTAP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("fedtap.reporting.run.report.render", lambda record, pages=(): "")
-        yield
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("own")

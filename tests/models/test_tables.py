@@ -14,9 +14,9 @@ from fedtap.backbones.weights import loads
 from fedtap.cli import main
 from fedtap.data.images import read_image
 from fedtap.models.personal_model import PersonalModel
-from models.test_personal_model import WORDS, cache, run
+from models.test_personal_model import WORDS, run
 
-__all__ = ["cache", "run"]
+__all__ = ["run"]
 Said = tuple[int, str, str]
 
 

@@ -25,9 +25,9 @@ from fedtap.runtime.errors import UserError
 from fedtap.serving.gate import Limits
 from fedtap.serving.page import SCRIPT
 from fedtap.serving.server import prepared, read_key
-from models.test_personal_model import WORDS, cache, run
+from models.test_personal_model import WORDS, run
 
-__all__ = ["cache", "run"]
+__all__ = ["run"]
 LIMITS = Limits(body=60_000, seconds=0.5, examples=4, text=1_000, image=30_000, pixels=10_000)
 KEY = "a-key-of-some-length"
 Reply = tuple[int, dict[str, str], bytes]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from fedtap.cli.screen import screen
+from fedtap.cli.screen import say, screen
 from fedtap.reporting.html.formatting import human_seconds, plural
 from fedtap.runtime.text import neutral
 
@@ -121,3 +124,24 @@ class BatchProgress:
     def _plain(self, line: str) -> None:
         if not self._console.is_terminal:
             self._say(line)
+
+
+@contextmanager
+def watching(out: Path) -> Iterator[BatchProgress]:
+    """Show the progress of a study; after Ctrl-C say how to go on, and leave with 130."""
+    with BatchProgress() as watch:
+        try:
+            yield watch
+        except KeyboardInterrupt:
+            text = (
+                f"fedtap: interrupted with {watch.done} of {watch.total} runs finished; the same command goes on from what is "
+                f"in {out}"
+            )
+            screen(errors=True).print(text, markup=False, soft_wrap=True)
+            raise typer.Exit(130) from None
+
+
+def say_where(out: Path, name: str) -> None:
+    """Say where a study's page, tables and numbers are."""
+    say(f"Page: {out / name}.html")
+    say(f"Tables: {out / name}.md; all numbers: {out / name}.json")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from fedtap.cli.options import Jobs, OutFolder, ScenarioFile, Seeds, Settings, seeds_of
-from fedtap.cli.screen import examples, say, screen
+from fedtap.cli.screen import examples, say
 
 EXAMPLES = examples(
     "fedtap compare scenarios/quickstart.yaml --methods local,fedavg_ft,tap --seeds 0,1,2 --out runs/compare",
@@ -45,33 +44,22 @@ def compare(
     gains are relative to it.
     """
     import fedtap
-    from fedtap.cli.batch_progress import BatchProgress
+    from fedtap.cli.batch_progress import say_where, watching
 
-    with BatchProgress() as watch:
-        try:
-            result = fedtap.compare(
-                scenario,
-                methods,
-                seeds=seeds_of(seeds),
-                out=out,
-                overrides=settings or [],
-                jobs=jobs,
-                device=device,
-                against=against,
-                observers=[watch],
-            )
-        except KeyboardInterrupt:
-            interrupted(watch.done, watch.total, out)
+    with watching(out) as watch:
+        result = fedtap.compare(
+            scenario,
+            methods,
+            seeds=seeds_of(seeds),
+            out=out,
+            overrides=settings or [],
+            jobs=jobs,
+            device=device,
+            against=against,
+            observers=[watch],
+        )
     show_gains(result)
-    say(f"Page: {out / 'comparison.html'}")
-    say(f"Tables: {out / 'comparison.md'}; all numbers: {out / 'comparison.json'}")
-
-
-def interrupted(done: int, total: int, out: Path) -> NoReturn:
-    """Say how to go on, and leave with 130."""
-    text = f"fedtap: interrupted with {done} of {total} runs finished; the same command goes on from what is in {out}"
-    screen(errors=True).print(text, markup=False, soft_wrap=True)
-    raise typer.Exit(130) from None
+    say_where(out, "comparison")
 
 
 def show_gains(result: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from fedtap.cli.compare import interrupted
 from fedtap.cli.options import Jobs, OutFolder, Seeds, numbers_of, seeds_of
 from fedtap.cli.screen import examples, say
 
@@ -69,27 +68,23 @@ def pairs(
     The same command goes on where it was interrupted, and more seeds, pairs, lengths or problems may be added to it.
     """
     import fedtap
-    from fedtap.cli.batch_progress import BatchProgress
+    from fedtap.cli.batch_progress import say_where, watching
     from fedtap.reporting.pairs.page import pairs_sentences
 
-    with BatchProgress() as watch:
-        try:
-            result = fedtap.study_pairs(
-                out=out,
-                problems=problems.split(","),
-                kinds=kinds.split(","),
-                pairs=numbers_of("--pairs", numbers),
-                lengths=lengths.split(","),
-                seeds=seeds_of(seeds),
-                tasks=tasks,
-                quick=quick,
-                jobs=jobs,
-                device=device,
-                observers=[watch],
-            )
-        except KeyboardInterrupt:
-            interrupted(watch.done, watch.total, out)
+    with watching(out) as watch:
+        result = fedtap.study_pairs(
+            out=out,
+            problems=problems.split(","),
+            kinds=kinds.split(","),
+            pairs=numbers_of("--pairs", numbers),
+            lengths=lengths.split(","),
+            seeds=seeds_of(seeds),
+            tasks=tasks,
+            quick=quick,
+            jobs=jobs,
+            device=device,
+            observers=[watch],
+        )
     for sentence in pairs_sentences(result):
         say(sentence)
-    say(f"Page: {out / 'pairs.html'}")
-    say(f"Tables: {out / 'pairs.md'}; all numbers: {out / 'pairs.json'}")
+    say_where(out, "pairs")

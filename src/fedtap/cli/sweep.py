@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from fedtap.cli.compare import interrupted
 from fedtap.cli.options import Jobs, OutFolder, ScenarioFile, Seeds, seeds_of
 from fedtap.cli.screen import examples, say
 
@@ -56,26 +55,22 @@ def sweep(
     may be added to it. Without --base gains are relative to the first value of the first setting.
     """
     import fedtap
-    from fedtap.cli.batch_progress import BatchProgress
+    from fedtap.cli.batch_progress import say_where, watching
     from fedtap.reporting.sweep.page import sweep_sentences
 
-    with BatchProgress() as watch:
-        try:
-            result = fedtap.sweep(
-                scenario,
-                settings,
-                method=method,
-                seeds=seeds_of(seeds),
-                out=out,
-                vs=vs,
-                base=base,
-                jobs=jobs,
-                device=device,
-                observers=[watch],
-            )
-        except KeyboardInterrupt:
-            interrupted(watch.done, watch.total, out)
+    with watching(out) as watch:
+        result = fedtap.sweep(
+            scenario,
+            settings,
+            method=method,
+            seeds=seeds_of(seeds),
+            out=out,
+            vs=vs,
+            base=base,
+            jobs=jobs,
+            device=device,
+            observers=[watch],
+        )
     for sentence in sweep_sentences(result):
         say(sentence)
-    say(f"Page: {out / 'sweep.html'}")
-    say(f"Tables: {out / 'sweep.md'}; all numbers: {out / 'sweep.json'}")
+    say_where(out, "sweep")

@@ -116,10 +116,10 @@ def required(model: type[Model], values: Any) -> Model:
     ValueError
         Whatever is wrong with them, in one short line that repeats nothing of them.
     """
-    wrong = fault(model, values) if isinstance(values, dict) else ("",)
-    if wrong is None:
+    try:
         return model.model_validate(values)
-    place = ascii(".".join(map(str, wrong)))[1:-1]
+    except FAULTS as error:
+        place = ascii(".".join(map(str, _place(error))))[1:-1]
     raise ValueError(f"no such thing can stand at '{place[:MAX_NAME]}'" if place else "no such thing can stand there")
 
 
@@ -127,8 +127,16 @@ def fault(model: type[BaseModel], values: Mapping[str, Any]) -> tuple[str | int,
     """Return the place of the first thing that is wrong with values, or None if they are sound."""
     try:
         model.model_validate(values)
-    except ValidationError as error:
-        return tuple(error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"])
-    except (OverflowError, RecursionError, TypeError, ValueError):
-        return ("",)
+    except FAULTS as error:
+        return _place(error)
     return None
+
+
+FAULTS = (ValidationError, OverflowError, RecursionError, TypeError, ValueError)
+"""What pydantic, and what it calls, raise at values that are not those of a model."""
+
+
+def _place(error: BaseException) -> tuple[str | int, ...]:
+    if isinstance(error, ValidationError):
+        return tuple(error.errors(include_url=False, include_context=False, include_input=False)[0]["loc"])
+    return ("",)

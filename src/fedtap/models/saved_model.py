@@ -24,7 +24,7 @@ from fedtap.network.architecture import Blueprint, HeadInfo
 from fedtap.pairs import Modality, Pair, TaskName
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.manifest import read_record
-from fedtap.runtime.sealed import Identity, read_sealed_json
+from fedtap.runtime.sealed import read_sealed_json
 from fedtap.scenario.scenario import BackboneSettings, ClientSettings, NetworkSettings, explain
 from fedtap.scenario.settings import MANY, NAME, Float, Settings
 
@@ -137,16 +137,17 @@ def read_model(run: Path, client: str, model: str | None = None) -> SavedModel:
     place.file(run / "run.json")
     record = read_record(run)
     folder, name = model_folder(run, client, model, record["deployed"])
-    config = place.file(folder / "config.json")
-    used = _by_task(config, model_identity(record["kind"], client, name))
-    if used is None:
-        return _read(place, record, client, folder, name)
+    saved, used = _read(place, record, client, folder, name)
+    if saved is not None:
+        return saved
+    config = folder / "config.json"
     found: dict[str, SavedModel] = {}
     for each in sorted(set(used.values())):
         other, _ = model_folder(run, client, each, each)
-        if _by_task(place.file(other / "config.json"), model_identity(record["kind"], client, each)) is not None:
+        model_of, _ = _read(place, record, client, other, each)
+        if model_of is None:
             raise UserError(f"{config}: uses model '{each}', which is a choice itself; restore the file from a copy")
-        found[each] = _read(place, record, client, other, each)
+        found[each] = model_of
     first = found[min(found)]
     facts = [(model.tasks, model.architecture, model.network, model.backbone) for model in found.values()]
     if any(each != facts[0] for each in facts) or not {task.name for task in first.tasks}.issuperset(used):
@@ -158,25 +159,21 @@ def _name(model: SavedModel) -> str:
     return model.name
 
 
-def _by_task(config: Path, about: Identity) -> Mapping[str, str] | None:
-    """Return for each task the model that a choice uses, or None where a model is no choice."""
-    used = read_sealed_json(config, about, most=MAX_CONFIG).get("by_task")
-    if used is None:
-        return None
-    if not isinstance(used, dict) or not used or not all(isinstance(name, str) for name in used.values()):
-        raise UserError(f"{config}: does not say which model each task uses; restore it from a copy")
-    return used
-
-
-def _read(place: Place, record: Mapping[str, Any], client: str, folder: Path, name: str) -> SavedModel:
-    """Return the model in a folder of a run."""
+def _read(
+    place: Place, record: Mapping[str, Any], client: str, folder: Path, name: str
+) -> tuple[SavedModel | None, Mapping[str, str]]:
+    """Return the model in a folder of a run; of one that is a choice, for each task the model that it uses instead."""
     about = model_identity(record["kind"], client, name)
-    settings, backbone, network, architecture = _read_config(place.file(folder / "config.json"), about)
+    config = place.file(folder / "config.json")
+    raw = read_sealed_json(config, about, most=MAX_CONFIG)
+    if raw.get("by_task") is not None:
+        return None, _by_task(config, raw["by_task"])
+    settings, backbone, network, architecture = _config(config, raw)
     tasks = ModelTask.of_client(settings)
     blueprint = blueprint_of(tasks, backbone, network)
     weights = place.file(folder / "model.safetensors")
     state = read_weights(weights, about, architecture=architecture, blueprint=blueprint, pairs=settings.pairs)
-    return SavedModel(
+    model = SavedModel(
         name=name,
         client=client,
         method=record["method"],
@@ -188,6 +185,14 @@ def _read(place: Place, record: Mapping[str, Any], client: str, folder: Path, na
         architecture=architecture,
         state=state,
     )
+    return model, {}
+
+
+def _by_task(config: Path, used: Any) -> Mapping[str, str]:
+    """Return for each task the model that a choice uses."""
+    if not isinstance(used, dict) or not used or not all(isinstance(name, str) for name in used.values()):
+        raise UserError(f"{config}: does not say which model each task uses; restore it from a copy")
+    return used
 
 
 def model_folder(run: Path, client: str, model: str | None, deployed: str) -> tuple[Path, str]:
@@ -207,8 +212,7 @@ def model_folder(run: Path, client: str, model: str | None, deployed: str) -> tu
     return run / "clients" / client / chosen, chosen
 
 
-def _read_config(path: Path, about: Identity) -> tuple[ClientSettings, BackboneSettings, NetworkSettings, str]:
-    raw = read_sealed_json(path, about, most=MAX_CONFIG)
+def _config(path: Path, raw: Mapping[str, Any]) -> tuple[ClientSettings, BackboneSettings, NetworkSettings, str]:
     architecture = raw.get("architecture")
     if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise UserError(f"{path}: unknown architecture {str(architecture)[:40]!r}; {nearest('', ARCHITECTURES)}")

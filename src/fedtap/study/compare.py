@@ -12,10 +12,10 @@ from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.lock import locked
 from fedtap.runtime.storage import write_bytes, write_json
 from fedtap.scenario.scenario import Scenario
-from fedtap.study.batch import Job, Observer, default_jobs, run_batch
+from fedtap.study.batch import Job, Observer
 from fedtap.study.comparison import compare_runs
 from fedtap.study.families import Entrant
-from fedtap.study.folder import begin, checked_seeds, describe, failure, note_runs, prepared, tell
+from fedtap.study.folder import begin, checked_seeds, describe, failure, prepared, run_all, tell
 from fedtap.study.outcome import COUNTED, MEASURED, Gathered, cost_rows, gather
 from fedtap.study.variants import ALL, Variant, file_name, split_list, unable, variants
 from fedtap.tasks.metrics import primary_metrics
@@ -86,18 +86,10 @@ def compare(
     about = describe(loaded)
     with locked(folder):
         begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
-        ordered = sorted(everything, key=lambda job: job.seed)  # all methods of a seed, then those of the next
-        failed = run_batch(
-            ordered,
-            at_a_time=jobs or default_jobs(len(ordered)),
-            logs=folder / "logs",
-            device=device,
-            observers=observers,
-        )
-        note_runs(folder, RECORD, everything)
+        failed = run_all(folder, RECORD, everything, at_a_time=jobs, device=device, observers=observers)
         result = _write(folder, loaded, entered, gather(plan, failed), against)
     if failed:
-        raise RunError(failure(failed, len(ordered), "comparison.html" if result else ""))
+        raise RunError(failure(failed, len(everything), "comparison.html" if result else ""))
     return result
 
 

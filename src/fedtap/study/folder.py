@@ -1,6 +1,6 @@
-"""The folder that the runs of a comparison or of a sweep share: what may go into it, and what is said of it.
+"""The folder that the runs of a study share: what may go into it, that they are done there, and what is said of it.
 
-Not here: a run's own folder (``folder.py``), and how the runs are done (``batch.py``).
+Not here: a run's own folder (``experiment/folder.py``), and how a batch is done (``batch.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fedtap.runtime.manifest import read_record
 from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
 from fedtap.runtime.storage import clear_scraps, scrap_of
 from fedtap.scenario.scenario import Scenario, load_scenario
-from fedtap.study.batch import Job, Observer
+from fedtap.study.batch import Job, Observer, default_jobs, run_batch
 
 SCHEMA = 1
 RUNS = "runs.json"
@@ -119,6 +119,30 @@ def check_runs(folder: Path, record: str, jobs: Sequence[Job]) -> None:
     others = {name: run for name, run in noted.items() if name not in {job.name for job in jobs}}
     if noted != {**others, **kept}:
         _note(folder, record, {**others, **kept})
+
+
+def run_all(
+    folder: Path,
+    record: str,
+    jobs: Sequence[Job],
+    *,
+    at_a_time: int | None,
+    device: str,
+    observers: Sequence[Observer],
+) -> dict[str, str]:
+    """Do a study's runs, all of a seed before those of the next, note which are finished, and return why others failed, by name.
+
+    ``at_a_time`` is one for each core unless it is given; the rest is as for :func:`fedtap.study.batch.run_batch`.
+    """
+    failed = run_batch(
+        sorted(jobs, key=lambda job: job.seed),
+        at_a_time=at_a_time or default_jobs(len(jobs)),
+        logs=folder / "logs",
+        device=device,
+        observers=observers,
+    )
+    note_runs(folder, record, jobs)
+    return failed
 
 
 def note_runs(folder: Path, record: str, jobs: Sequence[Job]) -> None:

@@ -12,10 +12,10 @@ from fedtap.runtime.errors import RunError
 from fedtap.runtime.lock import locked
 from fedtap.runtime.storage import write_bytes, write_json
 from fedtap.scenario.scenario import Scenario
-from fedtap.study.batch import Job, Observer, default_jobs, run_batch
+from fedtap.study.batch import Job, Observer
 from fedtap.study.comparison import SPLITS
 from fedtap.study.families import Entrant, family_rows
-from fedtap.study.folder import begin, checked_seeds, failure, note_runs, prepared, tell
+from fedtap.study.folder import begin, checked_seeds, failure, prepared, run_all, tell
 from fedtap.study.grid import Axis, axes_of, method_settings, points, scenario_at
 from fedtap.study.outcome import COUNTED, MEASURED, Gathered, cost_rows, gather
 from fedtap.study.statistics import Run, client_task_gains, summarise_gains
@@ -105,18 +105,10 @@ def sweep(
     with locked(folder):
         begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
         tell(observers, f"{len(places)} settings, seeds {', '.join(map(str, checked_seeds(seeds)))}")
-        ordered = sorted(everything, key=lambda job: job.seed)
-        failed = run_batch(
-            ordered,
-            at_a_time=jobs or default_jobs(len(ordered)),
-            logs=folder / "logs",
-            device=device,
-            observers=observers,
-        )
-        note_runs(folder, RECORD, everything)
+        failed = run_all(folder, RECORD, everything, at_a_time=jobs, device=device, observers=observers)
         result = _write(folder, first, axes, fixed, places, gather(plan, failed), base)
     if failed:
-        raise RunError(failure(failed, len(ordered), "sweep.html" if result else ""))
+        raise RunError(failure(failed, len(everything), "sweep.html" if result else ""))
     return result
 
 

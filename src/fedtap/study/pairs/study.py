@@ -15,8 +15,8 @@ from fedtap.runtime.lock import locked
 from fedtap.runtime.manifest import read_listed, read_record
 from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
 from fedtap.runtime.storage import write_bytes, write_json
-from fedtap.study.batch import Observer, default_jobs, run_batch
-from fedtap.study.folder import begin, checked_seeds, failure, note_runs, tell
+from fedtap.study.batch import Observer
+from fedtap.study.folder import begin, checked_seeds, failure, run_all, tell
 from fedtap.study.pairs import synthetic
 from fedtap.study.pairs.design import (
     FULL,
@@ -104,7 +104,6 @@ def study_pairs(
             unlike=tasks,
         )
     ]
-    real.sort(key=lambda run: run.job.seed)  # a study that is cut off has whole seeds
     everything = [run.job for run in real]
     with locked(folder):
         begin(folder, RECORD, {"schema": SCHEMA, "size": repr(size)}, everything, device=device, at_a_time=jobs)
@@ -115,14 +114,7 @@ def study_pairs(
         failed: dict[str, str] = {}
         if real:
             tell(observers, f"{len(real)} runs on real tasks; unlike pairs are {tasks} at the most")
-            failed = run_batch(
-                everything,
-                at_a_time=jobs or default_jobs(len(everything)),
-                logs=folder / "logs",
-                device=device,
-                observers=observers,
-            )
-            note_runs(folder, RECORD, everything)
+            failed = run_all(folder, RECORD, everything, at_a_time=jobs, device=device, observers=observers)
             for network in networks:
                 records[network] = [record for run in real if run.network == network for record in _of_run(run)]
         result = {
