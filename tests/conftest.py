@@ -1,6 +1,7 @@
 """What holds for every test."""
 
 import os
+from collections.abc import Iterator
 from importlib.util import find_spec
 
 # The tests' tensors are tiny: a second thread only waits for the first, and on a busy machine for long. Before torch is loaded,
@@ -9,6 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A process of pytest-xdist has the width of its parent's terminal here, and tables would be broken to fit it.
 os.environ.pop("COLUMNS", None)
 
+import pytest
 import torch
 from hypothesis import settings
 
@@ -21,6 +23,14 @@ torch.set_num_threads(1)
 # No test is about time, and on a busy machine any example may take long.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_disks() -> Iterator[None]:
+    """Leave it to the system when a file reaches the disk: no test takes the machine's power away, and a run writes dozens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 def pytest_report_header() -> list[str]:

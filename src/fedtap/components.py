@@ -13,12 +13,12 @@ from typing import TypeAlias
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_bytes
-from safetensors.torch import save as save_bytes
 from torch import Tensor
 
 from fedtap.pairs import ComponentKey
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.sealed import Identity, read_sealed_tensors, write_sealed_tensors
+from fedtap.runtime.tensor_bytes import tensor_bytes
 
 __all__ = ["ComponentKey", "ComponentMean", "ComponentState", "Held", "mean_by", "towards", "weighted", "weighted_mean"]
 
@@ -150,7 +150,7 @@ class ComponentState(Mapping[ComponentKey, Mapping[str, Tensor]]):
 
     def to_bytes(self) -> bytes:
         """Return the state in safetensors form."""
-        return save_bytes(self.clone().flat())  # a copy, since safetensors refuses tensors that share memory
+        return tensor_bytes(self.flat())
 
     @classmethod
     def from_bytes(cls, data: bytes, place: str = "received bytes") -> ComponentState:
@@ -168,7 +168,7 @@ class ComponentState(Mapping[ComponentKey, Mapping[str, Tensor]]):
 
     def save(self, path: Path, of: Identity = _NOBODY) -> None:
         """Write the state to ``path``, atomically, with a digest of all of it and with what it is and whose."""
-        write_sealed_tensors(path, self.clone().flat(), {}, of)
+        write_sealed_tensors(path, self.flat(), {}, of)
 
     @classmethod
     def load(cls, path: Path, of: Identity = _NOBODY) -> ComponentState:

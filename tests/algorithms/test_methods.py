@@ -18,7 +18,10 @@ from tiny import CLASSES, DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, build_network, 
 
 METHODS = sorted(algorithms())
 CLIENTS = [(DIGITS,), (DIGITS, MOOD, LAW), (MEMES, REDRAW, VQA)]
-SETTINGS = {"training": {"finetune_steps": 8, "finetune_lr": 0.01, "lr": 0.01, "warmup_rounds": 1, "select_every": 1}}
+FINISH = 4
+SETTINGS = {
+    "training": {"finetune_steps": FINISH, "finetune_lr": 0.01, "lr": 0.01, "warmup_rounds": 1, "select_every": 1}
+}
 
 
 def trains(method: str, architecture: str) -> bool:
@@ -162,7 +165,7 @@ def test_fine_tuning_is_the_finish_of_the_slice() -> None:
     client = client_of("fedavg_ft", (DIGITS, MOOD))
     received = jittered(client.initial_state(), scale=0.1)
     state = make({}, "fedavg_ft").personalise(client, received, ClientState())
-    expected = client_of("fedavg_ft", (DIGITS, MOOD)).finetune(received, 8, "finish")
+    expected = client_of("fedavg_ft", (DIGITS, MOOD)).finetune(received, FINISH, "finish")
     assert state.models["finetuned"].equal(expected.state)
     assert state.facts == {"finetune_steps_kept": expected.kept_steps}
     losses, before = client.mean_losses(state.models["finetuned"]), client.mean_losses(received)
@@ -180,14 +183,14 @@ def test_local_training_sends_nothing_and_hears_nothing() -> None:
     expected = client_of("local", (DIGITS, MOOD)).train(client.initial_state(), 4, "federated").state
     assert state.models["personal"].equal(expected)
     done = local.personalise(client, noise, state)
-    finish = client_of("local", (DIGITS, MOOD)).finetune(expected, 8, "finish").state
+    finish = client_of("local", (DIGITS, MOOD)).finetune(expected, FINISH, "finish").state
     assert done.models["personal"].equal(finish)
 
 
 def test_a_newcomer_trains_alone_for_as_many_steps_as_a_participant() -> None:
     local, client = make({}, "local"), client_of("local", (DIGITS,))
     done = local.personalise(client, ComponentState(), local.start(client))
-    assert client.steps_taken == len(client.alone_rates) + 8
+    assert client.steps_taken == len(client.alone_rates) + FINISH
     assert done.facts["trained"] is True
 
 

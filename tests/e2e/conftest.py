@@ -1,6 +1,8 @@
 """What whole runs share: the scenario's files, the cache of encoded examples, one finished run, and ways to call the command."""
 
+import fcntl
 import json
+import os
 import resource
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 import fedtap as library
 from fedtap.cli import main
-from tiny_federation import write_scenario
+from tiny_federation import METHODS, write_scenario
 
 
 class Called(NamedTuple):
@@ -24,19 +26,46 @@ class Called(NamedTuple):
 Command = Callable[..., Called]
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that the first process of the tests to ask for it makes, for all of them; it is not to be changed."""
+    base = factory.getbasetemp()
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "once"
+    root.mkdir(exist_ok=True)
+    place, ready = root / name, root / f"{name}.ready"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not ready.exists():
+            make(place)
+            ready.touch()
+    return place
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep encoded examples away from the user's own cache; they are encoded once for all tests."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = made_once(tmp_path_factory, "cache", Path.mkdir)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDTAP_CACHE", str(folder))
         yield folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_looks() -> Iterator[None]:
+    """Look more often whether processes of an attempt before are gone: here they mostly are, and every resume asks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedtap.runtime.watchdog.LOOK", 0.01)
+        yield
+
+
 @pytest.fixture(scope="session")
 def scenario(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the scenario's file; its data lie beside it and are not to be changed."""
-    return write_scenario(tmp_path_factory.mktemp("tiny"))
+
+    def make(place: Path) -> None:
+        place.mkdir()
+        write_scenario(place)
+
+    return made_once(tmp_path_factory, "tiny", make) / "tiny.yaml"
 
 
 @pytest.fixture
@@ -55,11 +84,27 @@ def fedtap(capsys: pytest.CaptureFixture[str]) -> Command:
 @pytest.fixture(scope="session")
 def whole(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a run of tap that nothing interrupted; it is not to be changed."""
-    out = tmp_path_factory.mktemp("whole") / "run"
+    return made_once(tmp_path_factory, "whole", lambda out: do_run(scenario, out))
+
+
+@pytest.fixture(scope="session")
+def finished(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return what gives the folder of a whole run, but for its report, of one of ``METHODS``; it is not to be changed."""
+
+    def run(method: str) -> Path:
+        name = f"run-{list(METHODS).index(method)}"
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fedtap.reporting.run.report.render", lambda record, pages=(): "")
+            return made_once(tmp_path_factory, name, lambda out: do_run(scenario, out, *METHODS[method]))
+
+    return run
+
+
+def do_run(scenario: Path, out: Path, *options: str) -> None:
+    """Give the command, which must end well."""
     with pytest.raises(SystemExit) as left:
-        main(["run", str(scenario), "--out", str(out)])
+        main(["run", str(scenario), *options, "--out", str(out)])
     assert not left.value.code
-    return out
 
 
 class Cut(BaseException):

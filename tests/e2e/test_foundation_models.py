@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from e2e.conftest import Command, same_end
+from e2e.conftest import Command, do_run, same_end
 from e2e.test_interrupted import at, cut_off
 from fedtap.backbones import load_backbone
 from fedtap.components import ComponentKey, ComponentState
@@ -35,6 +35,20 @@ def foundation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return write_scenario(folder, backbone=backbone, network=NETWORK, evaluation={"cross_examples": 8, "save": "all"})
 
 
+@pytest.fixture(scope="module")
+def ran(foundation: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a whole run, which has left the towers as they were."""
+    out, towers = tmp_path_factory.mktemp("whole") / "run", load_backbone(load_scenario(foundation).backbone)
+    frozen = [tower.module.state_dict() for tower in (towers.vision, towers.text)]
+    before = [{name: tensor.clone() for name, tensor in tensors.items()} for tensors in frozen]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedtap.reporting.run.report.render", lambda record, pages=(): "")
+        do_run(foundation, out)
+    for now, was in zip(frozen, before, strict=True):
+        assert all(torch.equal(now[name], was[name]) for name in was)
+    return out
+
+
 THRIFTY = ("--set", "training.precision=bf16", "--set", "training.recompute=true")
 
 
@@ -42,16 +56,11 @@ def model(run: Path, client: str, name: str) -> ComponentState:
     return ComponentState.load(run / "clients" / client / name / "model.safetensors")
 
 
-def test_a_run_adapts_what_it_is_told_to_and_resumes_exactly(foundation: Path, tmp_path: Path, fedtap: Command) -> None:
+def test_a_run_adapts_what_it_is_told_to_and_resumes_exactly(
+    foundation: Path, ran: Path, tmp_path: Path, fedtap: Command
+) -> None:
     towers = load_backbone(load_scenario(foundation).backbone)
-    frozen = [tower.module.state_dict() for tower in (towers.vision, towers.text)]
-    before = [{name: tensor.clone() for name, tensor in tensors.items()} for tensors in frozen]
-    done = fedtap("run", foundation, "--out", tmp_path / "whole")
-    assert done.code == 0, done.err
-    for now, was in zip(frozen, before, strict=True):
-        assert all(torch.equal(now[name], was[name]) for name in was)
-
-    personal = model(tmp_path / "whole", "both", "personal")
+    personal = model(ran, "both", "personal")
     for part, adapters in (("image", towers.spec.vision_adapters), ("text", towers.spec.text_adapters)):
         matrices = {name: m for name, m in personal[ComponentKey("encoder", (part,))].items() if "adapters" in name}
         expected = {} if adapters is None else adapters.shapes()
@@ -61,17 +70,16 @@ def test_a_run_adapts_what_it_is_told_to_and_resumes_exactly(foundation: Path, t
     cut_off(foundation, tmp_path / "run", at("update", round=2))
     again = fedtap("run", foundation, "--out", tmp_path / "run", "--resume")
     assert again.code == 0, again.err
-    same_end(tmp_path / "run", tmp_path / "whole")
+    same_end(tmp_path / "run", ran)
 
-    said = fedtap("predict", tmp_path / "whole", "--client", "both", "--task", "mood", "--text", "a fine day", "--json")
+    said = fedtap("predict", ran, "--client", "both", "--task", "mood", "--text", "a fine day", "--json")
     assert json.loads(said.out)["output"]["label"] in ("sad", "glad"), said.err
 
 
-def test_the_plan_says_what_a_client_sends(foundation: Path, tmp_path: Path, fedtap: Command) -> None:
+def test_the_plan_says_what_a_client_sends(foundation: Path, ran: Path, fedtap: Command) -> None:
     plan = {row["client"]: row for row in json.loads(fedtap("scenario", "plan", foundation, "--json").out)["clients"]}
-    assert fedtap("run", foundation, "--out", tmp_path / "run").code == 0
     for client in ("reader", "painter", "asker"):
-        assert plan[client]["bytes"] == model(tmp_path / "run", client, "federated").nbytes
+        assert plan[client]["bytes"] == model(ran, client, "federated").nbytes
 
 
 def test_a_probe_of_adapted_towers_is_refused(foundation: Path, tmp_path: Path, fedtap: Command) -> None:

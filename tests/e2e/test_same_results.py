@@ -1,6 +1,7 @@
 """The same command gives the same results.json, byte for byte; a run's folder is never written over."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,14 @@ from tiny_federation import CLIENTS, LOCAL_STEPS, METHODS, ROUNDS, UNSEEN, write
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_same_command_gives_the_same_results(
-    method: str, scenario: Path, tmp_path: Path, fedtap: Command, no_report: None
+    method: str, scenario: Path, finished: Callable[[str], Path], tmp_path: Path, fedtap: Command, no_report: None
 ) -> None:
-    for out in (tmp_path / "a", tmp_path / "b"):
-        done = fedtap("run", scenario, *METHODS[method], "--out", out)
-        assert done.code == 0, done.err
-    first = (tmp_path / "a" / "results.json").read_bytes()
-    assert first == (tmp_path / "b" / "results.json").read_bytes()
-    saved = {name: data for name, data in snapshot(tmp_path / "a" / "clients").items() if name.endswith(".safetensors")}
-    assert saved == {name: (tmp_path / "b" / "clients" / name).read_bytes() for name in saved}
+    first, again = finished(method), tmp_path / "again"
+    done = fedtap("run", scenario, *METHODS[method], "--out", again)
+    assert done.code == 0, done.err
+    assert (again / "results.json").read_bytes() == (first / "results.json").read_bytes()
+    saved = {name: data for name, data in snapshot(first / "clients").items() if name.endswith(".safetensors")}
+    assert saved == {name: (again / "clients" / name).read_bytes() for name in saved}
     assert len(saved) == (4 if method == "probe" else 5)  # for the probe, "asker" has nothing to classify
 
 

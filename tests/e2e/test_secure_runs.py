@@ -17,7 +17,7 @@ from fedtap.federation.checkpoint import Checkpoint
 from fedtap.runtime.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_report")
-SECURE = ("privacy.secure.holders=2", "clients_per_round=3")
+SECURE = ("privacy.secure.holders=2", "clients_per_round=3", "rounds=2")
 
 
 @pytest.mark.parametrize("method", ["tap", "fedbn"])

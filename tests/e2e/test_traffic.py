@@ -1,7 +1,7 @@
 """What crosses the wire: as many bytes as the plan says, as many steps as configured, and nothing that is personal."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,9 @@ pytestmark = pytest.mark.usefixtures("no_report")
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_bytes_on_the_wire_are_those_of_the_plan(
-    method: str, scenario: Path, tmp_path: Path, fedtap: Command
+    method: str, scenario: Path, finished: Callable[[str], Path], fedtap: Command
 ) -> None:
-    out = tmp_path / "run"
-    assert fedtap("run", scenario, *METHODS[method], "--out", out).code == 0
+    out = finished(method)
     shown = fedtap("scenario", "plan", scenario, "--json", *METHODS[method])
     sizes = {client["client"]: client for client in json.loads(shown.out)["clients"]}
     assert set(sizes) == set(CLIENTS)
@@ -66,10 +65,9 @@ def test_only_local_sends_nothing(scenario: Path, fedtap: Command) -> None:
     ],
 )
 def test_the_steps_are_those_configured(
-    method: str, round_steps: int, last_steps: int, scenario: Path, tmp_path: Path, fedtap: Command
+    method: str, round_steps: int, last_steps: int, finished: Callable[[str], Path]
 ) -> None:
-    out = tmp_path / "run"
-    assert fedtap("run", scenario, *METHODS[method], "--out", out).code == 0
+    out = finished(method)
     assert [event["steps"] for event in events(out, "update")] == [round_steps] * (2 * ROUNDS)
     last = {event["client"]: event["steps"] for event in events(out, "personalised")}
     took_part = {event["client"] for event in events(out, "update")}

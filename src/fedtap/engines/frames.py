@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TypeAlias
 
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from fedtap.algorithms.base import Update
@@ -19,6 +19,7 @@ from fedtap.engines.pipe import Frame, Head
 from fedtap.federation.messages import EvaluateReply, Failure, Reply, Request
 from fedtap.pairs import ComponentKey
 from fedtap.personalization.decision import Decision
+from fedtap.runtime.tensor_bytes import tensor_bytes
 
 Answer: TypeAlias = Reply | EvaluateReply | Failure
 
@@ -28,7 +29,7 @@ _VECTOR = "vector/"
 
 def packed(tensors: Mapping[str, Tensor]) -> bytes:
     """Return named tensors as bytes; views, and tensors that share memory, each for itself."""
-    return save({name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()})
+    return tensor_bytes(tensors)
 
 
 def tensors_in(data: bytes) -> dict[str, Tensor]:

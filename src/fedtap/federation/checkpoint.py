@@ -67,10 +67,10 @@ class Checkpoint:
             "clients": {part: sorted(held) for part, held in parts.items()},
             "facts": dict(self.state.facts),
         }
-        tensors = self.state.components.clone().flat()
+        tensors = self.state.components.flat()
         for part, held in parts.items():
             for client, components in sorted(held.items()):
-                flat = components.clone().flat()
+                flat = components.flat()
                 tensors |= {f"{part}{_OF}{client}{_OF}{label}": tensor for label, tensor in flat.items()}
         write_sealed_tensors(path, tensors, facts, _identity(run))
 

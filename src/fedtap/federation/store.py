@@ -106,7 +106,7 @@ class ClientStore:
         tensors = {
             f"{model}{_MODEL}{label}": tensor
             for model, components in sorted(state.models.items())
-            for label, tensor in components.clone().flat().items()  # two models may share a tensor; a file may not
+            for label, tensor in components.flat().items()
         }
         facts = {"models": sorted(state.models), "facts": dict(state.facts)}
         path = self._path(client, round_number)

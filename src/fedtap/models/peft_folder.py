@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from fedtap.backbones.checkpoints import one_line
@@ -23,6 +22,7 @@ from fedtap.models.folder import empty_folder
 from fedtap.models.personal_model import PersonalModel
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.storage import write_bytes
+from fedtap.runtime.tensor_bytes import tensor_bytes
 
 ROLES: Mapping[str, Role] = {"image": "vision", "text": "text"}
 
@@ -99,7 +99,7 @@ def _write(to: Path, towers: list[AdaptedLayers], published: nn.Module, origin: 
         inference_mode=True,
         auto_mapping={"base_model_class": type(published).__name__, "parent_library": type(published).__module__},
     ).save_pretrained(str(to))
-    write_bytes(to / "adapter_model.safetensors", save(tensors, {"format": "pt"}))
+    write_bytes(to / "adapter_model.safetensors", tensor_bytes(tensors, {"format": "pt"}))
 
 
 def _published(folder: Path) -> nn.Module:

@@ -196,16 +196,27 @@ class Fusion:
         weights: dict[str, Tensor] = {}
         for name in names:
             if self._settings.adaptation == "full":
-                weights[name] = torch.stack([getattr(module, name)[layer] for module in held])
+                weights[name] = self._stacked(held, name, layer)
                 continue
             frozen = self._frozen[stack]
             weights[name] = frozen.get_buffer(name)[layer]
             for factor in (f"{name}_{letter}" for letter in "ABPQ"):
                 if hasattr(held[0], factor):
-                    weights[factor] = torch.stack([getattr(module, factor)[layer] for module in held])
+                    weights[factor] = self._stacked(held, factor, layer)
                 elif hasattr(frozen, factor):
                     weights[factor] = frozen.get_buffer(factor)[layer]
         return weights
+
+    def _stacked(self, held: Sequence[nn.Module], name: str, layer: int) -> Tensor:
+        """Return a layer's tensor of each module, ``(modules, ...)``.
+
+        Each module holds its layers one behind the other, ``(layers, ...)``. Where there is one, nothing is to be picked out of
+        it, nor a gradient to be put back in its place.
+        """
+        every = [getattr(module, name) for module in held]
+        if self._settings.layers > 1:
+            every = [tensor[layer : layer + 1] for tensor in every]
+        return every[0] if len(every) == 1 else torch.cat(every)
 
     def _project(
         self,

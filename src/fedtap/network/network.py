@@ -113,6 +113,19 @@ class Network(nn.Module):
         """Return the parameters of the model that is swapped in, in sorted order of keys."""
         return [parameter for _, _, parameter in self.named()]
 
+    def train(self, mode: bool = True) -> Network:
+        """Set whether dropout is on; nothing is walked where it is set so already, as from one step to the next."""
+        return super().train(mode) if self.training != mode else self
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients, as torch does, without walking the tree of modules at each step."""
+        if not set_to_none:
+            super().zero_grad(set_to_none=False)
+            return
+        for parameters in self._parameters_of.values():
+            for parameter in parameters.values():
+                parameter.grad = None
+
     def forward(self, batch: Batch) -> Sequence[TaskOutput]:
         """Run a batch through the model that is swapped in."""
         held = {key: self._components[key] for key in self._held}

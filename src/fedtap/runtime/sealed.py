@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.plain_json import MAX_BYTES, parse
 from fedtap.runtime.storage import read_json, write_bytes, write_json
+from fedtap.runtime.tensor_bytes import tensor_bytes
 
 Identity = Mapping[str, "str | int"]
 """What a file is, and whose: ``what``, and as it applies ``run``, ``client``, ``model``, ``round``."""
@@ -75,7 +75,7 @@ def read_sealed_json(
 def sealed_tensors(tensors: Mapping[str, Tensor], facts: Mapping[str, Any], of: Identity) -> bytes:
     """Return a safetensors file of named tensors and JSON facts whose metadata hold a digest of every byte of it."""
     seal = {"digest": "0" * _HEX, "of": dict(sorted(of.items())), "facts": facts}
-    data = bytearray(save(dict(tensors), {SEAL: json.dumps(seal, separators=(",", ":"))}))
+    data = bytearray(tensor_bytes(tensors, {SEAL: json.dumps(seal, separators=(",", ":"))}))
     start = 8 + len(_BEGINNING)
     if data[8:start] != _BEGINNING:
         raise ValueError("safetensors writes its metadata elsewhere; install the pinned version")

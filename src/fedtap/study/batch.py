@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,8 +17,9 @@ from typing import IO, Any
 
 from fedtap.experiment.folder import RunFolder
 from fedtap.runtime.storage import digest
-from fedtap.runtime.threads import ONE_THREAD, cores
+from fedtap.runtime.threads import cores
 from fedtap.scenario.scenario import Scenario
+from fedtap.study.processes import Run, Starter
 
 Observer = Callable[[dict[str, Any]], None]
 STARTED = ("round_started", "personalising", "evaluating")
@@ -94,6 +92,8 @@ def run_batch(
     except BaseException:
         batch.stop()
         raise
+    finally:
+        batch.close()
     return batch.failed
 
 
@@ -106,10 +106,11 @@ class _Batch:
         self._logs = logs
         self._device = device
         self._observers = observers
-        self._running: dict[str, tuple[Job, subprocess.Popen[str]]] = {}
+        self._running: dict[str, tuple[Job, Run]] = {}
         self._messages: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
         self._prepared: set[str] = set()
         self._encoding = ""  # the run that may be encoding
+        self._starter = Starter(len(waiting))
         logs.mkdir(parents=True, exist_ok=True)
 
     def tell(self, event: dict[str, Any]) -> None:
@@ -121,6 +122,10 @@ class _Batch:
             while len(self._running) < at_a_time and (job := self._next()) is not None:
                 self._start(job)
             self._hear(*self._messages.get())
+
+    def close(self) -> None:
+        """Let go what starts processes."""
+        self._starter.close()
 
     def stop(self) -> None:
         """Let every process come to a place where it can go on; kill them all if asked to stop a second time."""
@@ -148,16 +153,7 @@ class _Batch:
     def _start(self, job: Job) -> None:
         if job.data not in self._prepared:
             self._encoding = job.name
-        with (self._logs / f"{job.name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "fedtap.study.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env={**os.environ, **ONE_THREAD},
-                encoding="utf-8",
-                start_new_session=True,  # Ctrl-C goes to the batch, which then stops its runs
-            )
+        process = self._starter.start(self._logs / f"{job.name}.log")
         self._running[job.name] = job, process
         what = {
             "name": job.name,
@@ -169,15 +165,13 @@ class _Batch:
         }
         self.tell({"event": "run_started", "name": job.name})
         with contextlib.suppress(BrokenPipeError):  # it has died already, and its reader will tell
-            assert process.stdin is not None
             process.stdin.write(json.dumps(what) + "\n")
             process.stdin.flush()
         threading.Thread(target=self._read, args=(job.name, process), daemon=True).start()
 
-    def _read(self, name: str, process: subprocess.Popen[str]) -> None:
+    def _read(self, name: str, process: Run) -> None:
         """Pass a process's messages on; the last one is ``gone``, after it has ended."""
         end: dict[str, Any] = {"code": None, "why": ""}
-        assert process.stdout is not None
         with process.stdout:
             for line in process.stdout:
                 event = json.loads(line)
@@ -225,7 +219,6 @@ class _Batch:
             self._encoding = ""
 
 
-def _close(stream: IO[str] | None) -> None:
-    if stream is not None:
-        with contextlib.suppress(BrokenPipeError):
-            stream.close()
+def _close(stream: IO[str]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        stream.close()

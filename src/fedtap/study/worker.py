@@ -1,4 +1,4 @@
-"""One run of a batch, in a process of its own with one thread: ``python -m fedtap.study.worker``. Started by ``batch.py``.
+"""One run of a batch, in a process of its own with one thread: ``python -m fedtap.study.worker``, or a fork (``processes.py``).
 
 Its standard input is one line of JSON that says what to run, and then stays open: when it closes, because the batch was
 interrupted or killed, the worker stops at the next place from which the run can be taken up again. Its standard output is an

@@ -19,7 +19,7 @@ from fedtap.privacy.dp_sgd import DPSGD, dp_sgd_step
 from fedtap.scenario.scenario import TrainingSettings
 from fedtap.tasks import TASK_TYPES
 from fedtap.training.ensemble import ensemble_outputs
-from fedtap.training.optimizer import make_optimizer
+from fedtap.training.optimizer import clip, make_optimizer
 from fedtap.training.terms import Term
 
 
@@ -175,7 +175,7 @@ def train(
             else:
                 gradient(network, batch, Objective(loss, settings.micro_batch))
                 if optimizer is not None:
-                    torch.nn.utils.clip_grad_norm_(moving, settings.clip)
+                    clip(moving, settings.clip)
                     optimizer.step()
             if after_step is not None:
                 after_step(step)
