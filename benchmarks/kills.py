@@ -41,8 +41,8 @@ def start(command: str, work: Path, out: Path, more: Sequence[str] = ()) -> subp
     """Start a command with one thread."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "FEDTAP_CACHE": str(work / "cache"), "HF_HUB_OFFLINE": "1"}
     arguments = [sys.executable, "-m", "fedtap", *COMMANDS[command], "--out", str(out), *more]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(arguments, cwd=work, env=environment, stdout=quiet, stderr=quiet)
+    with (work / "said").open("ab") as said:
+        return subprocess.Popen(arguments, cwd=work, env=environment, stdout=said, stderr=said)
 
 
 def left_behind(out: Path) -> list[str]:
@@ -87,7 +87,7 @@ def main() -> None:
         for kind in sorted(set(kinds)):
             began = time.monotonic()
             if start(kind, work, work / f"whole-{kind}").wait():
-                sys.exit(f"{kind}: the run that nobody kills failed")
+                sys.exit(f"{kind}: the run that nobody kills failed: {(work / 'said').read_text()[-2000:]}")
             expected[kind] = results(kind, work / f"whole-{kind}"), time.monotonic() - began
         said: Counter[tuple[str, str]] = Counter()
         for number in range(asked.number):

@@ -73,8 +73,10 @@ class Model(nn.Module):
 def hand_out(folder: Path, network: str) -> None:
     """Write the network and each client's examples."""
     from fedtap.algorithms.registry import make
+    from fedtap.experiment.planning import architecture_of
     from fedtap.experiment.setup import set_up
     from fedtap.federation.store import ClientStore
+    from fedtap.network.network import Network
     from fedtap.scenario.scenario import build_scenario
 
     built = build_scenario(scenario(network), place="peers", folder=folder)
@@ -87,7 +89,9 @@ def hand_out(folder: Path, network: str) -> None:
         store=ClientStore(folder / "states", run="peers"),
         tell=lambda event: None,
     )
-    made.network.load(made.start.components)
+    # Built again without the towers, which have done their work: features are handed out, and not they.
+    bare = Network(architecture_of(built, algorithm), made.start.components, seed=0)
+    bare.load(made.start.components)
     pair = built.clients[0].pairs[0]
     parts = []
     for client in built.clients:
@@ -97,7 +101,7 @@ def hand_out(folder: Path, network: str) -> None:
             whole = data[split].whole()
             found[split] = (whole.image, whole.target)
         parts.append(found)
-    torch.save({"model": Model(made.network, pair), "clients": parts}, folder / "job.pt")
+    torch.save({"model": Model(bare, pair), "clients": parts}, folder / "job.pt")
 
 
 def handed(folder: Path) -> tuple[Model, list[dict[str, tuple[Tensor, Tensor]]]]:
