@@ -19,8 +19,8 @@ PYTHON ?= python3
 VENV ?= .venv
 OUT ?= runs/quickstart
 SITE_VENV ?= .venv-docs
-# The extra `docs`, and what the command needs to say what it takes.
-SITE_PACKAGES := mkdocs-material mkdocstrings-python latex2mathml typer rich
+# The extra `docs`, what draws signatures, and what the command needs to say what it takes.
+SITE_PACKAGES := mkdocs-material mkdocstrings-python latex2mathml ruff typer rich
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -113,7 +113,7 @@ lock: $(READY_DEV)
 docs:
 	@$(SITE_VENV)/bin/mkdocs --version > /dev/null 2>&1 || { $(PYTHON) -m venv $(SITE_VENV) && \
 	  $(SITE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(SITE_PACKAGES); }
-	PYTHONPATH=src $(SITE_VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(SITE_VENV)/bin/mkdocs build --strict --quiet
 	@echo "Now open build/site/index.html in a browser."
 
 docs-test: $(READY_DEV)

@@ -1,8 +1,8 @@
 """What the documentation site needs beside docs/: a hook of MkDocs, called by name (`make docs`).
 
-It brings in files from outside of docs/ that pages link to, with their links mended; makes the front page of the README; writes the
-reference of commands from the command itself, and that of public names from ``fedtap.__all__``; and turns formulas into MathML, which
-browsers draw without a script. Not here: how the site looks and what its pages are called (mkdocs.yml).
+It brings in files from outside of docs/ that pages link to, with their links mended; makes the front page of the README; writes
+the reference of commands from the command itself, and that of public names from ``fedtap.__all__``; and turns formulas into
+MathML, which browsers draw without a script. Not here: how the site looks and what its pages are called (mkdocs.yml).
 """
 
 from __future__ import annotations
@@ -20,10 +20,17 @@ OUTSIDE = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "LICENSE": "LICENSE",
+    "CITATION.cff": "CITATION.cff",
 }
 """Files at the top of the project, and what they are called in the site."""
 FOLDERS = ("benchmarks", "examples", "scenarios", "deploy")
 """Folders beside docs/ to which pages link; their files keep their paths, `examples` of docs/ being another place."""
+STYLE = """math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", math; font-size: 1.08em; }
+.md-typeset h2 > code, .md-typeset td code { white-space: normal; }
+"""
+"""Formulas take a font for mathematics where the reader has one; without it subscripts stand too high."""
+_ROLE = re.compile(r":(?:py:)?(?:meth|func|class|mod|exc|data|attr):<code>~?(?:[\w.]+\.)?(\w+)</code>")
+"""A cross-reference as docstrings have it, for Sphinx; here its last name is enough."""
 _LINK = re.compile(r"(?<=\]\()(?!https?:|#|mailto:)([^)#\s]+)")
 _FENCE = re.compile(r"(^ {0,3}```.*?^ {0,3}```[^\n]*$)", re.MULTILINE | re.DOTALL)
 
@@ -40,6 +47,7 @@ def on_files(files: Any, config: Any) -> Any:
                 place = _placed(path.relative_to(ROOT).as_posix())
                 files.append(File.generated(config, place, abs_src_path=str(path)))
     files.append(File.generated(config, "commands.md", content=commands()))
+    files.append(File.generated(config, "site.css", content=STYLE))
     return files
 
 
@@ -56,7 +64,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
-    """Turn formulas into MathML."""
+    """Turn formulas into MathML, and what docstrings have for Sphinx into plain names and blocks."""
     from latex2mathml.converter import convert
 
     def drawn(found: re.Match[str]) -> str:
@@ -64,6 +72,8 @@ def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
         block = text.startswith("\\[")
         return convert(text[2:-2].strip(), display="block" if block else "inline")
 
+    if page.file.src_uri == "api.md":
+        content = _ROLE.sub(r"<code>\1</code>", content).replace("<p>.. code-block:: python</p>", "")
     return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', drawn, content, flags=re.DOTALL)
 
 
@@ -124,7 +134,9 @@ def _row(parameter: Any) -> str:
     else:
         word = ", ".join(f"`{name}`" for name in names) + (f" `{metavar}`" if metavar and metavar[0] != "[" else "")
     default = parameter.default
-    plain = default is not None and not callable(default) and default not in (False, ()) and "Ellipsis" not in repr(default)
+    plain = (
+        default is not None and not callable(default) and default not in (False, ()) and "Ellipsis" not in repr(default)
+    )
     value = f"`{default}`" if plain and str(default) else ("required" if parameter.required else "")
     about = (getattr(parameter, "help", None) or "").replace("|", "\\|").replace("\n", " ")
     return f"| {word.replace('|', chr(92) + '|')} | {value} | {about} |"

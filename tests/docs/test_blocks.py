@@ -5,8 +5,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from docs.pages import MARK, PAGES, ROOT, commands, marked
 
+from docs.pages import MARK, PAGES, ROOT, commands, marked
 from e2e.conftest import Command
 
 WITH_BLOCKS = [page for page in PAGES if MARK in page.read_text(encoding="utf-8")]

@@ -56,7 +56,7 @@ def test_a_path_is_no_name_but_its_fault_says_so(path: str) -> None:
         load_scenario(path)
 
 
-@pytest.mark.parametrize("name", ["nowhere", "../quickstart/..", "a\x00b", "x" * 300])
+@pytest.mark.parametrize("name", ["nowhere", "../quickstart/..", "x" * 300])
 def test_what_is_no_scenario_is_told(name: str) -> None:
     with pytest.raises(UserError):
         load_scenario(name)

@@ -135,11 +135,12 @@ def show(path: ScenarioFile, settings: Settings = None, as_json: AsJson = False)
 )
 def validate(path: ScenarioFile, settings: Settings = None, method: Method = None) -> None:
     """Check a scenario without loading data or weights: its keys, its sources, its method. Exit code 2 and one line if wrong."""
-    from fedtap.algorithms.registry import make
-    from fedtap.experiment.planning import architecture_of, check
     from fedtap.scenario.scenario import load_scenario
 
-    loaded = load_scenario(path, settings or [])
+    loaded = load_scenario(path, settings or [])  # what is wrong within the file is told before PyTorch is loaded
+    from fedtap.algorithms.registry import make
+    from fedtap.experiment.planning import architecture_of, check
+
     algorithm = make(loaded.method, method, place=f"{path}: method")
     check(loaded)
     architecture_of(loaded, algorithm)
@@ -165,11 +166,12 @@ def plan(
     (with seed 0), and where they fall short. Frozen weights are in no component, so they are never sent and are not counted here;
     the bytes are those that travel once down, and once up, in a round.
     """
-    from fedtap.experiment.planning import data_report, plan_report
-    from fedtap.reporting.html.formatting import human_bytes
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(path, settings or [])
+    from fedtap.experiment.planning import data_report, plan_report
+    from fedtap.reporting.html.formatting import human_bytes
+
     sizes = plan_report(loaded, method)
     data = data_report(loaded, public=all_data)
     if as_json:

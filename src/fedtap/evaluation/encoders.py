@@ -21,8 +21,8 @@ from fedtap.backbones import minilm
 from fedtap.backbones.batches import bucket_length, run_fixed_batches
 from fedtap.backbones.weights import load_once, quiet
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.installing import install
 from fedtap.runtime.home import expanded
+from fedtap.runtime.installing import install
 from fedtap.runtime.text import one_line
 from fedtap.tasks.metrics.bertscore import Embeddings, TokenEncoder
 
