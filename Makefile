@@ -114,7 +114,7 @@ docs:
 	@$(SITE_VENV)/bin/mkdocs --version > /dev/null 2>&1 || { $(PYTHON) -m venv $(SITE_VENV) && \
 	  $(SITE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(SITE_PACKAGES); }
 	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(SITE_VENV)/bin/mkdocs build --strict --quiet
-	@echo "Now open build/site/index.html in a browser."
+	@echo "Now open build/site/index.html in a browser; its search needs a server: python3 -m http.server -d build/site"
 
 docs-test: $(READY_DEV)
 	$(PYTEST) tests/docs

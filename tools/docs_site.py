@@ -25,7 +25,10 @@ OUTSIDE = {
 """Files at the top of the project, and what they are called in the site."""
 FOLDERS = ("benchmarks", "examples", "scenarios", "deploy")
 """Folders beside docs/ to which pages link; their files keep their paths, `examples` of docs/ being another place."""
-STYLE = """math { font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", math; font-size: 1.08em; }
+STYLE = """math {
+  font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "STIX Math", "DejaVu Math TeX Gyre", math;
+  font-size: 1.08em;
+}
 .md-typeset h2 > code, .md-typeset td code { white-space: normal; }
 """
 """Formulas take a font for mathematics where the reader has one; without it subscripts stand too high."""
