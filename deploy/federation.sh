@@ -20,7 +20,8 @@ setup() {
   : "${SCENARIO:?the folder of examples/three-hospitals}"
   local made site place
   made=$(mktemp -d)
-  python "$SCENARIO/make_data.py" "$made"
+  python -c 'import sys, pathlib; sys.path.insert(0, sys.argv[1]); import make_data; make_data.main(pathlib.Path(sys.argv[2]))' \
+    "$SCENARIO" "$made"
   mkdir -p server/keys
   cp "$SCENARIO/scenario.yaml" server/scenario.yaml
   fedtap flower certificates server/tls --host "$SERVER"

@@ -137,9 +137,8 @@ def _row(parameter: Any) -> str:
     else:
         word = ", ".join(f"`{name}`" for name in names) + (f" `{metavar}`" if metavar and metavar[0] != "[" else "")
     default = parameter.default
-    plain = (
-        default is not None and not callable(default) and default not in (False, ()) and "Ellipsis" not in repr(default)
-    )
+    plain = default is not None and not callable(default) and default is not False and default != ()
+    plain = plain and "Ellipsis" not in repr(default)
     value = f"`{default}`" if plain and str(default) else ("required" if parameter.required else "")
     about = (getattr(parameter, "help", None) or "").replace("|", "\\|").replace("\n", " ")
     return f"| {word.replace('|', chr(92) + '|')} | {value} | {about} |"
