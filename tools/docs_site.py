@@ -29,7 +29,7 @@ STYLE = """math {
   font-family: "STIX Two Math", "Cambria Math", "Latin Modern Math", "STIX Math", "DejaVu Math TeX Gyre", math;
   font-size: 1.08em;
 }
-.md-typeset h2 > code, .md-typeset td code { white-space: normal; }
+.md-typeset td:first-child code { white-space: nowrap; }
 """
 """Formulas take a font for mathematics where the reader has one; without it subscripts stand too high."""
 _ROLE = re.compile(r":(?:py:)?(?:meth|func|class|mod|exc|data|attr):<code>~?(?:[\w.]+\.)?(\w+)</code>")
