@@ -7,6 +7,8 @@
 #   make test-deployment  a federation over Flower some of whose parts are killed (half a dozen minutes)
 #   make test-fast        the tests that take seconds
 #   make check            style, formatting, types and docstrings
+#   make docs             the documentation site, into build/site
+#   make docs-test        what the documentation shows, run
 #   make bench            the committed benchmarks
 #   make sbom             what is installed, as a CycloneDX bill of materials: sbom.json
 #   make lock             hashes of what constraints.txt pins, into locks/ (needs the network)
@@ -16,6 +18,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 OUT ?= runs/quickstart
+SITE_VENV ?= .venv-docs
+# The extra `docs`, what draws signatures, and what the command needs to say what it takes.
+SITE_PACKAGES := mkdocs-material mkdocstrings-python latex2mathml ruff typer rich
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -25,7 +30,7 @@ PYTEST := $(BIN)/python -m pytest $(TESTS)
 READY := $(VENV)/.installed-quickstart
 READY_DEV := $(VENV)/.installed-dev
 
-.PHONY: help demo test coverage test-thorough test-deployment test-fast check format bench sbom lock
+.PHONY: help demo test coverage test-thorough test-deployment test-fast check format docs docs-test bench sbom lock
 .DEFAULT_GOAL := help
 
 help:
@@ -65,12 +70,7 @@ $(READY_DEV): $(INSTALLED_FROM) | $(BIN)/python
 	@touch $(READY) $@
 
 demo: $(READY)
-	@if [ -e $(OUT)/results.json ]; then \
-	  echo "$(OUT) holds a finished run already; to run it again: rm -r $(OUT), or make demo OUT=runs/another"; \
-	else \
-	  $(BIN)/fedtap run scenarios/quickstart.yaml --workers auto --out $(OUT) --resume=auto; \
-	fi
-	@echo "Now open $(OUT)/report.html in a browser."
+	@$(BIN)/fedtap demo --out $(OUT)
 
 test: $(READY_DEV)
 	$(PYTEST) -m "not slow"
@@ -108,3 +108,13 @@ sbom: $(READY)
 lock: $(READY_DEV)
 	$(BIN)/python -m uv --version > /dev/null 2>&1 || $(PIP) -c constraints.txt uv
 	$(BIN)/python tools/lock.py write
+
+# The site has an environment of its own: what draws it is needed by nothing else, and PyTorch is not needed for it.
+docs:
+	@$(SITE_VENV)/bin/mkdocs --version > /dev/null 2>&1 || { $(PYTHON) -m venv $(SITE_VENV) && \
+	  $(SITE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(SITE_PACKAGES); }
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=src $(SITE_VENV)/bin/mkdocs build --strict --quiet
+	@echo "Now open build/site/index.html in a browser; its search needs a server: python3 -m http.server -d build/site"
+
+docs-test: $(READY_DEV)
+	$(PYTEST) tests/docs

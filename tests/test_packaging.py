@@ -17,15 +17,21 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+OWN_DATA = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
 
 
-def test_the_example_of_own_data_is_a_valid_scenario() -> None:
-    (text,) = blocks("yaml")
-    scenario = build_scenario({"name": "mine", **yaml.safe_load(text)}, place="README.md", folder=ROOT)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("page", "clients"), [(README, ["clinic", "laboratory"]), (OWN_DATA, ["clinic", "hospital", "laboratory"])]
+)
+def test_the_example_of_own_data_is_a_valid_scenario(page: str, clients: list[str]) -> None:
+    text = next(block for block in blocks("yaml", page) if "clients:" in block)
+    scenario = build_scenario({"name": "mine", **yaml.safe_load(text)}, place="page", folder=ROOT)
     check(scenario)
-    assert [client["client"] for client in plan_report(scenario)["clients"]] == ["clinic", "hospital", "laboratory"]
+    assert [client["client"] for client in plan_report(scenario)["clients"]] == clients
 
 
 def test_the_python_examples_are_python() -> None:
@@ -187,3 +193,46 @@ def test_what_to_do_about_a_fault_of_security_is_said_and_its_links_lead_somewhe
         assert (ROOT / link).is_file(), link
     for part in ("Versions", "To report a fault", "What is never done", "What you install"):
         assert f"## {part}" in text
+
+
+def test_the_wheel_brings_the_federations_along_and_the_sources_all_that_their_pages_name() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    assert '"scenarios" = "fedtap/scenarios"' in project
+    section = re.search(r"^include = \[(.*?)^\]", project, flags=re.MULTILINE | re.DOTALL)
+    assert section is not None
+    for name in re.findall(r'"([^"]+)"', section[1]):
+        assert (ROOT / name).exists(), name
+    for name in ("examples", "benchmarks", "scenarios", "docs"):
+        assert f'"{name}"' in section[1]
+
+
+def test_what_runs_elsewhere_calls_what_is_there() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    jobs: dict[str, str] = {}
+    for path in sorted((ROOT / ".github" / "workflows").iterdir()):
+        for name, job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].items():
+            jobs[name] = "\n".join(step.get("run", "") for step in job["steps"])
+            assert set(re.findall(r"make ([\w-]+)", jobs[name])) <= targets
+    assert jobs.keys() == {"check", "tests", "lowest", "newest", "package", "docs"}
+    assert "--resolution lowest-direct" in jobs["lowest"]
+    assert "constraints.txt" not in jobs["newest"]
+    pythons = yaml.safe_load((ROOT / ".github/workflows/tests.yml").read_text())["jobs"]["tests"]["strategy"]["matrix"]
+    assert pythons["python"] == ["3.10", "3.11", "3.12", "3.13"]
+
+
+def test_the_containers_run_parts_that_the_script_has_with_scenarios_that_are_there() -> None:
+    script = (ROOT / "deploy" / "federation.sh").read_text(encoding="utf-8")
+    compose = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text(encoding="utf-8"))
+    scenario = yaml.safe_load((ROOT / "examples" / "three-hospitals" / "scenario.yaml").read_text(encoding="utf-8"))
+    sites = [client["id"] for client in scenario["clients"]]
+    assert f"SITES=({' '.join(sites)})" in script
+    assert compose["services"].keys() == {"setup", "server", "start", *sites}
+    for name, service in compose["services"].items():
+        assert service["command"] == (["node", name] if name in sites else [name])
+    for client in scenario["clients"]:
+        for task in client["tasks"]:
+            assert f"{task['name']}={Path(task['path']).name}" in script
+    for line in (ROOT / "deploy" / "Dockerfile").read_text(encoding="utf-8").splitlines():
+        if line.startswith("COPY "):
+            for name in line.split()[1:-1]:
+                assert (ROOT / name).exists(), name

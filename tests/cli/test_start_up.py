@@ -57,6 +57,13 @@ def test_scenarios_are_read_without_torch(arguments: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("command", ["validate", "plan"])
+def test_a_slip_in_a_scenario_is_told_without_torch(command: str) -> None:
+    found = loaded(TELL, "scenario", command, QUICKSTART, "--set", "roundz=3")
+    assert "fedtap.scenario.scenario" in found
+    assert not found & {*SLOW, "torch", "numpy"}
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
 def test_a_scenario_is_checked_without_what_takes_longer_than_torch(command: str) -> None:
     found = loaded(TELL, "scenario", command, QUICKSTART)
     assert "fedtap.experiment.planning" in found

@@ -85,14 +85,12 @@ def test_a_number_of_classes_stands_for_as_many_names() -> None:
 
 
 def test_a_package_that_is_not_installed_is_named_with_the_mend() -> None:
-    with pytest.raises(
-        UserError, match=r'package no-such-data is not installed; run: pip install "fedtap\[quickstart\]"'
-    ):
+    with pytest.raises(UserError, match=r"package no-such-data is not installed; run: .*pip install .*\[quickstart\]"):
         package_file("no_such_data", "x.csv")
 
 
 def test_a_damaged_package_is_named_with_the_mend() -> None:
     with pytest.raises(
-        UserError, match=r"nothing\.csv: the installed package lacks it; run: pip install --force-reinstall"
+        UserError, match=r"nothing\.csv: the installed package lacks it; uninstall [\w-]+, then run: .*pip install"
     ):
         package_file("fedtap", "nothing.csv")

@@ -17,6 +17,7 @@ from fedtap.backbones import minilm
 from fedtap.backbones.weights import loads
 from fedtap.evaluation.encoders import find_encoder
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.installing import install
 from fedtap.tasks.metrics.bertscore import BertScore, f1
 from tiny_bert import LENGTH, write_bert
 
@@ -188,7 +189,7 @@ class TestABrokenFolder:
 class TestPackaged:
     def test_its_package_is_named_where_it_is_missing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(minilm, "PACKAGE", "no_such_package_at_all")
-        assert "needs the package 'no-such-package-at-all'; pip install \"fedtap[quickstart]\"" in told(
+        assert f"needs the package 'no-such-package-at-all'; {install('quickstart')}, or give a folder" in told(
             "minilm-l6", Path()
         )
 

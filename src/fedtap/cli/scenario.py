@@ -12,6 +12,7 @@ from fedtap.cli.check import check, show_data
 from fedtap.cli.options import AsJson, Method, ScenarioFile, Settings
 from fedtap.cli.screen import examples, say, say_json, show_table
 from fedtap.runtime.errors import UserError
+from fedtap.scenario.shipped import in_the_way, shipped
 
 app = typer.Typer(
     help="List, show, check and size up federations.", pretty_exceptions_enable=False, rich_markup_mode="markdown"
@@ -27,20 +28,29 @@ def scenario(context: typer.Context) -> None:
 
 @app.command("list", epilog=examples("fedtap scenario list", "fedtap scenario list my/scenarios"))
 def list_scenarios(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where the YAML files are.")] = Path("scenarios"),
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]",
+            help="Where the YAML files are; by default those that come with fedtap, and those of a folder 'scenarios' here.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the scenarios of a folder; one that is not valid is listed with its fault."""
+    """List the federations that come with fedtap, or those of a folder; one that is not valid is listed with its fault.
+
+    What stands in the first column is what other commands take.
+    """
     from fedtap.scenario.scenario import load_scenario
 
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; run this where the folder 'scenarios' is, or name another")
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; name another, or none for what comes with fedtap")
     found: list[dict[str, Any]] = []
-    for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]):
+    for word, path in _files(folder):
         try:
             loaded = load_scenario(path)
         except UserError as error:
-            found.append({"file": str(path), "name": path.stem, "fault": str(error)})
+            found.append({"file": str(path), "name": path.stem, "fault": str(error), "word": word})
             continue
         found.append(
             {
@@ -50,28 +60,40 @@ def list_scenarios(
                 "clients": len(loaded.participants),
                 "unseen": len(loaded.unseen),
                 "rounds": loaded.rounds,
+                "word": word,
             }
         )
+    words = [each.pop("word") for each in found]
     if as_json:
         say_json(found)
         return
     if not found:
-        say(f"{folder}: no scenario there")
+        say(f"{folder or 'fedtap'}: no scenario there")
         return
     rows = [
         (
-            each["file"],
-            each["name"],
+            word,
             each.get("about") or each.get("fault", ""),
             str(each.get("clients", "–")),
             str(each.get("rounds", "–")),
         )
-        for each in found
+        for word, each in zip(words, found, strict=True)
     ]
-    show_table(("file", "name", "about", "clients", "rounds"), rows, numeric_from=3)
+    show_table(("scenario", "about", "clients", "rounds"), rows, numeric_from=2)
 
 
-@app.command("show", epilog=examples("fedtap scenario show scenarios/quickstart.yaml"))
+def _files(folder: Path | None) -> list[tuple[str, Path]]:
+    """Return the scenarios to list, each with the word that a command takes for it."""
+    if folder is None:
+        here = Path("scenarios")
+        checkout = here.is_dir() and any(path.parent.samefile(here) for path in shipped().values())
+        named = [(name, here / path.name if checkout else path) for name, path in shipped().items()]
+        named = [(name if in_the_way(name) is None else str(path), path) for name, path in named]
+        return [*named, *(_files(here) if here.is_dir() and not checkout else [])]
+    return [(str(path), path) for path in sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])]
+
+
+@app.command("show", epilog=examples("fedtap scenario show quickstart"))
 def show(path: ScenarioFile, settings: Settings = None, as_json: AsJson = False) -> None:
     """Show a federation: who takes part with which tasks and data, and every setting, defaults included."""
     import yaml
@@ -113,11 +135,12 @@ def show(path: ScenarioFile, settings: Settings = None, as_json: AsJson = False)
 )
 def validate(path: ScenarioFile, settings: Settings = None, method: Method = None) -> None:
     """Check a scenario without loading data or weights: its keys, its sources, its method. Exit code 2 and one line if wrong."""
-    from fedtap.algorithms.registry import make
-    from fedtap.experiment.planning import architecture_of, check
     from fedtap.scenario.scenario import load_scenario
 
-    loaded = load_scenario(path, settings or [])
+    loaded = load_scenario(path, settings or [])  # what is wrong within the file is told before PyTorch is loaded
+    from fedtap.algorithms.registry import make
+    from fedtap.experiment.planning import architecture_of, check
+
     algorithm = make(loaded.method, method, place=f"{path}: method")
     check(loaded)
     architecture_of(loaded, algorithm)
@@ -129,9 +152,7 @@ def validate(path: ScenarioFile, settings: Settings = None, method: Method = Non
 app.command("check", epilog=CHECK_EXAMPLES)(check)
 
 
-@app.command(
-    "plan", epilog=examples("fedtap scenario plan scenarios/quickstart.yaml", "fedtap scenario plan my.yaml --json")
-)
+@app.command("plan", epilog=examples("fedtap scenario plan quickstart", "fedtap scenario plan my.yaml --json"))
 def plan(
     path: ScenarioFile,
     settings: Settings = None,
@@ -145,11 +166,12 @@ def plan(
     (with seed 0), and where they fall short. Frozen weights are in no component, so they are never sent and are not counted here;
     the bytes are those that travel once down, and once up, in a round.
     """
-    from fedtap.experiment.planning import data_report, plan_report
-    from fedtap.reporting.html.formatting import human_bytes
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(path, settings or [])
+    from fedtap.experiment.planning import data_report, plan_report
+    from fedtap.reporting.html.formatting import human_bytes
+
     sizes = plan_report(loaded, method)
     data = data_report(loaded, public=all_data)
     if as_json:

@@ -109,4 +109,4 @@ def _cell(cell: str | Text) -> Text:
 
 def examples(*lines: str) -> str:
     """Return the epilog of a command's help: an example a line."""
-    return "\n".join(["**Examples**\n", *(f"- `{line}`" for line in lines)])
+    return "\n\n".join(["**Examples**", *(f"- `{line}`" for line in lines)])  # Typer folds what no empty line parts

@@ -10,9 +10,9 @@ from fedtap.cli.options import Jobs, OutFolder, ScenarioFile, Seeds, seeds_of
 from fedtap.cli.screen import examples, say
 
 EXAMPLES = examples(
-    "fedtap sweep scenarios/quickstart.yaml --set margin=0.001,0.01,0.1,1,10 --vs tap:gate=paired --base local -o runs/margin",
-    "fedtap sweep scenarios/quickstart.yaml --set data.dirichlet=0.1,1,100 --vs fedavg_ft --base local --seeds 0,1 -o runs/skew",
-    "fedtap sweep scenarios/quickstart.yaml --set clients=10,30,100 --set clients_per_round=10 --base local -o runs/clients",
+    "fedtap sweep quickstart --set margin=0.001,0.01,0.1,1,10 --vs tap:gate=paired --base local -o runs/margin",
+    "fedtap sweep quickstart --set data.dirichlet=0.1,1,100 --vs fedavg_ft --base local --seeds 0,1 -o runs/skew",
+    "fedtap sweep quickstart --set clients=10,30,100 --set clients_per_round=10 --base local -o runs/clients",
 )
 
 

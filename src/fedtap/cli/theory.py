@@ -25,7 +25,7 @@ class RunByDefault(TyperGroup):
 app = typer.Typer(
     cls=RunByDefault,
     help="What modality-task pairs cost: before a run (plan SCENARIO), and beside what was seen (RUN).",
-    epilog=examples("fedtap theory plan scenarios/quickstart.yaml", "fedtap theory runs/quickstart"),
+    epilog=examples("fedtap theory plan quickstart", "fedtap theory runs/quickstart"),
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -41,8 +41,8 @@ def theory(context: typer.Context) -> None:
 @app.command(
     "plan",
     epilog=examples(
-        "fedtap theory plan scenarios/paper-flava.yaml",
-        "fedtap theory plan scenarios/quickstart.yaml --set clients_per_round=8",
+        "fedtap theory plan paper-flava",
+        "fedtap theory plan quickstart --set clients_per_round=8",
     ),
 )
 def plan(
@@ -98,8 +98,8 @@ def plan(
 @app.command(
     "gate",
     epilog=examples(
-        "fedtap theory gate scenarios/quickstart.yaml",
-        "fedtap theory gate scenarios/quickstart.yaml --set gate=paired --set alpha=0.05",
+        "fedtap theory gate quickstart",
+        "fedtap theory gate quickstart --set gate=paired --set alpha=0.05",
     ),
 )
 def gate(path: ScenarioFile, settings: Settings = None, method: Method = None, as_json: AsJson = False) -> None:

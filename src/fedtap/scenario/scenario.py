@@ -42,6 +42,7 @@ from fedtap.scenario.settings import (
     Settings,
     Width,
 )
+from fedtap.scenario.shipped import mend_of, scenario_file
 from fedtap.scenario.theory import Theory
 from fedtap.scenario.training import Precision as Precision
 from fedtap.scenario.training import TrainingSettings as TrainingSettings
@@ -237,7 +238,7 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path 
     Parameters
     ----------
     path
-        A YAML file.
+        A YAML file, or the name of a federation that comes with fedtap (:mod:`fedtap.scenario.shipped`).
     folder
         Where relative paths start, if not at the file's own folder.
     overrides
@@ -251,12 +252,12 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path 
     UserError
         One line that names the file, the key and the mend.
     """
-    path = Path(path)
+    path = scenario_file(path)
     try:
         text = read_yaml(path)
         raw = parse(text)
     except FileNotFoundError as error:
-        raise UserError(f"{path}: no such scenario; `fedtap scenario list` shows those at hand") from error
+        raise UserError(f"{path}: no such scenario; {mend_of(path)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); give a YAML file in UTF-8") from error
     except NotYamlError as error:

@@ -212,5 +212,5 @@ def test_a_full_disk_is_not_the_users_fault(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("path", [None, "somewhere"])
 def test_the_package_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, path: str | None) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UserError, match=r'package datasets is not installed; run: pip install "fedtap\[hub\]"'):
+    with pytest.raises(UserError, match=r"package datasets is not installed; run: .*pip install .*\[hub\]"):
         read("ag_news", path)

@@ -11,6 +11,7 @@ import typer
 from fedtap.cli.options import BackboneFolder
 from fedtap.cli.screen import examples, note, say
 from fedtap.runtime.errors import UserError, nearest
+from fedtap.runtime.installing import install
 
 if TYPE_CHECKING:
     from fedtap.models.personal_model import PersonalModel
@@ -54,7 +55,7 @@ def serve(
     """
     missing = next((name for name in ("fastapi", "uvicorn") if importlib.util.find_spec(name) is None), None)
     if missing is not None:
-        raise UserError(f"the package '{missing}' is not installed; pip install \"fedtap[serve]\"")
+        raise UserError(f"the package '{missing}' is not installed; {install('serve')}")
     from fedtap.serving.server import prepared, read_key
 
     models: dict[str, PersonalModel] = {}

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.installing import install
 
 
 def package_file(package: str, *parts: str) -> Path:
@@ -18,10 +19,10 @@ def package_file(package: str, *parts: str) -> Path:
     """
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise UserError(f'package {package.replace("_", "-")} is not installed; run: pip install "fedtap[quickstart]"')
+        raise UserError(f"package {package.replace('_', '-')} is not installed; run: {install('quickstart')}")
     path = Path(next(iter(spec.submodule_search_locations))).joinpath(*parts)
     if not path.exists():
         raise UserError(
-            f'{path}: the installed package lacks it; run: pip install --force-reinstall "fedtap[quickstart]"'
+            f"{path}: the installed package lacks it; uninstall {package.replace('_', '-')}, then run: {install('quickstart')}"
         )
     return path

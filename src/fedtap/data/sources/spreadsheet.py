@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from fedtap.data.sources.base import composed
 from fedtap.data.sources.tables import Row, Table
 from fedtap.runtime.errors import UserError, nearest
+from fedtap.runtime.installing import install
 from fedtap.runtime.text import one_line
 from fedtap.scenario.scenario import TaskSettings
 
@@ -56,7 +57,7 @@ def _library() -> Any:
         import openpyxl
     except ImportError as error:
         raise UserError(
-            "source 'xlsx': package openpyxl is not installed; run: pip install \"fedtap[xlsx]\", or save the sheet as CSV"
+            f"source 'xlsx': package openpyxl is not installed; run: {install('xlsx')}, or save the sheet as CSV"
         ) from error
     return openpyxl
 

@@ -22,6 +22,7 @@ import psutil
 
 from fedtap.engines.flower.certificates import Certificates
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.installing import install
 from fedtap.runtime.private import new_private_file, private_folder
 from fedtap.runtime.threads import share_cores
 from fedtap.runtime.watchdog import Mark, Watchdog
@@ -236,7 +237,7 @@ def _program(name: str) -> str:
     """Return the path of one of Flower's programs, of this environment first."""
     path = shutil.which(name, path=str(Path(sys.executable).parent)) or shutil.which(name)
     if path is None:
-        raise UserError(f'the program {name} is missing; run: pip install "fedtap[flower]" (Python 3.11 or newer)')
+        raise UserError(f"the program {name} is missing; run: {install('flower')} (Python 3.11 or newer)")
     return path
 
 

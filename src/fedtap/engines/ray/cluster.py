@@ -26,6 +26,7 @@ from fedtap.engines.pipe import Frame, Head, WorkerGoneError
 from fedtap.engines.ray.actor import Actor
 from fedtap.engines.ray.settings import RaySettings
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.installing import install
 from fedtap.runtime.text import one_line
 from fedtap.runtime.threads import cores
 from fedtap.runtime.watchdog import Mark, Watchdog, end_all
@@ -248,7 +249,7 @@ class RayWorker:
 def require_ray() -> None:
     """Raise :class:`UserError` unless Ray is installed; it is not loaded."""
     if find_spec("ray") is None:
-        raise UserError('--engine ray: package ray is not installed; run: pip install "fedtap[ray]"')
+        raise UserError(f"--engine ray: package ray is not installed; run: {install('ray')}")
 
 
 def _library() -> Any:

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from fedtap.components import ComponentKey
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.installing import install
 
 LEVELS = 2**23 - 1
 """A change of the size of the bound, as a whole number: as fine as float32 is."""
@@ -55,9 +56,7 @@ def require_crypto() -> None:
     """
     for module, package in (("cryptography", "cryptography"), ("Crypto", "pycryptodome")):
         if find_spec(module) is None:
-            raise UserError(
-                f'privacy.secure: the package {package} is not installed; run: pip install "fedtap[secure]"'
-            )
+            raise UserError(f"privacy.secure: the package {package} is not installed; run: {install('secure')}")
 
 
 def threshold(clients: int) -> int:

@@ -19,11 +19,11 @@ from itertools import pairwise
 from typing import Any
 
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.installing import install
 from fedtap.tasks.metrics.text import plain_words
 
 WITH_SYNONYMS, WITHOUT_SYNONYMS = "meteor", "meteor-exact-stem"
 PACKAGE = "nltk"
-GET_PACKAGE = 'pip install "fedtap[text]"'
 GET_WORDNET = "python -m nltk.downloader wordnet"
 ALPHA, BETA, GAMMA = 0.9, 3.0, 0.5
 
@@ -184,5 +184,5 @@ def _read(place: Any) -> Any:
 def _require() -> None:
     if importlib.util.find_spec(PACKAGE) is None:
         raise UserError(
-            f"evaluation.text_metrics: meteor needs the package '{PACKAGE}'; {GET_PACKAGE}, or leave meteor out"
+            f"evaluation.text_metrics: meteor needs the package '{PACKAGE}'; {install('text')}, or leave meteor out"
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.installing import install
 from fedtap.runtime.storage import raise_full
 
 Splits = Mapping[str, Any]
@@ -70,7 +71,7 @@ def _library() -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise UserError('package datasets is not installed; run: pip install "fedtap[hub]"') from error
+        raise UserError(f"package datasets is not installed; run: {install('hub')}") from error
     return datasets
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from fedtap import __version__
 from fedtap.cli.screen import examples, say
+from fedtap.cli.start.versions import needs, package_of
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.installing import install, install_package, pip
 from fedtap.runtime.text import one_line
 
 EXAMPLES = examples("fedtap doctor")
@@ -33,6 +35,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "secure": ("cryptography", "pycryptodome"),
     "onnx": ("onnx", "onnxscript"),
     "serve": ("fastapi", "uvicorn"),
+    "docs": ("mkdocs-material", "mkdocstrings-python", "latex2mathml"),
     "dev": (
         "pytest",
         "pytest-cov",
@@ -68,6 +71,7 @@ def doctor() -> None:
     say(f"fedtap        {__version__}")
     say(f"Python        {platform.python_version()} on {platform.system()} {platform.machine()}")
     for name, told in (
+        ("packages", _packages),
         ("torch", _torch),
         ("memory", _memory),
         ("disk", _disk),
@@ -85,7 +89,7 @@ def doctor() -> None:
 def _extra(extra: str, packages: tuple[str, ...], missing: list[str]) -> str:
     if not missing:
         return f"complete ({len(packages)} package{'s' if len(packages) != 1 else ''})"
-    return f'missing {", ".join(missing)}; get it with: pip install "fedtap[{extra}]"'
+    return f"missing {', '.join(missing)}; get it with: {install(extra)}"
 
 
 def _or_fault(told: Callable[[], str]) -> str:
@@ -94,8 +98,24 @@ def _or_fault(told: Callable[[], str]) -> str:
         return told()
     except UserError as error:
         return f"missing: {error}"
+    except ModuleNotFoundError as error:
+        package = package_of(error.name or str(error))
+        return one_line(f"missing: package {package} is not installed; get it with: {install_package(package)}")
     except Exception as error:  # of whatever library the part stands on
         return one_line(f"fault: {type(error).__name__}: {error}")
+
+
+def _packages() -> str:
+    """Hold what fedtap needs against what is installed."""
+    found = needs()
+    if not found:
+        return "not looked at: this copy of fedtap is not installed, so nothing says which versions it takes"
+    wrong = [need for need in found if not need.right]
+    if not wrong:
+        return f"all {len(found)} that fedtap needs are here, in versions that it takes"
+    told = [f"{need.package} {need.found or 'missing'} (takes {need.wanted})" for need in wrong]
+    wanted = " ".join(f'"{need.package}{need.wanted}"' for need in wrong)
+    return f"fault: {', '.join(told)}; get them with: {pip()} install {wanted}"
 
 
 def _torch() -> str:
