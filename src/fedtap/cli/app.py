@@ -15,6 +15,7 @@ import typer
 from fedtap import __version__
 from fedtap.cli import compare, doctor, flower, methods, node, report, run, scenario, study, sweep, theory
 from fedtap.cli.models import export, predict, serve
+from fedtap.cli.own import new
 from fedtap.cli.screen import examples, write_what_the_output_can
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.home import give_home
@@ -36,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("new", cls=new.ManyPlaces, epilog=new.EXAMPLES)(new.new)
 app.command("run", cls=run.ResumeAlone, epilog=run.EXAMPLES)(run.run)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
