@@ -174,8 +174,8 @@ def _nearly(one: Member, other: Member) -> list[str]:
     if first & second:
         alike = ", ".join(sorted(first & second, key=natural)[:3])
         return [
-            f"{who} have classes in common ({alike}) and others that they have not: two tasks; to share one, give both all classes "
-            "and one name"
+            f"{who} have classes in common ({alike}) and others that they have not: two tasks; to share one, give both all "
+            "classes and one name"
         ]
     if {name.casefold() for name in first} == {name.casefold() for name in second}:
         return [f"the classes of {who} differ in capitals alone: two tasks; write them alike in the data to share one"]

@@ -17,86 +17,22 @@ from fedtap.pairs import Modality, TaskName
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.files import OwnSplit
 
-TEXTS = frozenset(
-    (
-        "text",
-        "sentence",
-        "note",
-        "notes",
-        "question",
-        "review",
-        "content",
-        "body",
-        "description",
-        "prompt",
-        "input",
-        "comment",
-        "message",
-        "document",
-        "article",
-        "report",
-        "abstract",
-        "premise",
-        "context",
-        "query",
-        "instruction",
-    )
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+TEXTS = _words(
+    "text sentence note notes question review content body description prompt input comment message document article report "
+    "abstract premise context query instruction"
 )
-LABELS = frozenset(
-    (
-        "label",
-        "labels",
-        "class",
-        "classes",
-        "category",
-        "diagnosis",
-        "sentiment",
-        "grade",
-        "finding",
-        "outcome",
-        "y",
-        "tag",
-        "topic",
-        "kind",
-    )
+LABELS = _words("label labels class classes category diagnosis sentiment grade finding outcome y tag topic kind")
+TARGETS = _words(
+    "target targets answer answers output response completion summary caption reply translation findings impression"
 )
-TARGETS = frozenset(
-    (
-        "target",
-        "targets",
-        "answer",
-        "answers",
-        "output",
-        "response",
-        "completion",
-        "summary",
-        "caption",
-        "reply",
-        "translation",
-        "findings",
-        "impression",
-    )
-)
-GROUPS = frozenset(
-    (
-        "patient",
-        "patientid",
-        "subject",
-        "subjectid",
-        "person",
-        "participant",
-        "group",
-        "groupid",
-        "case",
-        "caseid",
-        "author",
-        "speaker",
-    )
-)
-IDS = frozenset(("id", "index", "idx", "uuid", "key", "row", "rowid", "number", "no", "unnamed0"))
-PLAIN = frozenset(
-    ("label", "labels", "class", "classes", "category", "y", "tag", "target", "targets", "answer", "answers", "output")
-)
+GROUPS = _words("patient patientid subject subjectid person participant group groupid case caseid author speaker")
+IDS = _words("id index idx uuid key row rowid number no unnamed0")
+PLAIN = _words("label labels class classes category y tag target targets answer answers output")
 """Names of answers that say nothing of what is asked: the file's name says more."""
 _MANY_FOLDERS = 50
 
@@ -159,8 +95,8 @@ def _of_pictures(seen: SeenPictures) -> GuessedTask:
         all(re.search(r"\d", name) for name in names) and max(seen.folders.values()) < 10
     ):
         doubts["classes"] = (
-            f"the {len(names)} sub-folders may be patients or dates, and not classes; then put folders of classes above them, and "
-            "say group: 1"
+            f"the {len(names)} sub-folders may be patients or dates, and not classes; then put folders of classes above them, "
+            "and say group: 1"
         )
     if seen.beside:
         doubts["classes"] = f"{seen.beside} pictures lie beside the sub-folders and are not taken; move them into one"

@@ -253,7 +253,7 @@ def _object(raw: bytes, needed: tuple[str, ...], place: str) -> Row:
     except (ValueError, RecursionError) as error:
         return UserError(f"{place}: not readable as JSON in UTF-8 ({error}); mend that line")
     if not isinstance(row, dict):
-        return UserError(f'{place}: not a JSON object; write {{"{needed[0]}": ...}}')
+        return UserError(f'{place}: not a JSON object; write {{"{next(iter(needed), "text")}": ...}}')
     row = {composed(name): value for name, value in row.items()}
     for name in needed:
         if name not in row:
