@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from fedtap.launch import run
     from fedtap.models.personal_model import PersonalModel
     from fedtap.models.predict import predict
+    from fedtap.onboarding.onboard import onboard
     from fedtap.runtime.errors import RunError, UserError
     from fedtap.study.compare import compare
     from fedtap.study.pairs.study import study_pairs
@@ -22,6 +23,7 @@ __all__ = [
     "UserError",
     "__version__",
     "compare",
+    "onboard",
     "predict",
     "register",
     "run",
@@ -34,6 +36,7 @@ _HOMES = {
     "RunError": "fedtap.runtime.errors",
     "UserError": "fedtap.runtime.errors",
     "compare": "fedtap.study.compare",
+    "onboard": "fedtap.onboarding.onboard",
     "predict": "fedtap.models.predict",
     "register": "fedtap.algorithms.registry",
     "run": "fedtap.launch",

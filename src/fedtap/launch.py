@@ -85,6 +85,19 @@ def _chosen(engine: str, workers: int | str | None, ray_address: str | None, gpu
     return _with_workers(workers)
 
 
+def _longer(scenario: Scenario, rounds: int, resume: Resume, engine: str) -> Scenario:
+    """Return a scenario with other rounds; refuses what does not go with an extension."""
+    if resume:
+        raise UserError("--extend goes on by itself, after an interruption too; leave out --resume")
+    if engine not in ("inprocess", "ray"):
+        raise UserError(
+            f"--extend goes with --engine inprocess or ray; with {engine} every site keeps states of its own: start anew"
+        )
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or not 0 < rounds <= 1_000_000:
+        raise UserError(f"--extend rounds={rounds}: give a whole number of rounds, more than the run has")
+    return scenario.model_copy(update={"rounds": rounds})
+
+
 def run(
     scenario: str | Path | Scenario,
     *,
@@ -93,6 +106,7 @@ def run(
     out: str | Path | None = None,
     overrides: Sequence[str] = (),
     resume: Resume = False,
+    extend: int | None = None,
     engine: str = "inprocess",
     device: str = "auto",
     workers: int | str | None = None,
@@ -117,6 +131,10 @@ def run(
     resume
         True: go on from the last complete round in ``out``, which must hold a run; the result is that of an uninterrupted run.
         ``"auto"``: go on, or start where there is none; an event ``note`` says which.
+    extend
+        Go on from the finished run in ``out`` to so many rounds, with clients that the scenario has and the run had not, if there
+        are any. Its results and models are replaced by those of the longer run: the same bytes as of so many rounds from the
+        start, where the rates of the first rounds do not depend on how many come (``training.final_ratio=1``).
     engine
         ``inprocess``; ``ray``: workers as Ray actors, with the results of any number of workers; or ``flower``: a SuperLink and
         SuperNodes on this machine, with the same results but for the cross-client test, which a server without the clients'
@@ -147,6 +165,9 @@ def run(
         scenario = load_scenario(scenario, overrides)
     elif overrides:
         raise UserError("overrides go with a scenario file, not with a scenario that is already loaded")
+
+    if extend is not None:
+        scenario, resume = _longer(scenario, extend, resume, engine), "extend"
 
     def tell(event: dict[str, Any]) -> None:
         for observer in observers:

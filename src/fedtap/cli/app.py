@@ -14,7 +14,8 @@ import typer
 
 from fedtap import __version__
 from fedtap.cli import compare, flower, methods, node, report, run, scenario, study, sweep, theory
-from fedtap.cli.models import export, predict, serve
+from fedtap.cli.models import export, onboard, predict, serve
+from fedtap.cli.own import new
 from fedtap.cli.screen import examples, write_what_the_output_can
 from fedtap.cli.start import demo, doctor
 from fedtap.runtime.errors import RunError, UserError
@@ -39,12 +40,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
+app.command("new", cls=new.ManyPlaces, epilog=new.EXAMPLES)(new.new)
 app.command("run", cls=run.ResumeAlone, epilog=run.EXAMPLES)(run.run)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
 app.command("report", epilog=report.EXAMPLES)(report.report)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("export", epilog=export.EXAMPLES)(export.export)
+app.command("onboard", epilog=onboard.EXAMPLES)(onboard.onboard)
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(scenario.app, name="scenario")
 app.add_typer(theory.app, name="theory")

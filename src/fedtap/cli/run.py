@@ -22,6 +22,7 @@ EXAMPLES = examples(
     "fedtap run quickstart --workers auto",
     "fedtap run quickstart --engine ray --workers 4",
     "fedtap run quickstart --resume",
+    "fedtap run quickstart --extend rounds=30",
 )
 
 
@@ -48,6 +49,14 @@ def run(
             "--resume",
             metavar="[=auto]",
             help="Go on from the last complete round in the run's folder; --resume=auto starts where there is no run yet.",
+        ),
+    ] = None,
+    extend: Annotated[
+        str | None,
+        typer.Option(
+            "--extend",
+            metavar="rounds=N",
+            help="Go on from the finished run in the run's folder to N rounds, with clients that are new in the scenario.",
         ),
     ] = None,
     engine: Annotated[
@@ -85,7 +94,7 @@ def run(
 
     The run's folder gets report.html, results.json, cost.json, run.json, events.jsonl and the clients' models. The same command
     with the same seed gives the same results.json. Interrupt it at any time (Ctrl-C): --resume goes on from the last complete
-    round, and the results are those of an uninterrupted run.
+    round, and the results are those of an uninterrupted run. --extend gives a finished run more rounds.
     """
     import fedtap
     from fedtap.algorithms.registry import make
@@ -96,16 +105,18 @@ def run(
     loaded = load_scenario(scenario, settings or [])
     if resume not in (None, _PLAIN, "auto"):
         raise UserError(f"--resume={resume}: give --resume alone, or --resume=auto")
+    rounds = None if extend is None else rounds_of(extend)
     name = make(loaded.method, method, place=f"{scenario}: method").name
     folder = out or default_path(loaded.name, name, seed)
     try:
-        with watcher(loaded.rounds) as watch:
+        with watcher(rounds or loaded.rounds) as watch:
             results = fedtap.run(
                 loaded,
                 method=method,
                 seed=seed,
                 out=folder,
                 resume="auto" if resume == "auto" else resume is not None,
+                extend=rounds,
                 engine=engine,
                 device=device,
                 workers=workers,
@@ -115,6 +126,7 @@ def run(
             )
     except KeyboardInterrupt:
         again = "--resume" if (folder / "run.json").exists() else "--resume=auto"
+        again = again if extend is None else "(--extend goes on)"
         screen(errors=True).print(
             f"fedtap: interrupted; the complete rounds are in {folder}: give the same command with --out {folder} {again}",
             markup=False,
@@ -127,6 +139,14 @@ def run(
         say("No results here: every node keeps its own (policy.results: false)")
     say(f"Report: {folder / 'report.html'}")
     say(f"Everything else (results, costs, events, models): {folder}")
+
+
+def rounds_of(extend: str) -> int:
+    """Return the number of ``rounds=N``; raises :class:`UserError` if it is anything else."""
+    key, _, value = extend.partition("=")
+    if key.strip() != "rounds" or not value.strip().isdecimal():
+        raise UserError(f"--extend {extend}: only rounds can be extended; give --extend rounds=N")
+    return int(value)
 
 
 def show_families(rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> None:

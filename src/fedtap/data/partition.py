@@ -4,8 +4,9 @@ Tasks that ask the same of the same source (source, path, columns, classes, type
 them, on whichever client, hold the same example of it. Splits go by content (``splits.py``) and clients' shares by the run's
 seed.
 
-A site's own data (sources ``csv``, ``jsonl``, ``xlsx``, ``folder``) are taken whole, in the mix that they have; clients that name
-one file or folder get even parts of it, and where they ask different things of it, every content of it goes to one of them first.
+A site's own data (``csv``, ``jsonl``, ``xlsx``, ``folder``, ``dataset``) are taken whole, in the mix that they have; clients that
+name one file or folder get even parts of it, and where they ask different things of it, every content of it goes to one of them
+first.
 
 Of other sources, and wherever the scenario asks for it by name, so many examples are taken: training sizes are log-normal around
 the wanted size, and clients' shares of the strata are drawn from a Dirichlet distribution (``allocation.py``). Where a mix is

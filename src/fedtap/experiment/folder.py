@@ -20,6 +20,7 @@ from fedtap.algorithms.registry import make
 from fedtap.data.sources import source
 from fedtap.experiment.planning import architecture_name, network_of
 from fedtap.experiment.provenance import versions
+from fedtap.experiment.same_run import require_same_run
 from fedtap.federation.store import ClientStore
 from fedtap.reporting.cards import CardTask, model_card
 from fedtap.reporting.events import Settled
@@ -32,8 +33,8 @@ from fedtap.scenario.renamed import with_current_keys
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
 SCHEMA = 1
-Resume: TypeAlias = bool | Literal["auto"]
-"""Whether to go on with a run: False, True (refused where there is none), or ``auto`` (go on, or start)."""
+Resume: TypeAlias = bool | Literal["auto", "extend"]
+"""Whether to go on with a run: False, True (refused where there is none), ``auto`` (go on, or start), ``extend``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +59,13 @@ class RunFolder:
             If the folder holds a run and ``resume`` is not asked for, holds none and it is, or holds another run than the one
             described.
         """
-        algorithm = make(scenario.method, method, f"scenario '{scenario.name}', method")
-        path = Path(out) if out is not None else default_path(scenario.name, algorithm.name, seed)
-        folder = cls(path, scenario, algorithm, seed, uuid.uuid4().hex)
+        folder = cls.described(scenario, method=method, seed=seed, out=out)
+        path = folder.path
         if folder.record.exists():
             if not resume:
                 raise UserError(f"{path}: already holds a run; add --resume to go on with it, or give another --out")
-            old = folder._recorded()
-            _same_run(old, folder._describe(device), folder.record)
+            old = folder.recorded()
+            require_same_run(old, folder.describe(device), folder.record)
             return replace(folder, run=str(old["run"]))
         if path.exists() and any(each.name not in LOCKS and scrap_of(each) != RECORD for each in path.iterdir()):
             raise UserError(f"{path}: is not empty and holds no run; give another --out")
@@ -79,16 +79,19 @@ class RunFolder:
             raise UserError(f"{path}: cannot be made ({error.strerror}); give another --out") from error
         return folder
 
+    @classmethod
+    def described(cls, scenario: Scenario, *, method: str | None, seed: int, out: str | Path | None) -> RunFolder:
+        """Return the folder of a new run, whatever lies there; nothing is looked at, and nothing made."""
+        algorithm = make(scenario.method, method, f"scenario '{scenario.name}', method")
+        path = Path(out) if out is not None else default_path(scenario.name, algorithm.name, seed)
+        return cls(path, scenario, algorithm, seed, uuid.uuid4().hex)
+
     @staticmethod
     def place(scenario: Scenario, *, method: str | None, seed: int, out: str | Path | None) -> Path:
         """Return where a run's folder is, or would be."""
-        if out is not None:
-            return Path(out)
-        return default_path(
-            scenario.name, make(scenario.method, method, f"scenario '{scenario.name}', method").name, seed
-        )
+        return Path(out) if out is not None else RunFolder.described(scenario, method=method, seed=seed, out=out).path
 
-    def _recorded(self) -> dict[str, Any]:
+    def recorded(self) -> dict[str, Any]:
         """Return what run.json says, with the names that keys have now."""
         old = read_record(self.path)
         if isinstance(old.get("config"), dict):
@@ -116,10 +119,10 @@ class RunFolder:
             If the run that is there was begun with other examples.
         """
         if not self.begun:
-            description = {**self._describe(device), "data": dict(data or {})}
+            description = {**self.describe(device), "data": dict(data or {})}
             write_sealed_json(self.record, description, {"what": "run", "run": self.run})
             return
-        old = self._recorded().get("data") or {}
+        old = self.recorded().get("data") or {}
         for client in sorted(old.keys() & (data or {}).keys()):
             if data is not None and old[client] != data[client]:
                 raise UserError(
@@ -137,7 +140,7 @@ class RunFolder:
     @property
     def kind(self) -> str:
         """A digest of what makes equal runs equal; saved models, which are the same bytes for them, go by it."""
-        return _kind(self._describe(""))
+        return _kind(self.describe(""))
 
     @property
     def record(self) -> Path:
@@ -278,7 +281,8 @@ class RunFolder:
     def _mark(self, client: str) -> Path:
         return self.path / "checkpoint" / "personalised" / client
 
-    def _describe(self, device: str) -> dict[str, Any]:
+    def describe(self, device: str) -> dict[str, Any]:
+        """Return what run.json says of the run, but for its data."""
         told = {
             "schema": SCHEMA,
             "run": self.run,
@@ -367,30 +371,3 @@ def _from_here(value: Any, folder: Path) -> Any:
         home = folder.resolve()
         return Path(value).relative_to(home).as_posix() if Path(value).is_relative_to(home) else value
     return value
-
-
-def _same_run(old: Mapping[str, Any], new: Mapping[str, Any], place: Path) -> None:
-    """Refuse to go on with a run under another description; what the machine is called, and the place, does not matter."""
-    for key in ("fedtap", "method", "seed", "config"):
-        if old.get(key) != new[key]:
-            what = key if key != "config" else f"config.{_first_difference(old.get('config') or {}, new['config'])}"
-            raise UserError(f"{place}: holds a run with another {what}; give that one's settings, or another --out")
-    if old.get("code") != new["code"]:
-        raise UserError(
-            f"{place}: holds a run of another version of the method's file; put that one back, or give another --out"
-        )
-    before, now = old.get("environment") or {}, new["environment"]
-    for package in versions():
-        if before.get(package) != now[package]:
-            raise UserError(
-                f"{place}: holds a run made with {package} {before.get(package)}, and here is {now[package]}; use that "
-                "version, or give another --out"
-            )
-
-
-def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    for key in sorted({*old, *new}):
-        a, b = old.get(key), new.get(key)
-        if a != b:
-            return f"{key}.{_first_difference(a, b)}" if isinstance(a, dict) and isinstance(b, dict) else key
-    return ""

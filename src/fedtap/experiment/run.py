@@ -14,6 +14,7 @@ from fedtap.evaluation import trivial
 from fedtap.experiment.constants import Constants
 from fedtap.experiment.convergence import chances_of
 from fedtap.experiment.cost import Cost
+from fedtap.experiment.extension import extension_of, plan_of_rounds
 from fedtap.experiment.folder import Resume, RunFolder, at_work
 from fedtap.experiment.pooled import Workers, simulated, threads
 from fedtap.experiment.setup import Clients, ServerContext
@@ -21,7 +22,6 @@ from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.messages import Failure, Request
 from fedtap.federation.result_validation import result_complaint
 from fedtap.federation.rounds import ask, judged, one_short_line, run_round
-from fedtap.federation.sampling import schedule
 from fedtap.federation.server import Server
 from fedtap.privacy.guarantee import guarantee
 from fedtap.reporting.events import NOTHING, EventLog, Settled, check_log, read_events
@@ -54,10 +54,19 @@ def run_in_process(
     began = time.perf_counter()
     place = RunFolder.place(scenario, method=method, seed=seed, out=out)
     with at_work(place, wait=wait), threads(workers):
-        folder = RunFolder.open(scenario, method=method, seed=seed, out=out, resume=resume, device=device)
+        extension = None
+        if resume == "extend":
+            extension = extension_of(RunFolder.described(scenario, method=method, seed=seed, out=out), device)
+        if extension is not None:
+            folder = extension.folder
+            for line in extension.notes:
+                tell({"event": "note", "text": line})
+        else:
+            again = True if resume == "extend" else resume
+            folder = RunFolder.open(scenario, method=method, seed=seed, out=out, resume=again, device=device)
         if resume == "auto":
             tell(auto_note(folder))
-        done = folder.results()
+        done = None if extension is not None else folder.results()
         if done is not None:
             if not folder.report.exists():
                 folder.write_report()
@@ -66,7 +75,11 @@ def run_in_process(
             clear(folder.path)  # workers of an attempt that was killed may have a last file to write
         folder.tidy()
         with simulated(folder, device=device, tell=tell, workers=workers, ray=ray) as (simulation, clients):
-            folder.begin(device, simulation.dataset.fingerprints())
+            found = simulation.dataset.fingerprints()
+            if extension is None:
+                folder.begin(device, found)
+            else:
+                extension.begin(device, found, simulation.start.components)
             constants = None if scenario.theory is None else Constants(scenario.theory, simulation.site)
             run = FederatedRun(simulation.server, clients, folder, tell, began, constants)
             if run.round == 0:  # the log of a later one has them
@@ -161,14 +174,7 @@ class FederatedRun:
             If no update of any client was taken in any round, or no client could test its models: there is no result then.
         """
         scenario = self._context.scenario
-        plan = schedule(
-            [client.id for client in scenario.participants],
-            per_round=scenario.clients_per_round,
-            rounds=scenario.rounds,
-            seed=self._context.seed,
-            sampling=scenario.sampling,
-            chances=self._chances,
-        )
+        plan = plan_of_rounds(self._folder, self._chances)
         try:
             for event in self._context.remarks if self._round == 0 else ():
                 self._log(event)  # whoever watches has heard of it when the data were read

@@ -127,6 +127,13 @@ class ClientStore:
         if rounds:
             self._forget(client, rounds[-1])
 
+    def forget_from(self, round_number: int) -> None:
+        """Forget the states of all clients from a round on: what was made of them then is to be made anew."""
+        for path in sorted(self._folder.glob("*/round-*.safetensors")):
+            number = path.stem.removeprefix("round-")
+            if number.isdecimal() and int(number) >= round_number:
+                path.unlink(missing_ok=True)
+
     def _forget(self, client: str, newest: int) -> None:
         """Forget all but the newest of the states from before a round."""
         earlier = [number for number in self.rounds(client) if number < newest]

@@ -14,7 +14,7 @@ from fedtap.pairs import Modality, Pair, TaskName
 from fedtap.scenario.files import OwnSplit, WindowSettings, in_parts, plain_parts
 from fedtap.scenario.settings import MANY, NAME, Float, Many, OnUnreadable, Positive, Settings, read_as
 
-OWN_SOURCES = frozenset({"csv", "folder", "jsonl", "xlsx"})
+OWN_SOURCES = frozenset({"csv", "dataset", "folder", "jsonl", "xlsx"})
 """Sources of a site's own data; the others are public, and all clients that name one draw from it."""
 
 

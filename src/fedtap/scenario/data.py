@@ -26,8 +26,8 @@ class DataSettings(Settings):
     examples per client and task before quantity skew, or ``all``; ``dirichlet`` is the concentration of label skew (large:
     none); ``quantity`` the standard deviation of the logarithm of training-set sizes (0: equal).
 
-    Of a site's own data (sources ``csv``, ``jsonl``, ``xlsx``, ``folder``) all are taken, unskewed, unless one of these keys says
-    otherwise; of a built-in source 128, 48 and 128 with ``dirichlet`` 1 and ``quantity`` 0.15. A task's own ``train``,
+    Of a site's own data (``csv``, ``jsonl``, ``xlsx``, ``folder``, ``dataset``) all are taken, unskewed, unless one of these keys
+    says otherwise; of a built-in source 128, 48 and 128 with ``dirichlet`` 1 and ``quantity`` 0.15. A task's own ``train``,
     ``validation`` and ``test`` go before those here. Clients that name one file or folder share it out among themselves.
     ``on_unreadable``: an example of one's own that cannot be read (a damaged picture, a broken row) is a fault (``refuse``), or
     left out, counted and named (``skip``). ``conflict`` and ``shift`` are dials of how much clients contradict each other

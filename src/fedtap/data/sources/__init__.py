@@ -10,6 +10,7 @@ from fedtap.data.sources.caltech256 import CALTECH256
 from fedtap.data.sources.cifar100 import CIFAR100
 from fedtap.data.sources.common_gen import CommonGen
 from fedtap.data.sources.concepts import Concepts
+from fedtap.data.sources.dataset import SavedDataset
 from fedtap.data.sources.dialogues import COMPUTING, SMALL_TALK, TRIVIA
 from fedtap.data.sources.digits import Digits
 from fedtap.data.sources.easy_vqa import EasyVQA
@@ -48,6 +49,7 @@ _REGISTRY: tuple[Source, ...] = (
     CSV(),
     JSONLines(),
     Spreadsheet(),
+    SavedDataset(),
 )
 SOURCES: Mapping[str, Source] = {source.name: source for source in _REGISTRY}
 

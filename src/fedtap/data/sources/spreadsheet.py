@@ -52,6 +52,19 @@ class Spreadsheet(Table):
             book.close()
 
 
+def sheet_names(path: Path) -> list[str]:
+    """Return what a file's sheets are called; raises :class:`UserError` if it is no spreadsheet that can be read."""
+    openpyxl = _library()
+    _check_size(path)
+    try:
+        book = openpyxl.load_workbook(path, read_only=True)
+        names = [composed(sheet.title) for sheet in book.worksheets]
+        book.close()
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, SyntaxError, zipfile.BadZipFile) as error:
+        raise _not_a_spreadsheet(path, error) from error
+    return names
+
+
 def _library() -> Any:
     try:
         import openpyxl

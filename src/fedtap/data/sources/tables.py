@@ -54,11 +54,7 @@ class Table(OwnSource):
         """Check, besides what every source checks, that ``columns`` names known fields, and ``group`` a column."""
         super().check(task)
         place = f"task '{task.name}', source '{self.name}'"
-        for key in task.columns:
-            if key not in FIELDS:
-                raise UserError(f"{place}: unknown key '{key}' in 'columns'; {nearest(key, FIELDS)}")
-        if isinstance(task.group, int):
-            raise UserError(f"{place}: 'group' is {task.group}; give the name of a column, in quotes if it is a number")
+        check_columns(task, place)
         if task.parts is not None and "split" in task.columns:
             raise UserError(f"{place}: 'path' has a part for each split, and 'columns' a split; give one of them")
 
@@ -85,6 +81,15 @@ class Table(OwnSource):
             intake.remark(f"{place}: {reader.found_by_name}")
 
 
+def check_columns(task: TaskSettings, place: str) -> None:
+    """Check that ``columns`` names known fields, and ``group`` a column."""
+    for key in task.columns:
+        if key not in FIELDS:
+            raise UserError(f"{place}: unknown key '{key}' in 'columns'; {nearest(key, FIELDS)}")
+    if isinstance(task.group, int):
+        raise UserError(f"{place}: 'group' is {task.group}; give the name of a column, in quotes if it is a number")
+
+
 class _SlipError(UserError):
     """A label that is no class, a split that is none, a picture of elsewhere: a slip in table or scenario, and no damage."""
 
@@ -100,7 +105,7 @@ class _Reader:
         self._images: dict[Path, ImageRef | UserError] = {}
         folders = (table.parent, *([Path(task.pictures)] if task.pictures else []))
         self._allowed = [each.resolve() for each in folders]
-        self.needed_fields = _fields(task)
+        self.needed_fields = fields_of(task)
         columns = {**task.columns, **({"group": str(task.group)} if task.group is not None else {})}
         self._column = {field: composed(columns.get(field, field)) for field in (*self.needed_fields, "split", "group")}
         self._own: list[str] = [field for field in ("split", "group") if field in columns]
@@ -134,7 +139,7 @@ class _Reader:
             text = _text(given["text"], self._column["text"], place)
         if "target" in self.needed_fields:
             target = _text(given["target"], self._column["target"], place)
-        label = _label(given["label"], self._labels, self._task, place) if "label" in self.needed_fields else None
+        label = label_of(given["label"], self._labels, self._task, place) if "label" in self.needed_fields else None
         group = composed(_name(given["group"], self._column["group"], place)) if "group" in self._own else None
         split = self._split
         if "split" in self._own:
@@ -167,7 +172,7 @@ class CSV(Table):
 
     def rows(self, path: Path, needed: tuple[str, ...], task: TaskSettings) -> Iterator[tuple[int, Row]]:
         """Iterate over the rows below the header; the line number is that of a row's last line."""
-        encoding = task.encoding or _encoding(path)
+        encoding = task.encoding or csv_encoding(path)
         reader: csv.DictReader[str] | None = None
         try:
             delimiter = task.delimiter or _delimiter(path, encoding, needed)
@@ -206,7 +211,7 @@ class CSV(Table):
             ) from error
 
 
-def _encoding(path: Path) -> str:
+def csv_encoding(path: Path) -> str:
     """Return UTF-16 for a file that begins with its mark, and otherwise UTF-8, with or without a mark."""
     with path.open("rb") as file:
         start = file.read(4)
@@ -248,7 +253,7 @@ def _object(raw: bytes, needed: tuple[str, ...], place: str) -> Row:
     except (ValueError, RecursionError) as error:
         return UserError(f"{place}: not readable as JSON in UTF-8 ({error}); mend that line")
     if not isinstance(row, dict):
-        return UserError(f'{place}: not a JSON object; write {{"{needed[0]}": ...}}')
+        return UserError(f'{place}: not a JSON object; write {{"{next(iter(needed), "text")}": ...}}')
     row = {composed(name): value for name, value in row.items()}
     for name in needed:
         if name not in row:
@@ -257,7 +262,7 @@ def _object(raw: bytes, needed: tuple[str, ...], place: str) -> Row:
     return row
 
 
-def _fields(task: TaskSettings) -> tuple[str, ...]:
+def fields_of(task: TaskSettings) -> tuple[str, ...]:
     """Return the fields that a task reads."""
     target = {"classification": ("label",), "text_generation": ("target",), "reconstruction": ()}[task.type]
     return (*task.pair.parts, *target)
@@ -288,7 +293,7 @@ def _split(word: str, column: str, place: str) -> Published:
     return published_as(split)
 
 
-def _label(value: object, labels: Mapping[str, int], task: TaskSettings, place: str) -> int:
+def label_of(value: object, labels: Mapping[str, int], task: TaskSettings, place: str) -> int:
     """Return the class index of a label, given by name, or as a number where the classes are a number."""
     given = composed(value.strip()) if isinstance(value, str) else json.dumps(value)
     if value is None or not given:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fedtap.reporting.html.formatting import human_bytes, human_seconds, plural
+from fedtap.reporting.html.formatting import human_bytes, human_seconds, listed, plural
 from fedtap.reporting.remarks import clients_short
 from fedtap.reporting.run.decisions import changed, decisions, endings, is_first
 from fedtap.reporting.run.record import RunRecord
@@ -18,6 +18,7 @@ def sentences(record: RunRecord) -> list[str]:
     """Return the summary of a run: who took part, what was decided, how it came out, what it cost."""
     told = [
         _took_part(record),
+        *_extended(record),
         _decided(record),
         *_ended(record),
         _came_out(record),
@@ -26,6 +27,23 @@ def sentences(record: RunRecord) -> list[str]:
         _cost(record),
     ]
     return [sentence for sentence in told if sentence]
+
+
+def _extended(record: RunRecord) -> list[str]:
+    """Return a sentence for each time that the run, having ended, was given more rounds."""
+    told = []
+    for step in record.run.get("extended") or ():
+        names = listed([str(name) for name in step.get("clients") or ()])
+        new = f", with {names} new from then on" if names else ""
+        plan = (
+            ""
+            if step.get("same_schedule", True)
+            else f": rounds 1 to {step['from']} along the schedule of {step['from']} rounds, the rest along that of {step['to']}"
+        )
+        told.append(
+            f"It had ended after {plural(step['from'], 'round')} and was then extended to {step['to']}{new}{plan}."
+        )
+    return told
 
 
 def key_figures(record: RunRecord) -> list[tuple[str, str]]:

@@ -71,6 +71,17 @@ class ConfigTold(_Told):
     clients: Annotated[list[ClientTold], Field(max_length=MAX_CLIENTS)] = []
 
 
+class ExtensionTold(BaseModel):
+    """More rounds that a finished run was given."""
+
+    model_config = ConfigDict(strict=True, extra="allow", populate_by_name=True)
+
+    rounds: Annotated[Round, Field(alias="from")]
+    to: Round
+    clients: Annotated[list[Name], Field(max_length=MAX_CLIENTS)] = []
+    same_schedule: bool = True
+
+
 class RunTold(_Told):
     """run.json."""
 
@@ -80,6 +91,7 @@ class RunTold(_Told):
     fedtap: Name | None = None
     config: ConfigTold = ConfigTold()
     environment: dict[Name, Any] | None = None
+    extended: Annotated[list[ExtensionTold], Field(max_length=1_000)] = []
 
 
 class RowTold(_Told):
