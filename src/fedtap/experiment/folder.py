@@ -20,9 +20,11 @@ from fedtap.algorithms.registry import make
 from fedtap.data.sources import source
 from fedtap.experiment.planning import architecture_name, network_of
 from fedtap.experiment.provenance import versions
+from fedtap.experiment.site import device_name
 from fedtap.federation.store import ClientStore
 from fedtap.reporting.cards import CardTask, model_card
 from fedtap.reporting.events import Settled
+from fedtap.reporting.run.outcomes import FOLDER as OUTCOMES
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.lock import LOCKS, ROUNDS, locked
 from fedtap.runtime.manifest import RECORD, check_files, read_listed, read_record, write_manifest
@@ -117,6 +119,7 @@ class RunFolder:
         """
         if not self.begun:
             description = {**self._describe(device), "data": dict(data or {})}
+            description["environment"]["resolved_device"] = device_name(device)
             write_sealed_json(self.record, description, {"what": "run", "run": self.run})
             return
         old = self._recorded().get("data") or {}
@@ -275,6 +278,11 @@ class RunFolder:
             write_sealed_json(place / "config.json", config, about)
             write_bytes(place / "README.md", self._card(client, model, rows).encode())
 
+    def save_outcomes(self, client: ClientSettings, told: Mapping[str, Any]) -> None:
+        """Write what the report may say of single test examples of a client."""
+        about = {"what": OUTCOMES, "kind": self.kind, "client": client.id}
+        write_sealed_json(self.path / OUTCOMES / f"{client.id}.json", {"schema": SCHEMA, **told}, about)
+
     def _mark(self, client: str) -> Path:
         return self.path / "checkpoint" / "personalised" / client
 
@@ -354,7 +362,13 @@ def model_identity(kind: str, client: str, model: str) -> Identity:
 
 def _kind(description: Mapping[str, Any]) -> str:
     parts = {key: description[key] for key in ("fedtap", "method", "seed", "config", "code")}
+    parts["config"] = _that_matters(parts["config"])
     return digest(json.dumps(parts, sort_keys=True, ensure_ascii=True))
+
+
+def _that_matters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without what changes no result: how the run is told."""
+    return {key: value for key, value in config.items() if key != "report"}
 
 
 def _from_here(value: Any, folder: Path) -> Any:
@@ -371,9 +385,10 @@ def _from_here(value: Any, folder: Path) -> Any:
 
 def _same_run(old: Mapping[str, Any], new: Mapping[str, Any], place: Path) -> None:
     """Refuse to go on with a run under another description; what the machine is called, and the place, does not matter."""
+    was, asked = ({**each, "config": _that_matters(each.get("config") or {})} for each in (old, new))
     for key in ("fedtap", "method", "seed", "config"):
-        if old.get(key) != new[key]:
-            what = key if key != "config" else f"config.{_first_difference(old.get('config') or {}, new['config'])}"
+        if was.get(key) != asked[key]:
+            what = key if key != "config" else f"config.{_first_difference(was['config'], asked['config'])}"
             raise UserError(f"{place}: holds a run with another {what}; give that one's settings, or another --out")
     if old.get("code") != new["code"]:
         raise UserError(

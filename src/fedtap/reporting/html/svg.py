@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from fedtap.reporting.html.markup import Markup, el
+from fedtap.reporting.html.markup import Markup, join
 
 # Matplotlib writes these; the page's variables take their place. They are colours that no figure uses otherwise.
 INK, RULE = "#010203", "#010204"
@@ -63,5 +63,5 @@ def inline(figure: Figure, description: str) -> Markup:
     svg = re.sub(r'\sid="(?!\w*clip|[pm][0-9a-f]{10})[^"]*"', "", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
-    named = svg.replace("<svg ", f'<svg role="img" aria-label="{el("i", description)[3:-4]}" class="plot" ', 1)
+    named = svg.replace("<svg ", f'<svg role="img" aria-label="{join([description])}" class="plot" ', 1)
     return Markup(named)

@@ -1,0 +1,88 @@
+"""The result of a run in a sentence or two, with its interval, and the honest alternative: the strongest rival within the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedtap.reporting.html.formatting import between, plural, signed
+from fedtap.reporting.run.gains import Comparison, Outcomes, compare
+from fedtap.reporting.run.standings import Standing, better, model_order
+
+RIVALS = ("finetuned", "local", "federated")
+"""Models that a deployed one is held against, the strongest first: what a site could have for less."""
+NAMES: Mapping[str, str] = {
+    "federated": "the federated model",
+    "finetuned": "the federated model, fine-tuned",
+    "personal": "the personal model",
+    "local": "local training",
+}
+CHANCE = "which may be chance"
+
+
+def deployed_model(run: Mapping[str, Any], standings: Sequence[Standing]) -> str:
+    """Return which model the run's method gives its clients: what run.json says, or else the last that was made."""
+    there = model_order(name for standing in standings for name in standing.values)
+    told = str(run.get("deployed") or "personal")
+    return told if told in there else there[-1] if there else told
+
+
+def comparisons(run: Mapping[str, Any], standings: Sequence[Standing], outcomes: Outcomes) -> list[Comparison]:
+    """Return the deployed model against each of its rivals that the run has, the strongest first."""
+    ours = deployed_model(run, standings)
+    there = {name for standing in standings for name in standing.values}
+    found = [compare(standings, ours, rival, outcomes) for rival in RIVALS if rival in there and rival != ours]
+    return [each for each in found if each.cells]
+
+
+def name_of(model: str) -> str:
+    """Return a model's name in a sentence."""
+    return NAMES.get(model, f"the model '{model}'")
+
+
+def sentences(found: Sequence[Comparison], ours: str, standings: Sequence[Standing]) -> list[str]:
+    """Return the headline, and what stands beside it; nothing where there are no results."""
+    if not found:
+        return _against_baseline(ours, standings)
+    first, *others = found
+    told = [_first(first)]
+    if others:
+        rest = "; ".join(f"over {name_of(each.other)} it is {_gain(each)}" for each in others)
+        told.append(f"{rest[:1].upper()}{rest[1:]}.")
+    return told
+
+
+def _first(found: Comparison) -> str:
+    total = plural(len(found.cells), "client task")
+    ahead, behind = found.count(1), found.count(-1)
+    if any(cell.p is not None for cell in found.cells):
+        sure = f", {found.count(1, beyond=True)} of them beyond noise", f", {found.count(-1, beyond=True)} beyond noise"
+    else:
+        sure = "", ""
+    name = name_of(found.ours)
+    return (
+        f"{name[:1].upper()}{name[1:]} is better than {name_of(found.other)} on {ahead} of {total}{sure[0]}, and worse on "
+        f"{behind}{sure[1]}: {_gain(found)}."
+    )
+
+
+def _gain(found: Comparison) -> str:
+    if found.mean is None:
+        return "no mean gain can be given"
+    ends = found.interval
+    if ends is None:
+        return f"{signed(found.mean)} % on average, of too few clients to say how surely"
+    sure = CHANCE if ends[0] <= 0 <= ends[1] else "which is more than chance"
+    return f"{signed(found.mean)} % on average (95 % interval over clients {between(ends, seeds=2)}), {sure}"
+
+
+def _against_baseline(ours: str, standings: Sequence[Standing]) -> list[str]:
+    known = [each for each in standings if each.baseline and ours in each.values]
+    if not known:
+        return []
+    ahead = sum(better(each.metric, each.values[ours], each.baseline[1]) for each in known if each.baseline)
+    name = name_of(ours)
+    return [
+        f"{name[:1].upper()}{name[1:]} is better than the strongest trivial baseline on {ahead} of "
+        f"{plural(len(known), 'client task')}; the run has no other model to hold it against."
+    ]
