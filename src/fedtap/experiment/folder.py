@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from fedtap.algorithms.registry import make
 from fedtap.data.sources import source
 from fedtap.experiment.planning import architecture_name, network_of
 from fedtap.experiment.provenance import versions
+from fedtap.experiment.sameness import from_here, kind_of, require_same_run
 from fedtap.experiment.site import device_name
 from fedtap.federation.store import ClientStore
 from fedtap.reporting.cards import CardTask, model_card
@@ -29,7 +29,7 @@ from fedtap.runtime.errors import UserError
 from fedtap.runtime.lock import LOCKS, ROUNDS, locked
 from fedtap.runtime.manifest import RECORD, check_files, read_listed, read_record, write_manifest
 from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
-from fedtap.runtime.storage import clear_scraps, digest, scrap_of, write_bytes, write_json
+from fedtap.runtime.storage import clear_scraps, scrap_of, write_bytes, write_json
 from fedtap.scenario.renamed import with_current_keys
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
@@ -67,7 +67,7 @@ class RunFolder:
             if not resume:
                 raise UserError(f"{path}: already holds a run; add --resume to go on with it, or give another --out")
             old = folder._recorded()
-            _same_run(old, folder._describe(device), folder.record)
+            require_same_run(old, folder._describe(device), folder.record)
             return replace(folder, run=str(old["run"]))
         if path.exists() and any(each.name not in LOCKS and scrap_of(each) != RECORD for each in path.iterdir()):
             raise UserError(f"{path}: is not empty and holds no run; give another --out")
@@ -140,7 +140,7 @@ class RunFolder:
     @property
     def kind(self) -> str:
         """A digest of what makes equal runs equal; saved models, which are the same bytes for them, go by it."""
-        return _kind(self._describe(""))
+        return kind_of(self._describe(""))
 
     @property
     def record(self) -> Path:
@@ -296,7 +296,7 @@ class RunFolder:
             "deployed": self.algorithm.deployed,
             "seed": self.seed,
             "config": {
-                **_from_here(self.scenario.resolved(), self.scenario.folder),
+                **from_here(self.scenario.resolved(), self.scenario.folder),
                 "method": {"name": self.algorithm.name, **self.algorithm.params.model_dump(mode="json")},
             },
             "code": code_of(type(self.algorithm)),
@@ -307,7 +307,7 @@ class RunFolder:
                 "device": device,
             },
         }
-        return {**told, "kind": _kind(told)}
+        return {**told, "kind": kind_of(told)}
 
     def _model_config(self, client: ClientSettings, model: str) -> dict[str, Any]:
         return {
@@ -358,54 +358,3 @@ def default_path(scenario: str, method: str, seed: int) -> Path:
 def model_identity(kind: str, client: str, model: str) -> Identity:
     """Return what a saved model says of itself; ``kind`` is that of its run."""
     return {"what": "model", "kind": kind, "client": client, "model": model}
-
-
-def _kind(description: Mapping[str, Any]) -> str:
-    parts = {key: description[key] for key in ("fedtap", "method", "seed", "config", "code")}
-    parts["config"] = _that_matters(parts["config"])
-    return digest(json.dumps(parts, sort_keys=True, ensure_ascii=True))
-
-
-def _that_matters(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration without what changes no result: how the run is told."""
-    return {key: value for key, value in config.items() if key != "report"}
-
-
-def _from_here(value: Any, folder: Path) -> Any:
-    """Return settings with paths below the scenario's folder relative to it: where a project lies is no setting."""
-    if isinstance(value, dict):
-        return {key: _from_here(inner, folder) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_from_here(inner, folder) for inner in value]
-    if isinstance(value, str) and Path(value).is_absolute():
-        home = folder.resolve()
-        return Path(value).relative_to(home).as_posix() if Path(value).is_relative_to(home) else value
-    return value
-
-
-def _same_run(old: Mapping[str, Any], new: Mapping[str, Any], place: Path) -> None:
-    """Refuse to go on with a run under another description; what the machine is called, and the place, does not matter."""
-    was, asked = ({**each, "config": _that_matters(each.get("config") or {})} for each in (old, new))
-    for key in ("fedtap", "method", "seed", "config"):
-        if was.get(key) != asked[key]:
-            what = key if key != "config" else f"config.{_first_difference(was['config'], asked['config'])}"
-            raise UserError(f"{place}: holds a run with another {what}; give that one's settings, or another --out")
-    if old.get("code") != new["code"]:
-        raise UserError(
-            f"{place}: holds a run of another version of the method's file; put that one back, or give another --out"
-        )
-    before, now = old.get("environment") or {}, new["environment"]
-    for package in versions():
-        if before.get(package) != now[package]:
-            raise UserError(
-                f"{place}: holds a run made with {package} {before.get(package)}, and here is {now[package]}; use that "
-                "version, or give another --out"
-            )
-
-
-def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    for key in sorted({*old, *new}):
-        a, b = old.get(key), new.get(key)
-        if a != b:
-            return f"{key}.{_first_difference(a, b)}" if isinstance(a, dict) and isinstance(b, dict) else key
-    return ""

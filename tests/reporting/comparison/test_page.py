@@ -39,7 +39,7 @@ def check(page: str) -> None:
     parser.feed(page)
     assert parser.open == []
     assert not re.search(r"(src|href)=\"(?!#)", page)
-    assert "<script" not in page
+    assert page.count("<script") == 1  # its own, which sorts tables
 
 
 @pytest.fixture(scope="module")

@@ -44,8 +44,8 @@ SPLITS = (
         "test",
         "Results on each client's own test data",
         "Each client's models on test data of that client. ★ marks a model that is better than every other by more than chance, "
-        "≈ those that cannot be told from the best, ▿ one that loses to the trivial baseline; without any of the first two nothing "
-        "is known of chance. ↑ higher is better, ↓ lower is better.",
+        "≈ those that cannot be told from the best, ▿ one that loses to the trivial baseline; without any of the first two "
+        "nothing is known of chance. ↑ higher is better, ↓ lower is better.",
     ),
     (
         "unseen",
@@ -229,7 +229,11 @@ def _card_of(record: RunRecord, beside: str) -> Callable[[str, str], str]:
     found: dict[str, str] = {}
     for client in record.clients:
         path = record.folder / "clients" / str(client["id"]) / model / "README.md"
-        if path.is_file() and path.resolve().is_relative_to(home):
+        try:
+            there = path.is_file() and path.resolve().is_relative_to(home)
+        except OSError:  # a name that no file can have
+            there = False
+        if there:
             found[str(client["id"])] = f"{beside}clients/{quote(str(client['id']))}/{quote(model)}/README.md"
     return lambda client, task: found.get(client, "")
 

@@ -93,7 +93,7 @@ def shares_p(one: float, other: float, n: int) -> float | None:
     It needs no outcomes of single examples, and says "chance" more often than :func:`paired_p` does.
 
     >>> round(shares_p(0.9, 0.7, 100), 5)
-    0.0004
+    0.00041
     """
     if n < FEWEST:
         return None
