@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +20,8 @@ from typing import Any
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome", "chromium-headless-shell")
 TOLD = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
 """What the browser says of a page without being asked."""
+
+PATIENCE = 120  # seconds
 
 
 def found() -> str | None:
@@ -44,7 +47,13 @@ class Page:
     def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
         """Open a file as a screen of this size would show it."""
         self.said.clear()
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
+        screen = {
+            "width": width,
+            "height": height,
+            "deviceScaleFactor": 1,
+            "mobile": False,
+        }  # a mobile one would zoom out
+        self.ask("Emulation.setDeviceMetricsOverride", **screen)
         self.ask(
             "Emulation.setEmulatedMedia",
             media="screen",
@@ -53,7 +62,9 @@ class Page:
         for domain in ("Page", "Runtime", "Log"):
             self.ask(f"{domain}.enable")
         self.ask("Page.navigate", url=path.resolve().as_uri())
-        self.value("new Promise(done => document.readyState === 'complete' ? done(1) : addEventListener('load', () => done(1)))")
+        self.value(
+            "new Promise(done => document.readyState === 'complete' ? done(1) : addEventListener('load', () => done(1)))"
+        )
 
     def value(self, expression: str) -> Any:
         """Return what JavaScript makes of an expression, awaited.
@@ -86,7 +97,9 @@ class _Pipe:
         self._to, self._back = to, back
         self._number, self._left = 0, b""
 
-    def call(self, method: str, given: dict[str, Any], session: str = "") -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    def call(
+        self, method: str, given: dict[str, Any], session: str = ""
+    ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         self._number += 1
         message = {"id": self._number, "method": method, "params": given}
         os.write(self._to, json.dumps({**message, **({"sessionId": session} if session else {})}).encode() + b"\0")
@@ -102,10 +115,9 @@ class _Pipe:
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._left:
-            piece = os.read(self._back, 1 << 20)
-            if not piece:
-                raise RuntimeError("the browser is gone")
-            self._left += piece
+            if not select.select([self._back], [], [], PATIENCE)[0]:
+                raise RuntimeError(f"the browser has said nothing for {PATIENCE} seconds")
+            self._left += os.read(self._back, 1 << 20)
         line, _, self._left = self._left.partition(b"\0")
         message: dict[str, Any] = json.loads(line)
         return message
@@ -123,19 +135,19 @@ def page() -> Iterator[Page]:
     command = found()
     if command is None:
         raise RuntimeError(f"no browser; install one of {', '.join(NAMES)}")
-    (theirs_in, to), (back, theirs_out) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
-        # the browser reads its fourth file and writes its fifth; a shell puts them there without a fork in this process
-        shell = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
+        # The browser reads its file 3 and writes its file 4. Named pipes, since a shell knows files by one digit only.
+        ways = [Path(home, name) for name in ("to", "back")]
+        for way in ways:
+            os.mkfifo(way)
+        to, back = (os.open(way, os.O_RDWR) for way in ways)  # which waits for nobody
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe"]
+        shell = ["/bin/sh", "-c", 'to="$1"; back="$2"; shift 2; exec "$@" 3<"$to" 4>"$back"', "sh", *map(str, ways)]
         process = subprocess.Popen(
-            ["/bin/sh", "-c", shell, command, *flags, "--no-first-run", f"--user-data-dir={home}", "about:blank"],
-            pass_fds=(theirs_in, theirs_out),
+            [*shell, command, *flags, "--no-first-run", f"--user-data-dir={home}/browser", "about:blank"],
             stderr=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
-        os.close(theirs_in)
-        os.close(theirs_out)
         try:
             pipe = _Pipe(to, back)
             targets = pipe.call("Target.getTargets", {})[0]["targetInfos"]

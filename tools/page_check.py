@@ -1,4 +1,4 @@
-"""Open pages that fedtap wrote in a headless Chromium and say what is wrong with them; nothing printed but a line a page: all is well.
+"""Open pages that fedtap wrote in a headless Chromium, and say what is wrong with them: a line a page, and one a fault.
 
     python tools/page_check.py runs/quickstart/report.html
 

@@ -116,13 +116,16 @@ def test_the_headline_gives_the_rival_its_due() -> None:
     against = [compare(table, "personal", other, {}) for other in ("finetuned", "federated")]
     first, second = sentences(against, "personal", table)
     assert first.startswith(
-        "The personal model is better than the federated model, fine-tuned on 2 of 6 client tasks, 0 of them beyond noise, "
-        "and worse on 3, 0 beyond noise: -0.6 % on average (95 % interval over clients "
+        "Personal models cannot be told from fine-tuned models: -0.6 % on average (95 % interval over clients "
     )
-    assert first.endswith("which may be chance.")
-    assert second.startswith("Over the federated model it is +60.0 % on average")
-    assert second.endswith("which is more than chance.")
+    assert first.endswith("; better on 2 (0 beyond noise) and worse on 3 (0 beyond noise) of 6 client tasks.")
+    assert second.startswith("Over the federated model +60.0 % on average")
+    assert second.endswith(", more than chance.")
+    (turned, _) = sentences(against[::-1], "personal", table)
+    assert turned.startswith("Personal models are better than the federated model: +60.0 % on average")
+    (few,) = sentences([compare(table[:4], "personal", "finetuned", {})], "personal", table)
+    assert "on average, of too few clients to say how surely; better on 2" in few
     assert sentences([], "personal", table) == [
-        "The personal model is better than the strongest trivial baseline on 6 of 6 client tasks; the run has no other model to "
-        "hold it against."
+        "Personal models against the strongest trivial baseline: better on 6 of 6 client tasks; the run has no other model to "
+        "be held against."
     ]

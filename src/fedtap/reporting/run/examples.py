@@ -80,9 +80,9 @@ def _how_often(kept: Kept, values: Mapping[str, Sequence[float]], models: Sequen
     """Return of how many examples the rows were drawn, and how many of those the models answer right."""
     total = int(kept["sizes"].get("test", 0))
     if kept["metric"] not in SHARES or deployed not in values:
-        return f"{len(kept['shown'])} of {plural(total, 'test example')}; counted: {metric_name(kept['metric'])}"
+        return f"{len(kept['shown'])} of {plural(total, 'test example')}; what counts is {metric_name(kept['metric'])}"
     right = ", ".join(f"{model} {sum(values[model]):.0f}" for model in models if model in values)
-    return f"{len(kept['shown'])} of {plural(total, 'test example')}, of which are right: {right}"
+    return f"{len(kept['shown'])} of {plural(total, 'test example')}. Right, of all {total}: {right}"
 
 
 def _row(
@@ -91,7 +91,7 @@ def _row(
     place, repeats = int(shown["place"]), shown["truth"].get("image") is not None
     given = _part({"text": shown.get("text"), "image": None if repeats else shown.get("image")}, "the input picture")
     if repeats and not given["text"]:
-        given["text"] = f"example {place + 1}"
+        given["text"] = f"test example {place + 1}, to be drawn again"
     truth = _part(shown["truth"], "the picture to be drawn")
     answers = []
     for model in models:

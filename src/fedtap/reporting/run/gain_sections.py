@@ -7,7 +7,7 @@ from typing import Any
 
 from fedtap.reporting.html.formatting import listed, metric_name, number, p_value, plural, signed
 from fedtap.reporting.html.page import Section, section
-from fedtap.reporting.html.tables import collapsed, table
+from fedtap.reporting.html.tables import Cell, collapsed, table
 from fedtap.reporting.html.templating import piece, render
 from fedtap.reporting.run.gains import Comparison, GainCell
 from fedtap.reporting.run.headline import name_of
@@ -101,7 +101,7 @@ def hurt_section(found: Sequence[Comparison]) -> Section | None:
                 f"{each.count(-1)} of {len(each.cells)}",
                 str(each.count(-1, beyond=True)),
                 f"{signed(sum(known) / len(known))} %" if known else "–",
-                listed([f"{client} ({signed(mean)} %)" for client, mean in hurt], most=3) or "nobody",
+                Cell(listed([f"{client} ({signed(mean)} %)" for client, mean in hurt], most=5) or "nobody", "wrap"),
             )
         )
     head = ("worse", "clients", "client tasks", "beyond noise", "worst tenth gains", "which clients, the worst first")
@@ -112,5 +112,5 @@ def hurt_section(found: Sequence[Comparison]) -> Section | None:
     return section(
         "Who is worse off",
         piece("note", note),
-        table(head, rows, f"Where {name_of(found[0].ours)} is worse", numeric=(1, 2, 3, 4)),
+        table(head, rows, f"Clients and tasks that lose by having {name_of(found[0].ours)}", numeric=(1, 2, 3, 4)),
     )

@@ -13,11 +13,14 @@ RIVALS = ("finetuned", "local", "federated")
 """Models that a deployed one is held against, the strongest first: what a site could have for less."""
 NAMES: Mapping[str, str] = {
     "federated": "the federated model",
-    "finetuned": "the federated model, fine-tuned",
-    "personal": "the personal model",
-    "local": "local training",
+    "finetuned": "fine-tuned models",
+    "personal": "personal models",
+    "local": "models trained alone",
 }
-CHANCE = "which may be chance"
+
+
+ONE_FOR_ALL = frozenset({"federated"})
+"""Models of which there is one."""
 
 
 def deployed_model(run: Mapping[str, Any], standings: Sequence[Standing]) -> str:
@@ -47,22 +50,28 @@ def sentences(found: Sequence[Comparison], ours: str, standings: Sequence[Standi
     first, *others = found
     told = [_first(first)]
     if others:
-        rest = "; ".join(f"over {name_of(each.other)} it is {_gain(each)}" for each in others)
-        told.append(f"{rest[:1].upper()}{rest[1:]}.")
+        rest = "; ".join(f"over {name_of(each.other)} {_gain(each)}, {_sure(each)}" for each in others)
+        told.append(f"{_capital(rest)}.")
     return told
 
 
 def _first(found: Comparison) -> str:
-    total = plural(len(found.cells), "client task")
-    ahead, behind = found.count(1), found.count(-1)
-    if any(cell.p is not None for cell in found.cells):
-        sure = f", {found.count(1, beyond=True)} of them beyond noise", f", {found.count(-1, beyond=True)} beyond noise"
+    """Return who is better if anybody is, by how much, and on how many client tasks."""
+    verb = "is" if found.ours in ONE_FOR_ALL else "are"
+    ends = found.interval
+    if ends is None:
+        verdict = f"against {name_of(found.other)}"
+    elif ends[0] <= 0 <= ends[1]:
+        verdict = f"cannot be told from {name_of(found.other)}"
     else:
-        sure = "", ""
-    name = name_of(found.ours)
+        verdict = f"{verb} {'better' if ends[0] > 0 else 'worse'} than {name_of(found.other)}"
+    few = "" if ends else ", of too few clients to say how surely"
+    beyond: tuple[str, str] = ("", "")
+    if any(cell.p is not None for cell in found.cells):
+        beyond = f" ({found.count(1, beyond=True)} beyond noise)", f" ({found.count(-1, beyond=True)} beyond noise)"
     return (
-        f"{name[:1].upper()}{name[1:]} is better than {name_of(found.other)} on {ahead} of {total}{sure[0]}, and worse on "
-        f"{behind}{sure[1]}: {_gain(found)}."
+        f"{_capital(name_of(found.ours))} {verdict}: {_gain(found)}{few}; better on {found.count(1)}{beyond[0]} and worse on "
+        f"{found.count(-1)}{beyond[1]} of {plural(len(found.cells), 'client task')}."
     )
 
 
@@ -70,10 +79,16 @@ def _gain(found: Comparison) -> str:
     if found.mean is None:
         return "no mean gain can be given"
     ends = found.interval
+    return f"{signed(found.mean)} % on average" + (
+        f" (95 % interval over clients {between(ends, seeds=2)})" if ends else ""
+    )
+
+
+def _sure(found: Comparison) -> str:
+    ends = found.interval
     if ends is None:
-        return f"{signed(found.mean)} % on average, of too few clients to say how surely"
-    sure = CHANCE if ends[0] <= 0 <= ends[1] else "which is more than chance"
-    return f"{signed(found.mean)} % on average (95 % interval over clients {between(ends, seeds=2)}), {sure}"
+        return "of too few clients to say how surely"
+    return "which may be chance" if ends[0] <= 0 <= ends[1] else "more than chance"
 
 
 def _against_baseline(ours: str, standings: Sequence[Standing]) -> list[str]:
@@ -81,8 +96,11 @@ def _against_baseline(ours: str, standings: Sequence[Standing]) -> list[str]:
     if not known:
         return []
     ahead = sum(better(each.metric, each.values[ours], each.baseline[1]) for each in known if each.baseline)
-    name = name_of(ours)
     return [
-        f"{name[:1].upper()}{name[1:]} is better than the strongest trivial baseline on {ahead} of "
-        f"{plural(len(known), 'client task')}; the run has no other model to hold it against."
+        f"{_capital(name_of(ours))} against the strongest trivial baseline: better on {ahead} of "
+        f"{plural(len(known), 'client task')}; the run has no other model to be held against."
     ]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
