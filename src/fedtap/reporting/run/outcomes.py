@@ -9,6 +9,7 @@ import base64
 import binascii
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -119,11 +120,14 @@ def picture(png: str) -> str:
         If it is no such picture.
     """
     try:
-        with Image.open(io.BytesIO(base64.b64decode(png, validate=True)), formats=("PNG",)) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            image = Image.open(io.BytesIO(base64.b64decode(png, validate=True)), formats=("PNG",))
+        with image:
             if max(image.size) > SIDE:
                 raise ValueError(f"a picture of {image.size[0]} x {image.size[1]} pixels, {SIDE} at the most")
             pixels = image.convert("RGB")
-    except (*_BROKEN, binascii.Error) as error:
+    except (*_BROKEN, binascii.Error, Image.DecompressionBombError, Warning) as error:
         raise ValueError(f"a picture that is none ({type(error).__name__})") from error
     file = io.BytesIO()
     pixels.save(file, "PNG")

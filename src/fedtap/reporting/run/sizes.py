@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedtap.reporting.html.formatting import plural
@@ -15,7 +15,7 @@ from fedtap.scenario.data import SIZES
 
 def sizes_table(record: RunRecord) -> Markup:
     """Return a row for each client's task, with what was asked for of each split and what was got; nothing where nobody knows."""
-    rows = []
+    rows: list[Sequence[str | Cell]] = []
     for client in record.clients:
         for task in client["tasks"]:
             kept = record.outcomes.get(str(client["id"]), {}).get(str(task["name"]))

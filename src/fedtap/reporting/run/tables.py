@@ -64,7 +64,7 @@ def standing_table(
     """
     models = model_order(name for standing in standings for name in standing.values)
     cards = [card(standing.client, standing.task) if card else "" for standing in standings]
-    rows = []
+    rows: list[Sequence[str | Cell]] = []
     for standing, href in zip(standings, cards, strict=True):
         baseline = standing.baseline
         trivial = Cell(number(baseline[1]), small=baseline[0].replace("_", " ")) if baseline else "–"
