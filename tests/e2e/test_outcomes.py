@@ -1,4 +1,4 @@
-"""What a run keeps of single test examples: as many as there are, true to the results, in the report, and not where privacy is asked."""
+"""What a run keeps of single test examples: true to the results, shown in the report, and nothing where privacy is asked for."""
 
 import base64
 import io

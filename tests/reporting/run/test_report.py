@@ -56,7 +56,7 @@ def test_a_finished_run_is_told_whole(tmp_path: Path) -> None:
         "image classification", "4 min 4 s", "Every metric of every model",
     ):  # fmt: skip
         assert expected in page.text, expected
-    assert page.count("svg") == 3
+    assert page.count("svg") == 4 + 2  # losses of four families; bytes and seconds
     assert "not finished" not in page.text
     assert "://" not in html  # nothing to fetch, and nowhere to leak to
     assert page.count("link") == page.count("img") == 0

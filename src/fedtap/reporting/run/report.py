@@ -20,6 +20,7 @@ from fedtap.reporting.html.templating import piece
 from fedtap.reporting.remarks import KINDS, about_data
 from fedtap.reporting.run.decisions import endings, timelines
 from fedtap.reporting.run.examples import examples_section, shown_tasks
+from fedtap.reporting.run.figures import loss_figures, seconds_figure, traffic_figure
 from fedtap.reporting.run.gain_sections import gains_section, hurt_section, rests_on
 from fedtap.reporting.run.headline import comparisons, deployed_model
 from fedtap.reporting.run.headline import sentences as headline
@@ -268,8 +269,9 @@ def _results(record: RunRecord, *, single: bool = True, beside: str = "") -> lis
             families = family_table(found) if len(found) > 1 else Markup()
             own = split == SPLITS[0][0]
             outcomes = {} if split == "cross" else record.outcomes  # kept are those of a client's own test data
-            links = {"key": _key_of(record), "card": _card_of(record, beside)} if own else {}
-            each = standing_table(found, title, outcomes, **links) if single else Markup()
+            key = _key_of(record) if own else None
+            card = None if split == "cross" else _card_of(record, beside)
+            each = standing_table(found, title, outcomes, key=key, card=card) if single else Markup()
             basis = (
                 f" More than chance: at 5 %, by {rests_on(comparisons(record.run, found, outcomes))}." if own else ""
             )
@@ -307,20 +309,18 @@ def _decisions(record: RunRecord) -> list[Section | None]:
 
 
 def _training(record: RunRecord) -> Section | None:
-    from fedtap.reporting.run.figures import (
-        loss_figure,  # matplotlib takes a second that runs without updates need not spend
-    )
-
     curves = loss_curves(record.events, record.pairs())
     if not curves:
         return None
     note = "Mean over the clients that took part; they differ from round to round, so the lines are not smooth."
-    return section("Training losses", piece("note", note), piece("figure", loss_figure(curves)))
+    return section(
+        "Training losses",
+        piece("note", note),
+        piece("beside", [piece("figure", each) for each in loss_figures(curves)]),
+    )
 
 
 def _cost(record: RunRecord) -> Section | None:
-    from fedtap.reporting.run.figures import seconds_figure, traffic_figure
-
     figures: list[Markup] = []
     moved = traffic(record.events)
     if any(t.down or t.up for t in moved.values()):
