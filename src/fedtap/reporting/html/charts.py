@@ -90,7 +90,7 @@ def steps(low: float, high: float, most: int = 5) -> list[float]:
     >>> steps(0.13, 1.9), steps(0.0, 0.0)
     ([0.0, 0.5, 1.0, 1.5, 2.0], [0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
     """
-    if high <= low:
+    if high - low <= 1e-9 * abs(high):  # equal, as far as a picture goes
         high = low + (abs(low) or 1.0)
     size = 10 ** math.floor(math.log10((high - low) / most))
     fits = (times for times in (1, 2, 5, 10) if math.ceil(high / size / times) - math.floor(low / size / times) <= most)

@@ -156,7 +156,7 @@ def render_page(shown: ClientPage) -> str:
         figures=[(str(len(shown.clients)), "clients of this page")],
         notice=_notice(record),
         summary=(shown.title, [f"What is told of {plural(len(shown.clients), 'client')}, of those of the whole run."]),
-        sections=[back, *_single(record, beside="../"), _lost(record), _data(record), _setup(record)],
+        sections=[back, *_single(record, beside="../"), _lost(record), _data(record), _every(record), _setup(record)],
         footer=("Written by fedtap with the report of this run.",),
     )
 
@@ -184,7 +184,15 @@ def render(record: RunRecord, pages: Sequence[ClientPage] = ()) -> str:
         ]
         sections.append(_setup(without_clients(record)))
     else:
-        sections = [*_single(record), *about_training, _lost(record), _data(record), *safety, _setup(record)]
+        sections = [
+            *_single(record),
+            *about_training,
+            _lost(record),
+            _data(record),
+            *safety,
+            _every(record),
+            _setup(record),
+        ]
     return page(
         kind="Federated run",
         title=f"{scenario} · {run.get('method', '')}",
@@ -211,8 +219,8 @@ def _single(record: RunRecord, beside: str = "") -> list[Section | None]:
     return [
         gains_section(found, _key_of(record), shown_tasks(record)),
         hurt_section(found),
-        *_results(record, beside=beside),
         examples_section(record, deployed_model(record.run, own)),
+        *_results(record, beside=beside),
         *_decisions(record),
     ]
 
@@ -276,9 +284,11 @@ def _results(record: RunRecord, *, single: bool = True, beside: str = "") -> lis
                 f" More than chance: at 5 %, by {rests_on(comparisons(record.run, found, outcomes))}." if own else ""
             )
             told.append(section(title, piece("note", explanation + basis), families, each))
-    if record.rows and single:
-        told.append(section("Every metric", every_metric(record.rows)))
     return told
+
+
+def _every(record: RunRecord) -> Section | None:
+    return section("Every metric", every_metric(record.rows)) if record.rows else None
 
 
 def _decisions(record: RunRecord) -> list[Section | None]:
