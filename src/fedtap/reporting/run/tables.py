@@ -27,7 +27,7 @@ def family_table(standings: Sequence[Standing]) -> Markup:
     """Return the mean of the primary metric per family and model, beside the mean of the strongest trivial baselines."""
     families = family_standings(standings)
     models = model_order(name for family in families for name in family.values)
-    rows = [
+    rows: list[Sequence[str | Cell]] = [
         (
             family_name(family.family),
             _metric(family.metric),
