@@ -49,6 +49,7 @@ def comparison_page(result: Values, costs: Sequence[Values]) -> str:
         sections=[
             _forest(result),
             _trade(result),
+            _spent(result, costs),
             *(_gains(result, split) for split in result["splits"]),
             _families(result),
             _tests(result),
@@ -104,11 +105,29 @@ def _trade(result: Values) -> Section | None:
     return section("Personalization against generality", piece("note", note), piece("figure", figure))
 
 
+def _spent(result: Values, costs: Sequence[Values]) -> Section | None:
+    if not costs:
+        return None
+    from fedtap.reporting.comparison.figures import COSTS, cost_figure
+
+    note = (
+        "Upwards: better for the clients' own data. To the left: cheaper. Whoever has nobody above and to the left of it gives "
+        "the most for its price; thin lines are 95 % intervals, and methods whose lines overlap may change places."
+    )
+    measures = [what for what in COSTS if what != "seconds" or all(row.get("seconds") is not None for row in costs)]
+    drawn = [
+        piece("figure", cost_figure(result["delta"], costs, result["base"], what, seeds=len(result["seeds"])))
+        for what in measures
+    ]
+    return section("Cost against quality", piece("note", note), *drawn)
+
+
 def _gains(result: Values, split: str) -> Section | None:
     values, name = result["splits"][split], SPLIT_NAMES[split]
     note = (
         f"A win is a client-task, with one seed, on which the method is better than {result['base']}. The worst tenth is the "
-        "mean gain over the tenth of the client-tasks that gain least, each averaged over seeds first."
+        "mean gain over the tenth of the client-tasks that gain least, each averaged over seeds first. ★ marks a method "
+        "that is ahead of every other by more than chance (5 %, Holm's correction for all of them); without it none is."
     )
     return section(
         f"Gains: {name}",
@@ -125,7 +144,10 @@ def _families(result: Values) -> Section | None:
         parts.append(grid.html() if split == "test" else collapsed(grid.caption, grid.html(), 1, limit=0))
     every = [every_metric_grid(values, SPLIT_NAMES[split]) for split, values in result["splits"].items()]
     parts += [collapsed(f"{grid.caption} ({plural(len(grid.rows), 'row')})", grid.html(), 1, limit=0) for grid in every]
-    note = "★ marks the best of a column. ↑ higher is better, ↓ lower is better. A dash: the method does not serve all of it."
+    note = (
+        "★ marks the best mean of a column, whether or not that is more than chance. ↑ higher is better, ↓ lower is better. A "
+        "dash: the method does not serve all of it."
+    )
     return section("Families of tasks", piece("note", note), *parts)
 
 
