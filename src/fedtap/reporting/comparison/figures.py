@@ -81,12 +81,12 @@ def cost_figure(own: Sequence[Values], costs: Sequence[Values], base: str, what:
     ``what`` is ``bytes`` (down and up), ``steps`` or ``seconds``.
     """
     label, spent = COSTS[what]
-    cost = {row["method"]: spent(row) for row in costs}
-    rows = [row for row in own if row["delta_percent"] is not None and cost.get(row["method"]) is not None]
+    cost = {row["method"]: found for row in costs if (found := spent(row)) is not None}
+    rows = [row for row in own if row["delta_percent"] is not None and row["method"] in cost]
     at = [(cost[row["method"]], row["delta_percent"]) for row in rows]
     names, bars = [with_share(row) for row in rows], [(None, row["ci95"]) for row in rows]
     whole = [row["client_tasks"] == row["of"] for row in rows]
-    if cost.get(base) is not None:
+    if base in cost:
         at, names = [(cost[base], 0.0), *at], [f"{base} (base)", *names]
         bars, whole = [(None, None), *bars], [True, *whole]
     return _scatter(
