@@ -12,9 +12,12 @@ from fedtap.reporting.run.report import write_report
 from synthetic_comparison import synthetic_comparison
 from synthetic_run import write_run
 
-pytestmark = pytest.mark.skipif(
-    chromium.found() is None, reason=f"no browser here: one of {', '.join(chromium.NAMES)} is needed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        chromium.found() is None, reason=f"no browser here: one of {', '.join(chromium.NAMES)} is needed"
+    ),
+]
 
 
 @pytest.fixture(scope="module")
