@@ -14,9 +14,9 @@ import chromium
 from PIL import Image
 
 SHOTS = {
-    "report-light": {"width": 1280, "dark": False, "tall": 1500},
-    "report-dark": {"width": 1280, "dark": True, "tall": 1500},
-    "report-phone": {"width": 390, "dark": False, "tall": 1600},
+    "report-light": {"width": 1280, "dark": False, "tall": 1960},
+    "report-dark": {"width": 1280, "dark": True, "tall": 1960},
+    "report-phone": {"width": 390, "dark": False, "tall": 2300},
 }
 EXAMPLES = "examples-side-by-side"
 MOST = 300_000  # bytes of a file

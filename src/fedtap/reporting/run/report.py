@@ -280,9 +280,8 @@ def _results(record: RunRecord, *, single: bool = True, beside: str = "") -> lis
             key = _key_of(record) if own else None
             card = None if split == "cross" else _card_of(record, beside)
             each = standing_table(found, title, outcomes, key=key, card=card) if single else Markup()
-            basis = (
-                f" More than chance: at 5 %, by {rests_on(comparisons(record.run, found, outcomes))}." if own else ""
-            )
+            against = comparisons(record.run, found, outcomes) if own else []
+            basis = f" More than chance: at 5 %, by {rests_on(against)}." if against else ""
             told.append(section(title, piece("note", explanation + basis), families, each))
     return told
 
