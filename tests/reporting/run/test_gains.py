@@ -116,15 +116,15 @@ def test_the_headline_gives_the_rival_its_due() -> None:
     against = [compare(table, "personal", other, {}) for other in ("finetuned", "federated")]
     first, second = sentences(against, "personal", table)
     assert first.startswith(
-        "Personal models cannot be told from fine-tuned models: -0.6 % on average (95 % interval over clients "
+        "On average personal models cannot be told from fine-tuned models: -0.6 % (95 % interval over clients "
     )
     assert first.endswith("; better on 2 (0 beyond noise) and worse on 3 (0 beyond noise) of 6 client tasks.")
     assert second.startswith("Over the federated model +60.0 % on average")
     assert second.endswith(", more than chance.")
     (turned, _) = sentences(against[::-1], "personal", table)
-    assert turned.startswith("Personal models are better than the federated model: +60.0 % on average")
+    assert turned.startswith("On average personal models are better than the federated model: +60.0 % (95 %")
     (few,) = sentences([compare(table[:4], "personal", "finetuned", {})], "personal", table)
-    assert "on average, of too few clients to say how surely; better on 2" in few
+    assert " %, of too few clients to say how surely; better on 2" in few
     assert sentences([], "personal", table) == [
         "Personal models against the strongest trivial baseline: better on 6 of 6 client tasks; the run has no other model to "
         "be held against."

@@ -70,18 +70,16 @@ def _first(found: Comparison) -> str:
     if any(cell.p is not None for cell in found.cells):
         beyond = f" ({found.count(1, beyond=True)} beyond noise)", f" ({found.count(-1, beyond=True)} beyond noise)"
     return (
-        f"{_capital(name_of(found.ours))} {verdict}: {_gain(found)}{few}; better on {found.count(1)}{beyond[0]} and worse on "
-        f"{found.count(-1)}{beyond[1]} of {plural(len(found.cells), 'client task')}."
+        f"On average {name_of(found.ours)} {verdict}: {_gain(found, '')}{few}; better on {found.count(1)}{beyond[0]} and worse "
+        f"on {found.count(-1)}{beyond[1]} of {plural(len(found.cells), 'client task')}."
     )
 
 
-def _gain(found: Comparison) -> str:
+def _gain(found: Comparison, of: str = " on average") -> str:
     if found.mean is None:
         return "no mean gain can be given"
     ends = found.interval
-    return f"{signed(found.mean)} % on average" + (
-        f" (95 % interval over clients {between(ends, seeds=2)})" if ends else ""
-    )
+    return f"{signed(found.mean)} %{of}" + (f" (95 % interval over clients {between(ends, seeds=2)})" if ends else "")
 
 
 def _sure(found: Comparison) -> str:
