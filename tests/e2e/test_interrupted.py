@@ -86,11 +86,12 @@ WRITES = {
     "the first personal state": 11,
     "the first mark": 12,
     "the last mark": 20,
-    "a client's model": 24,
-    "digests.json": 36,
-    "cost.json": 37,
-    "results.json": 38,
-    "report.html": 39,
+    "what is told of a client's test": 24,
+    "a client's model": 25,
+    "digests.json": 41,
+    "cost.json": 42,
+    "results.json": 43,
+    "report.html": 44,
 }
 
 
@@ -112,8 +113,9 @@ def test_cut_off_just_before_a_file_takes_its_name(
         patch.setattr("fedtap.runtime.storage.os.replace", replace)
         with pytest.raises(Cut):
             library.run(scenario, out=out)
-    if written[-1].endswith((".json", ".html")):
-        assert WRITES[written[-1]] == number  # the table above is right
+    (name,) = (name for name, place in WRITES.items() if place == number)
+    if name.endswith((".json", ".html")):
+        assert written[-1] == name  # the table above is right
     library.run(scenario, out=out, resume="auto")
     same_end(out, whole)
     assert (out / "report.html").exists()
