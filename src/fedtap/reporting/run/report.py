@@ -378,7 +378,7 @@ def _data(record: RunRecord) -> Section | None:
         "Fewer examples than were asked for, classes without any, files that were not taken, examples that were skipped or are "
         "there more than once, answers that no model can write; and what decides about splits, or shows too little of pictures."
     )
-    inner = table(("client", "what"), rows, "Where clients' data fall short")
+    inner = table(("client", "what"), rows, "Where the data fall short")
     return section("Data", sizes, piece("note", note), inner)
 
 
