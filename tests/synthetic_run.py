@@ -1,10 +1,16 @@
 """A made-up run's folder: everything that the report reads, without any training."""
 
+import base64
+import io
 import json
 import math
 import random
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
+
+from fedtap.runtime.sealed import write_sealed_json
 
 KINDS = (
     ("digits", "classification", "image"),
@@ -64,8 +70,12 @@ def write_run(
     decisions: bool = True,
     finished: bool = True,
     about: str = "A made-up federation",
+    outcomes: int | None = None,
 ) -> Path:
-    """Write run.json, events.jsonl and, where finished, results.json and cost.json."""
+    """Write run.json, events.jsonl and, where finished, results.json and cost.json.
+
+    With ``outcomes`` those of single examples are kept too, and so many examples of each client's task are shown.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     draw = random.Random(0)
     scenario = {**config(clients, rounds=rounds), "about": about}
@@ -78,13 +88,17 @@ def write_run(
             "method": method,
             "seed": 3,
             "config": scenario,
-            "environment": {"python": "3.11.7", "torch": "2.13.0", "threads": 2},
+            "environment": {"python": "3.11.7", "torch": "2.13.0", "threads": 2, "resolved_device": "cpu"},
+            **({} if outcomes is None else {"kind": KIND, "deployed": "personal"}),
         },
     )
     events = _events(scenario, draw, decisions=decisions, rounds=rounds if finished else rounds // 2)
     (folder / "events.jsonl").write_text("".join(json.dumps(event) + "\n" for event in events))
     if finished:
-        _write(folder / "results.json", {"schema": 1, "method": method, "seed": 3, "rows": _rows(scenario, draw)})
+        rows = _rows(scenario, draw)
+        _write(folder / "results.json", {"schema": 1, "method": method, "seed": 3, "rows": rows})
+        if outcomes is not None:
+            _write_outcomes(folder, rows, outcomes)
         sums = {key: sum(event.get(key, 0) for event in events) for key in ("bytes_down", "bytes_up")}
         phases = {"encoding": 33.0, "rounds": 144.0, "personalising": 41.0, "evaluating": 22.5}
         _write(
@@ -178,6 +192,67 @@ def _rows(scenario: dict[str, Any], draw: random.Random) -> list[dict[str, Any]]
             if split == "test":
                 add(client["id"], task, "personal", "cross", metric, level * draw.uniform(0.9, 1.2))
     return rows
+
+
+KIND = "made up"
+
+
+def write_outcomes(folder: Path, client: str, tasks: dict[str, Any]) -> Path:
+    """Write what is kept of a client's test, with a right seal."""
+    path = folder / "outcomes" / f"{client}.json"
+    write_sealed_json(path, {"schema": 1, "tasks": tasks}, {"what": "outcomes", "kind": KIND, "client": client})
+    return path
+
+
+def png(shade: int, size: int = 64) -> str:
+    """Return a picture of one grey with a stripe, as a PNG file in base64."""
+    image = Image.new("RGB", (size, size), (shade,) * 3)
+    image.paste((255 - shade,) * 3, (size // 2, 0, size // 2 + 8, size))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _write_outcomes(folder: Path, rows: list[dict[str, Any]], shown: int) -> None:
+    draw = random.Random(1)
+    by_client: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["metric"] != METRIC[row["task"]] or row["split"] == "cross" or row["model"] == BASELINE[row["task"]][0]:
+            continue
+        kept = by_client.setdefault(row["client"], {}).setdefault(
+            row["task"],
+            {
+                "metric": row["metric"],
+                "sizes": {"train": 120, "validation": 48, "test": 128},
+                "values": {},
+                "shown": [],
+            },
+        )
+        right = round(row["value"] * 128)
+        if row["metric"] in ("accuracy", "exact_match"):
+            values = [1.0] * right + [0.0] * (128 - right)
+        else:
+            values = [max(0.0, row["value"] * draw.uniform(0.5, 1.5)) for _ in range(128)]
+        kept["values"][row["model"]] = draw.sample(values, 128)
+    for client, tasks in by_client.items():
+        for task, kept in tasks.items():
+            for place in range(shown):
+                kept["shown"].append(_shown(task, place, list(kept["values"])))
+        write_outcomes(folder, client, tasks)
+
+
+def _shown(task: str, place: int, models: list[str]) -> dict[str, Any]:
+    kind, modality = next((kind, modality) for name, kind, modality in KINDS if name == task)
+    picture = png(40 + 50 * place % 200) if "image" in modality else None
+    text = f"Example {place} of {task}" if "text" in modality else None
+    answers: dict[str, Any] = {}
+    for number, model in enumerate(models):
+        if kind == "reconstruction":
+            answers[model] = {"image": png(60 + 40 * number)}
+        else:
+            answers[model] = {"text": f"answer {number}", **({"share": 0.75} if kind == "classification" else {})}
+    truth = {"image": picture} if kind == "reconstruction" else {"text": "answer 0"}
+    return {"place": place, "text": text, "image": picture, "truth": truth, "answers": answers}
 
 
 def _write(path: Path, value: Any) -> None:

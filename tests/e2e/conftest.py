@@ -167,6 +167,7 @@ def same_end(out: Path, whole: Path) -> None:
     assert models
     for name, data in models.items():
         assert (out / "clients" / name).read_bytes() == data
+    assert snapshot(out / "outcomes") == snapshot(whole / "outcomes")
 
 
 def untimed(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,12 +4,14 @@ A seal is no signature, so each change here is sealed again. A campaign, seeded:
 tests/e2e/test_hostile_folders.py -s` is the long one.
 """
 
+import base64
 import hashlib
 import json
 import os
 import random
 import shutil
 import struct
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +29,7 @@ NUMBER = int(os.environ.get("FEDTAP_HOSTILE", "40"))
 QUESTION = ("--client", "reader", "--task", "mood", "--text", "a warm and funny film")
 CONFIG = "clients/reader/personal/config.json"
 MODEL = "clients/reader/personal/model.safetensors"
+OUTCOMES = "outcomes/painter.json"
 HOLE = 3 * 10**12  # bytes of a file that takes no room
 
 
@@ -112,6 +115,17 @@ def result(*keys: Any, value: Any) -> Callable[[Path], None]:
 
 def cost(*keys: Any, value: Any) -> Callable[[Path], None]:
     return lambda run: rewrite(run / "cost.json", put(*keys, value=value))
+
+
+def outcome(*keys: Any, value: Any) -> Callable[[Path], None]:
+    return lambda run: rewrite(run / OUTCOMES, put(*keys, value=value))
+
+
+def claimed_png(side: int) -> str:
+    """Return a PNG file in base64 that claims so many pixels a side, and has none."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    return base64.b64encode(data).decode()
 
 
 def happened(line: str) -> Callable[[Path], None]:
@@ -222,6 +236,24 @@ REPORT: dict[str, Callable[[Path], None]] = {
     "a huge log": lambda run: hole(run / "events.jsonl"),
     "a log that is a pipe": lambda run: piped(run / "events.jsonl"),
     "a log elsewhere": lambda run: linked(run / "events.jsonl", Path("/etc/passwd")),
+    "outcomes of null": outcome("tasks", value=None),
+    "outcomes of a task of null": outcome("tasks", "redraw", value=None),
+    "outcomes of text": outcome("tasks", "redraw", "values", "personal", 0, value="good"),
+    "outcomes of other examples": outcome("tasks", "redraw", "values", "personal", value=[0.5]),
+    "an example of null": outcome("tasks", "redraw", "shown", value=[None]),
+    "an example without a truth": outcome("tasks", "redraw", "shown", 0, "truth", value=None),
+    "an example without end": outcome("tasks", "redraw", "shown", 0, "text", value="x" * 10**6),
+    "a picture that is none": outcome("tasks", "redraw", "shown", 0, "truth", "image", value="PHN2Zz4="),
+    "a picture that is no base64": outcome("tasks", "redraw", "shown", 0, "truth", "image", value='"><script>'),
+    "a picture of ten thousand megapixels": outcome(
+        "tasks", "redraw", "shown", 0, "truth", "image", value=claimed_png(10**5)
+    ),
+    "a picture of a hundred megapixels": outcome(
+        "tasks", "redraw", "shown", 0, "truth", "image", value=claimed_png(10**4)
+    ),
+    "huge outcomes": lambda run: hole(run / OUTCOMES),
+    "outcomes that are a pipe": lambda run: piped(run / OUTCOMES),
+    "outcomes elsewhere": lambda run: linked(run / OUTCOMES, Path("/etc/passwd")),
     "huge results": lambda run: hole(run / "results.json"),
     "results elsewhere": lambda run: linked(run / "results.json", Path("/etc/passwd")),
     "huge costs": lambda run: hole(run / "cost.json"),
@@ -285,7 +317,7 @@ def test_a_run_without_digests_is_shown_and_said_to_be_unchecked(fresh: Callable
     assert "nothing here was checked" not in (again / "report.html").read_text()
 
 
-FILES = ("run.json", CONFIG, "results.json", "cost.json", "events.jsonl", MODEL)
+FILES = ("run.json", CONFIG, "results.json", "cost.json", "events.jsonl", MODEL, OUTCOMES)
 
 
 def spoil(run: Path, draw: random.Random) -> str:

@@ -116,11 +116,12 @@ WRITES = {
     "the first personal state": 11,
     "the first mark": 12,
     "the last mark": 20,
-    "a client's model": 24,
-    "digests.json": 36,
-    "cost.json": 37,
-    "results.json": 38,
-    "report.html": 39,
+    "what is told of a client's test": 24,
+    "a client's model": 25,
+    "digests.json": 41,
+    "cost.json": 42,
+    "results.json": 43,
+    "report.html": 44,
 }
 
 

@@ -118,3 +118,17 @@ def test_a_file_comes_back_to_a_clients_place_alone(name: str, tmp_path: Path) -
     with pytest.raises(RunError, match="no place in a run's folder"):
         files_of(tmp_path / "run").incoming(*answer)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("name", "fine"),
+    [("outcomes/c0.json", True), ("outcomes/c0/c0.json", False), ("outcomes/../run.json", False), ("run.json", False)],
+)
+def test_what_is_told_of_a_clients_test_comes_back_to_its_place_alone(tmp_path: Path, name: str, fine: bool) -> None:
+    frame = with_files(({**head(3, "evaluate"), "gone": []}, b""), {name: b"{}"})
+    if fine:
+        files_of(tmp_path).incoming(*frame)
+        assert (tmp_path / name).read_bytes() == b"{}"
+    else:
+        with pytest.raises(RunError, match="has no place"):
+            files_of(tmp_path).incoming(*frame)

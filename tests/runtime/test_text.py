@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from fedtap.cli.screen import say, say_json, show_table, write_what_the_output_can
 from fedtap.federation.rounds import one_short_line
 from fedtap.reporting.cards import _plain
-from fedtap.reporting.html.markup import el
+from fedtap.reporting.html.templating import piece
 from fedtap.runtime.text import neutral, neutral_lines, one_line
 
 ACTIVE = ["\x1b[31m", "\x07", "\x9b31m", "\u202e", "\u2066", "\u200f", "\u2028", "\ufeff", "\x00"]
@@ -44,7 +44,7 @@ def test_no_way_out_lets_an_active_sign_through(sign: str, monkeypatch: pytest.M
     say(text)
     show_table(["class"], [[text]], title=text)
     say_json({"label": text})
-    ways = [written.getvalue().decode(), one_short_line(text), _plain(text), str(el("p", text, title=text))]
+    ways = [written.getvalue().decode(), one_short_line(text), _plain(text), str(piece("link", text, text))]
     for way in ways:
         assert sign not in way
         assert "cat" in way

@@ -359,3 +359,21 @@ class TestTable:
         pairs = [Pair("a", "classification", "image", "x"), Pair("a", "reconstruction", "image", "x")]
         with pytest.raises(ValueError, match="different names"):
             primary_metrics(pairs)
+
+
+def test_outcomes_of_single_examples_are_in_their_order_and_make_up_the_metric() -> None:
+    right = ClassificationScores(2)
+    for logits, target in (([[2.0, 0.0], [0.0, 1.0]], [0, 0]), ([[0.0, 3.0]], [1])):
+        right.update(torch.tensor(logits), torch.tensor(target))
+    assert right.outcomes("accuracy") == [1.0, 0.0, 1.0]
+    text = TextScores()
+    text.update(torch.tensor([1.0, 5.0]), torch.tensor([1, 2]), ["Yes.", "blue"], ["yes", "red"])
+    assert text.outcomes("cross_entropy") == [1.0, 5.0]  # nats, over three tokens
+    assert text.outcomes("exact_match") == [1.0, 0.0]
+    assert sum(text.outcomes("cross_entropy")) / 3 == text.value()["cross_entropy"][0]
+    drawn = ReconstructionScores()
+    drawn.update(torch.zeros(2, 3, 16, 16), torch.stack([torch.zeros(3, 16, 16), torch.full((3, 16, 16), 0.5)]))
+    assert drawn.outcomes("mse") == [0.0, 0.25]
+    for scores, metric in ((right, "mse"), (text, "accuracy"), (drawn, "psnr")):
+        with pytest.raises(KeyError):
+            scores.outcomes(metric)

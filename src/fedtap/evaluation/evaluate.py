@@ -11,6 +11,7 @@ import torch
 from fedtap.algorithms.base import ByTask, Models
 from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.loader import TaskExamples
+from fedtap.evaluation.outcomes import Outcomes
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.tasks import TASK_TYPES
@@ -30,13 +31,19 @@ def rows_of(metrics: Mapping[str, tuple[float, int]], *, client: str, pair: Pair
     ]
 
 
-@torch.no_grad()
 def score(network: Network, examples: Sequence[TaskExamples], settings: ScoreSettings) -> dict[str, tuple[float, int]]:
     """Return the metrics, over all examples together, of the model that is swapped into the network.
 
     The examples are of one task type and head; their domains may differ, and may be unknown to the model, which then goes
     without a domain expert.
     """
+    metrics: dict[str, tuple[float, int]] = scored(network, examples, settings).value()
+    return metrics
+
+
+@torch.no_grad()
+def scored(network: Network, examples: Sequence[TaskExamples], settings: ScoreSettings) -> Any:
+    """Return the accumulator of metrics with all these examples in it; :func:`score` says which they may be."""
     network.eval()
     kind = TASK_TYPES[examples[0].pair.type]
     scores = kind.new_scores(settings)
@@ -45,8 +52,7 @@ def score(network: Network, examples: Sequence[TaskExamples], settings: ScoreSet
             (out,) = network(batch)
             written = part.written[number * BATCH : (number + 1) * BATCH]
             kind.score(scores, out.head, out.fused, out.output, batch[0].target, network.words, written)
-    metrics: dict[str, tuple[float, int]] = scores.value()
-    return metrics
+    return scores
 
 
 def evaluate_client(
@@ -59,6 +65,7 @@ def evaluate_client(
     cross_examples: int | None,
     unseen: bool,
     text_metrics: Sequence[TextMetric] = (),
+    outcomes: Outcomes | None = None,
 ) -> list[Row]:
     """Return the rows of a client: each of its models on each task that the architecture serves.
 
@@ -78,6 +85,8 @@ def evaluate_client(
         Whether the client was held out of training; its own test split is then named ``unseen``.
     text_metrics
         What generated texts are scored by beside the usual metrics.
+    outcomes
+        Told what each model did on each example of the client's own test split.
     """
     served = network.architecture.served(pairs)
     own = {pair.task: [dataset.client_data(client).tasks[pair.task]["test"]] for pair in served}
@@ -94,8 +103,10 @@ def evaluate_client(
             settings = ScoreSettings(classes, tuple(text_metrics))
             for split, examples in (("unseen" if unseen else "test", own[pair.task]), ("cross", cross[pair.task])):
                 if examples:
-                    metrics = score(network, examples, settings)
-                    rows += rows_of(metrics, client=client, pair=pair, model=model, split=split)
+                    scores = scored(network, examples, settings)
+                    if outcomes is not None and examples is own[pair.task]:
+                        outcomes.add(model, pair, scores)
+                    rows += rows_of(scores.value(), client=client, pair=pair, model=model, split=split)
     for name, choice in models.items():
         if isinstance(choice, ByTask):
             used = set(choice.models.items())

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 Files = Mapping[str, bytes]
 """Contents by the place in the run's folder, with slashes."""
-STATES, MODELS = "checkpoint/clients", "clients"
-_PLACE = re.compile(rf"({STATES}/[^/]+|{MODELS}/[^/]+/[^/]+)/[^/]+")
-"""Where such files lie: below a client's folder, and nowhere else."""
+STATES, MODELS, OUTCOMES = "checkpoint/clients", "clients", "outcomes"
+_PLACE = re.compile(rf"({STATES}/[^/]+|{MODELS}/[^/]+/[^/]+|{OUTCOMES})/[^/]+")
+"""Where such files lie: below a client's folder, or what is told of its test, and nowhere else."""
 
 
 def with_files(frame: tuple[Head, bytes], files: Files) -> Frame:

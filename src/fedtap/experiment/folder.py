@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +19,17 @@ from fedtap.algorithms.registry import make
 from fedtap.data.sources import source
 from fedtap.experiment.planning import architecture_name, network_of
 from fedtap.experiment.provenance import versions
-from fedtap.experiment.same_run import require_same_run
+from fedtap.experiment.same_run import from_here, kind_of, require_same_run
+from fedtap.experiment.site import device_name
 from fedtap.federation.store import ClientStore
 from fedtap.reporting.cards import CardTask, model_card
 from fedtap.reporting.events import Settled
+from fedtap.reporting.run.outcomes import FOLDER as OUTCOMES
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.lock import LOCKS, ROUNDS, locked
 from fedtap.runtime.manifest import RECORD, check_files, read_listed, read_record, write_manifest
 from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
-from fedtap.runtime.storage import clear_scraps, digest, scrap_of, write_bytes, write_json
+from fedtap.runtime.storage import clear_scraps, scrap_of, write_bytes, write_json
 from fedtap.scenario.renamed import with_current_keys
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
@@ -120,6 +121,7 @@ class RunFolder:
         """
         if not self.begun:
             description = {**self.describe(device), "data": dict(data or {})}
+            description["environment"]["resolved_device"] = device_name(device)
             write_sealed_json(self.record, description, {"what": "run", "run": self.run})
             return
         old = self.recorded().get("data") or {}
@@ -140,7 +142,7 @@ class RunFolder:
     @property
     def kind(self) -> str:
         """A digest of what makes equal runs equal; saved models, which are the same bytes for them, go by it."""
-        return _kind(self.describe(""))
+        return kind_of(self.describe(""))
 
     @property
     def record(self) -> Path:
@@ -278,6 +280,11 @@ class RunFolder:
             write_sealed_json(place / "config.json", config, about)
             write_bytes(place / "README.md", self._card(client, model, rows).encode())
 
+    def save_outcomes(self, client: ClientSettings, told: Mapping[str, Any]) -> None:
+        """Write what the report may say of single test examples of a client."""
+        about = {"what": OUTCOMES, "kind": self.kind, "client": client.id}
+        write_sealed_json(self.path / OUTCOMES / f"{client.id}.json", {"schema": SCHEMA, **told}, about)
+
     def _mark(self, client: str) -> Path:
         return self.path / "checkpoint" / "personalised" / client
 
@@ -292,7 +299,7 @@ class RunFolder:
             "deployed": self.algorithm.deployed,
             "seed": self.seed,
             "config": {
-                **_from_here(self.scenario.resolved(), self.scenario.folder),
+                **from_here(self.scenario.resolved(), self.scenario.folder),
                 "method": {"name": self.algorithm.name, **self.algorithm.params.model_dump(mode="json")},
             },
             "code": code_of(type(self.algorithm)),
@@ -303,7 +310,7 @@ class RunFolder:
                 "device": device,
             },
         }
-        return {**told, "kind": _kind(told)}
+        return {**told, "kind": kind_of(told)}
 
     def _model_config(self, client: ClientSettings, model: str) -> dict[str, Any]:
         return {
@@ -354,20 +361,3 @@ def default_path(scenario: str, method: str, seed: int) -> Path:
 def model_identity(kind: str, client: str, model: str) -> Identity:
     """Return what a saved model says of itself; ``kind`` is that of its run."""
     return {"what": "model", "kind": kind, "client": client, "model": model}
-
-
-def _kind(description: Mapping[str, Any]) -> str:
-    parts = {key: description[key] for key in ("fedtap", "method", "seed", "config", "code")}
-    return digest(json.dumps(parts, sort_keys=True, ensure_ascii=True))
-
-
-def _from_here(value: Any, folder: Path) -> Any:
-    """Return settings with paths below the scenario's folder relative to it: where a project lies is no setting."""
-    if isinstance(value, dict):
-        return {key: _from_here(inner, folder) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_from_here(inner, folder) for inner in value]
-    if isinstance(value, str) and Path(value).is_absolute():
-        home = folder.resolve()
-        return Path(value).relative_to(home).as_posix() if Path(value).is_relative_to(home) else value
-    return value

@@ -90,7 +90,10 @@ def simulated(
     scenario, algorithm, seed = folder.scenario, folder.algorithm, folder.seed
     if workers is None:
         simulation = set_up(scenario, algorithm, seed=seed, device=device, store=folder.store, tell=tell)
-        yield simulation, LocalClients(simulation.transport, simulation.context, folder.save_models)
+        yield (
+            simulation,
+            LocalClients(simulation.transport, simulation.context, folder.save_models, folder.save_outcomes),
+        )
         return
     check_one_process(scenario, "leave workers out")
     if source_of(type(algorithm)) is None:

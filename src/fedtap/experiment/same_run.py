@@ -1,22 +1,49 @@
-"""Whether a run that is to be gone on with is the one described, and in what it is not. Not here: the folder (folder)."""
+"""What makes two runs the same: which parts of run.json matter, and what is refused where they differ. Not here: the folder."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fedtap.experiment.provenance import versions
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import digest
+
+
+def kind_of(description: Mapping[str, Any]) -> str:
+    """Return a digest of what makes equal runs equal."""
+    parts = {key: description[key] for key in ("fedtap", "method", "seed", "config", "code")}
+    parts["config"] = _that_matters(parts["config"])
+    return digest(json.dumps(parts, sort_keys=True, ensure_ascii=True))
+
+
+def _that_matters(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without what changes no result: how the run is told."""
+    return {key: value for key, value in config.items() if key != "report"}
+
+
+def from_here(value: Any, folder: Path) -> Any:
+    """Return settings with paths below the scenario's folder relative to it: where a project lies is no setting."""
+    if isinstance(value, dict):
+        return {key: from_here(inner, folder) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [from_here(inner, folder) for inner in value]
+    if isinstance(value, str) and Path(value).is_absolute():
+        home = folder.resolve()
+        return Path(value).relative_to(home).as_posix() if Path(value).is_relative_to(home) else value
+    return value
 
 
 def require_same_run(old: Mapping[str, Any], new: Mapping[str, Any], place: Path) -> None:
     """Refuse to go on with a run under another description; what the machine is called, and the place, does not matter."""
+    was, asked = ({**each, "config": _that_matters(each.get("config") or {})} for each in (old, new))
     for key in ("fedtap", "method", "seed", "config"):
-        if old.get(key) != new[key]:
+        if was.get(key) != asked[key]:
             if key == "config":
-                _refuse_new_clients(old.get("config") or {}, new["config"], place)
-            what = key if key != "config" else f"config.{_first_difference(old.get('config') or {}, new['config'])}"
+                _refuse_new_clients(was["config"], asked["config"], place)
+            what = key if key != "config" else f"config.{_first_difference(was['config'], asked['config'])}"
             raise UserError(f"{place}: holds a run with another {what}; give that one's settings, or another --out")
     if old.get("code") != new["code"]:
         raise UserError(

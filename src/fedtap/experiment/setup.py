@@ -11,6 +11,7 @@ from fedtap.backbones.base import load_backbone
 from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.partition import partition
 from fedtap.engines.inprocess import InProcessTransport
+from fedtap.evaluation.outcomes import Outcomes
 from fedtap.experiment.planning import architecture_of, check
 from fedtap.experiment.requirements import check_one_process, check_privacy
 from fedtap.experiment.site import Prepare, SiteContext, resolve_device, set_up_site
@@ -25,6 +26,7 @@ from fedtap.scenario.scenario import ClientSettings, Scenario
 from fedtap.tasks.metrics import TextMetric
 
 SaveModels = Callable[[ClientSettings, Models, list[dict[str, Any]]], None]
+SaveOutcomes = Callable[[ClientSettings, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +100,21 @@ class Simulation:
 
 
 class LocalClients:
-    """The clients in this process, one after another; ``save`` keeps their models. Who cannot be tested has failed alone."""
+    """The clients in this process, one after another. Who cannot be tested has failed alone.
+
+    ``save`` keeps their models, ``keep`` what the report may say of single test examples.
+    """
 
     remote = False
     peak_rss_bytes = 0
 
-    def __init__(self, transport: InProcessTransport, context: SiteContext, save: SaveModels) -> None:
+    def __init__(
+        self, transport: InProcessTransport, context: SiteContext, save: SaveModels, keep: SaveOutcomes
+    ) -> None:
         self.transport = transport
         self._context = context
         self._save = save
+        self._keep = keep
 
     def ready(self, clients: Sequence[str]) -> None:
         """Return: they always are."""
@@ -119,13 +127,16 @@ class LocalClients:
         for request in requests:
             client = self._context.scenario.client(request.client)
             try:
-                models, rows = self._context.test(client, request.components, cross=True)
+                outcomes = Outcomes()
+                models, rows = self._context.test(client, request.components, cross=True, outcomes=outcomes)
             except (UserError, RunError, MemoryError):  # these would hit every client alike
                 raise
             except Exception as error:  # whatever a model that has diverged makes of a metric
                 yield Failure(client.id, request.round, f"{type(error).__name__}: {error}")
                 continue
             self._save(client, models, rows)
+            if (told := self._context.told(client, models, outcomes)) is not None:
+                self._keep(client, told)
             yield EvaluateReply(client.id, request.round, rows)
 
 

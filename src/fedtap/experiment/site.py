@@ -15,6 +15,7 @@ from fedtap.data.encode import default_folder
 from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.partition import Partition
 from fedtap.evaluation.evaluate import Row, evaluate_client
+from fedtap.evaluation.outcomes import Outcomes, recorded, told
 from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.evaluation.trivial import trivial_rows
 from fedtap.experiment.planning import architecture_of
@@ -41,8 +42,13 @@ class SiteContext:
     site: ClientSite
     text_metrics: tuple[TextMetric, ...]
 
-    def test(self, client: ClientSettings, received: ComponentState, *, cross: bool) -> tuple[Models, list[Row]]:
-        """Return a client's models after the last round and their rows; ``cross`` tests on the data of other clients too."""
+    def test(
+        self, client: ClientSettings, received: ComponentState, *, cross: bool, outcomes: Outcomes | None = None
+    ) -> tuple[Models, list[Row]]:
+        """Return a client's models after the last round and their rows; ``cross`` tests on the data of other clients too.
+
+        ``outcomes`` are told what each model did on each example, for :meth:`told`.
+        """
         models = self.site.models(client.id, received)
         rows = evaluate_client(
             client=client.id,
@@ -53,6 +59,7 @@ class SiteContext:
             cross_examples=self.scenario.evaluation.cross_examples if cross else None,
             unseen=client.unseen,
             text_metrics=self.text_metrics,
+            outcomes=outcomes,
         )
         rows += trivial_rows(
             client=client.id,
@@ -63,6 +70,21 @@ class SiteContext:
             text_metrics=self.text_metrics,
         )
         return models, rows
+
+    def told(self, client: ClientSettings, models: Models, outcomes: Outcomes) -> dict[str, Any] | None:
+        """Return what the report may say of single test examples of a client; None where ``privacy`` forbids it."""
+        if not recorded(self.scenario):
+            return None
+        return told(
+            client,
+            models,
+            outcomes,
+            network=self.network,
+            dataset=self.dataset,
+            deployed=self.site.algorithm.deployed,
+            examples=self.scenario.report.examples,
+            seed=self.site.seed,
+        )
 
 
 def set_up_site(
@@ -116,6 +138,15 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name}: not available ({str(error).splitlines()[0]}); use --device cpu") from error
     return device
+
+
+def device_name(name: str) -> str:
+    """Return what a device is, in words: ``cpu``, or ``cuda:0`` and the card's name."""
+    place = resolve_device(name)
+    if place.type != "cuda":
+        return str(place)
+    number = torch.cuda.current_device() if place.index is None else place.index
+    return f"cuda:{number} ({torch.cuda.get_device_name(number)})"
 
 
 def words_of(backbone: Backbone, device: torch.device, shortlist: int | None = None) -> Words:

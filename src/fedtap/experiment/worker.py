@@ -136,7 +136,7 @@ class _Worker:
             tell=lambda event: self._say({"is": "event", "event": event}),
             prepare=prepare,
         )
-        clients = LocalClients(InProcessTransport(context.site, ()), context, folder.save_models)
+        clients = LocalClients(InProcessTransport(context.site, ()), context, folder.save_models, folder.save_outcomes)
 
         def answer(head: Head, data: bytes) -> Frame:
             request = decode_request(head, data)

@@ -30,6 +30,7 @@ from fedtap.scenario.heads import ClassificationSettings, ReconstructionSettings
 from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse, read_yaml
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
+from fedtap.scenario.report import ReportSettings
 from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, Sampling, Weights, WireSettings
 from fedtap.scenario.settings import (
     Depth,
@@ -137,6 +138,7 @@ class Scenario(Settings):
     method: Mapping[str, Any] = {"name": "tap"}
     data: DataSettings = DataSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    report: ReportSettings = ReportSettings()
     defence: DefenceSettings = DefenceSettings()
     wire: WireSettings = WireSettings()
     privacy: PrivacySettings = PrivacySettings()

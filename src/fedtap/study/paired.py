@@ -14,6 +14,7 @@ import numpy as np
 
 from fedtap.study.statistics import Gain, Interval, bootstrap_interval
 from fedtap.tasks.metrics import HIGHER_IS_BETTER
+from fedtap.tasks.metrics.differences import holm as holm
 
 _ROUNDING = 1e-9
 Cells = Mapping[tuple[int, str], Sequence[float]]
@@ -129,28 +130,6 @@ def two_way_p(cells: Cells) -> float | None:
     from scipy import stats  # takes two seconds
 
     return float(2 * stats.t.sf(t, variance**2 / spread))
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    r"""Return p-values adjusted for being one of several (Holm 1979, Scandinavian Journal of Statistics 6).
-
-    .. math:: \tilde p_{(k)} = \max_{j \le k} \min(1, (m - j + 1) \, p_{(j)})
-
-    for the m sorted p-values. Calling significant what is below 5 % then errs anywhere in the family with at most 5 %, whatever
-    the dependence between the tests. None stays None and does not count.
-
-    Examples
-    --------
-    >>> holm([0.01, 0.04, None, 0.03])
-    [0.03, 0.06, None, 0.06]
-    """
-    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, place) in enumerate(known):
-        highest = max(highest, min(1.0, (len(known) - rank) * p))
-        adjusted[place] = highest
-    return adjusted
 
 
 def _ratio(above: float, below: int) -> float:

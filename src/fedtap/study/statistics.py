@@ -18,6 +18,7 @@ import numpy as np
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.randomness import numpy_generator
 from fedtap.tasks.metrics import HIGHER_IS_BETTER
+from fedtap.tasks.metrics.differences import relative_gain as relative_gain
 
 Row = Mapping[str, Any]
 Interval = tuple[float, float]
@@ -54,30 +55,6 @@ class Gain:
     base: float
     percent: float | None
     better: int
-
-
-def relative_gain(value: float, base: float, higher_is_better: bool) -> float | None:
-    r"""Return :math:`100 \, s (value - base) / |base|` in percent, with s = 1 or -1: positive is better, whatever the metric.
-
-    A base of 0 gives None: the gain over nothing is undefined and not infinite. That holds even where the value is 0 too; to
-    count such a draw as 0 while leaving out every win over 0 would pull the mean down.
-
-    Raises
-    ------
-    ValueError
-        If either is infinite or not a number.
-
-    Examples
-    --------
-    >>> relative_gain(0.75, 0.5, higher_is_better=True), relative_gain(0.75, 0.5, higher_is_better=False)
-    (50.0, -50.0)
-    """
-    if not (math.isfinite(value) and math.isfinite(base)):
-        raise ValueError(f"value {value} against base {base}: both must be finite")
-    if base == 0:
-        return None
-    difference = value - base if higher_is_better else base - value
-    return 100 * difference / abs(base)
 
 
 def client_task_gains(

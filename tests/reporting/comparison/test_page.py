@@ -9,7 +9,7 @@ import pytest
 from fedtap.reporting.comparison.markdown import comparison_markdown
 from fedtap.reporting.comparison.page import comparison_page
 from fedtap.reporting.comparison.summary import comparison_sentences
-from fedtap.reporting.comparison.tables import family_grid, gains_grid, paired_grid
+from fedtap.reporting.comparison.tables import family_grid, gains_grid, paired_grid, stands_out
 from fedtap.reporting.html.grid import Best, Grid
 from fedtap.reporting.sweep.page import sweep_markdown, sweep_page, sweep_sentences
 from fedtap.reporting.sweep.series import gain_at, lines, scale_of
@@ -39,7 +39,7 @@ def check(page: str) -> None:
     parser.feed(page)
     assert parser.open == []
     assert not re.search(r"(src|href)=\"(?!#)", page)
-    assert "<script" not in page
+    assert page.count("<script") == 1  # its own, which sorts tables
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_the_page_is_whole_with_twenty_two_methods(many: tuple[dict[str, Any], l
     check(page)
     for name in NAMES:
         assert name in page
-    assert page.count('class="plot"') == 2
+    assert page.count('class="plot"') == 2 + 3  # intervals, own against others; bytes, steps, seconds
     assert "probe (4 of 9 tasks)" in page
     assert "Ten small clients &amp; more." in page
 
@@ -166,8 +166,21 @@ def test_the_table_of_gains_marks_no_method_that_serves_a_part(
     for split in result["splits"].values():
         grid = gains_grid(split, "x", "local")
         marked = [row[0] for row in grid.rows if isinstance(row[1], Best)]
-        assert len(marked) == 1
-        assert "probe" not in marked[0]
+        assert len(marked) <= 1
+        assert "probe" not in marked
+
+
+@pytest.mark.parametrize(("spread", "marked"), [(0.0005, ["tap"]), (0.2, [])])
+def test_the_table_of_gains_marks_who_is_ahead_of_all_by_more_than_chance(spread: float, marked: list[str]) -> None:
+    result, _ = synthetic_comparison(["local", "ditto", "tap"], spread=spread)
+    grid = gains_grid(result["splits"]["test"], "x", "local")
+    assert [row[0] for row in grid.rows if isinstance(row[1], Best)] == marked
+    tests = result["splits"]["test"]["all"]["against"]
+    told = comparison_sentences(result)[1]
+    assert ("cannot be told from it" in told) is not bool(marked)
+    assert all((row["p_holm"] < 0.05) is bool(marked) for row in tests)
+    elsewhere = {**result["splits"]["test"]["all"], "against": [{**row, "against": "ditto"} for row in tests]}
+    assert stands_out({"all": elsewhere}) is None
 
 
 def test_markdown_tables_have_as_many_cells_as_heads(many: tuple[dict[str, Any], list[dict[str, Any]]]) -> None:

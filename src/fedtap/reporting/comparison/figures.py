@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib import rc_context
@@ -14,6 +14,11 @@ from fedtap.reporting.html.markup import Markup
 from fedtap.reporting.html.svg import INK, SERIES, STYLE, inline
 
 Values = Mapping[str, Any]
+COSTS: Mapping[str, tuple[str, Callable[[Values], float | None]]] = {
+    "bytes": ("MB down and up in a run", lambda row: (row["bytes_down"] + row["bytes_up"]) / 1e6),
+    "steps": ("local steps of a run", lambda row: row["steps_total"]),
+    "seconds": ("seconds of a run, one thread", lambda row: row.get("seconds")),
+}
 PANEL, ROW, LETTER = 2.9, 0.27, 0.068  # inches: a panel's width, a method's height, a letter's width
 
 
@@ -56,28 +61,78 @@ def trade_figure(own: Sequence[Values], cross: Sequence[Values], *, seeds: int) 
         for row in own
         if row["delta_percent"] is not None and other.get(row["method"], {}).get("delta_percent") is not None
     ]
+    names = ["(base)", *(with_share(a) for a, _ in points)]
+    at = [(0.0, 0.0), *((a["delta_percent"], b["delta_percent"]) for a, b in points)]
+    bars = [(None, None), *((a["ci95"], b["ci95"]) for a, b in points)]
+    return _scatter(
+        names,
+        at,
+        bars,
+        whole=[True, *(a["client_tasks"] == a["of"] for a, _ in points)],
+        across="personalization: mean gain on own test data, %" + _one(seeds),
+        up="generality: mean gain on other clients' test data, %",
+        description="Gain on own test data against gain on other clients' test data, per method",
+    )
+
+
+def cost_figure(own: Sequence[Values], costs: Sequence[Values], base: str, what: str, *, seeds: int) -> Markup:
+    """Return the gain on own test data against what a run costs, a point a method; the base is at no gain.
+
+    ``what`` is ``bytes`` (down and up), ``steps`` or ``seconds``.
+    """
+    label, spent = COSTS[what]
+    cost = {row["method"]: found for row in costs if (found := spent(row)) is not None}
+    rows = [row for row in own if row["delta_percent"] is not None and row["method"] in cost]
+    at = [(cost[row["method"]], row["delta_percent"]) for row in rows]
+    names, bars = [with_share(row) for row in rows], [(None, row["ci95"]) for row in rows]
+    whole = [row["client_tasks"] == row["of"] for row in rows]
+    if base in cost:
+        at, names = [(cost[base], 0.0), *at], [f"{base} (base)", *names]
+        bars, whole = [(None, None), *bars], [True, *whole]
+    return _scatter(
+        names,
+        at,
+        bars,
+        whole=whole,
+        across=label,
+        up="mean gain on own test data, %" + _one(seeds),
+        description=f"Gain on own test data against {label}, per method",
+    )
+
+
+def _scatter(
+    names: Sequence[str],
+    at: Sequence[tuple[float, float]],
+    bars: Sequence[tuple[Any, Any]],
+    *,
+    whole: Sequence[bool],
+    across: str,
+    up: str,
+    description: str,
+) -> Markup:
+    """Return points with their names, and their intervals along both axes as thin lines; the first is a square, the base."""
     with rc_context(STYLE):
         figure = Figure(figsize=(8.6, 5.6), dpi=72, layout="constrained")
         axes = figure.add_subplot()
-        axes.axvline(0, color=INK, linewidth=0.9, alpha=0.6)
         axes.axhline(0, color=INK, linewidth=0.9, alpha=0.6)
-        for a, b in points:
-            x, y = a["delta_percent"], b["delta_percent"]
-            if a["ci95"]:
-                axes.plot(a["ci95"], [y, y], color=SERIES[0], linewidth=0.9, alpha=0.3)
-            if b["ci95"]:
-                axes.plot([x, x], b["ci95"], color=SERIES[0], linewidth=0.9, alpha=0.3)
-            face = SERIES[0] if a["client_tasks"] == a["of"] else "none"
-            axes.plot([x], [y], marker="o", markersize=6, color=SERIES[0], markerfacecolor=face, linestyle="none")
-        axes.plot([0], [0], marker="s", markersize=6, color=INK, linestyle="none")
-        axes.set_xlabel("personalization: mean gain on own test data, %" + _one(seeds))
-        axes.set_ylabel("generality: mean gain on other clients' test data, %")
+        if any(x for x, _ in bars):
+            axes.axvline(0, color=INK, linewidth=0.9, alpha=0.6)
+        for number, ((x, y), (wide, high), full) in enumerate(zip(at, bars, whole, strict=True)):
+            if wide:
+                axes.plot(wide, [y, y], color=SERIES[0], linewidth=0.9, alpha=0.3)
+            if high:
+                axes.plot([x, x], high, color=SERIES[0], linewidth=0.9, alpha=0.3)
+            base = number == 0 and not wide and not high and y == 0
+            colour = INK if base else SERIES[0]
+            face = colour if full else "none"
+            mark = "s" if base else "o"
+            axes.plot([x], [y], marker=mark, markersize=6, color=colour, markerfacecolor=face, linestyle="none")
+        axes.set_xlabel(across)
+        axes.set_ylabel(up)
         axes.margins(0.08)
         figure.draw_without_rendering()  # so that it is known where points come to lie
-        names = ["(base)", *(with_share(a) for a, _ in points)]
-        at = [(0.0, 0.0), *((a["delta_percent"], b["delta_percent"]) for a, b in points)]
         _name(axes, names, at)
-        return inline(figure, "Gain on own test data against gain on other clients' test data, per method")
+        return inline(figure, description)
 
 
 def _one(seeds: int) -> str:

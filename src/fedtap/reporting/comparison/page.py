@@ -18,9 +18,10 @@ from fedtap.reporting.comparison.tables import (
     ranked,
 )
 from fedtap.reporting.html.formatting import plural
-from fedtap.reporting.html.markup import Markup, el, join
-from fedtap.reporting.html.page import made_with, page, section
+from fedtap.reporting.html.markup import Markup
+from fedtap.reporting.html.page import Section, made_with, page, section
 from fedtap.reporting.html.tables import collapsed
+from fedtap.reporting.html.templating import piece
 
 Values = Mapping[str, Any]
 SCOPES = ("all", "without_reconstruction")
@@ -48,6 +49,7 @@ def comparison_page(result: Values, costs: Sequence[Values]) -> str:
         sections=[
             _forest(result),
             _trade(result),
+            _spent(result, costs),
             *(_gains(result, split) for split in result["splits"]),
             _families(result),
             _tests(result),
@@ -61,12 +63,12 @@ def comparison_page(result: Values, costs: Sequence[Values]) -> str:
 def _notice(incomplete: Sequence[Values]) -> Markup:
     if not incomplete:
         return Markup()
-    items = [el("li", el("strong", row["method"]), ": ", row["why"]) for row in incomplete]
+    items = piece("bullets", [(row["method"], row["why"]) for row in incomplete])
     text = "Left out, since not all of their runs are there; all others are compared on the same seeds. "
-    return el("div", text, el("ul", *items), class_="notice", role="status")
+    return piece("notice", text, items)
 
 
-def _forest(result: Values) -> Markup:
+def _forest(result: Values) -> Section | None:
     from fedtap.reporting.comparison.figures import forest_figure  # matplotlib takes a second
 
     one = len(result["seeds"]) == 1
@@ -77,8 +79,8 @@ def _forest(result: Values) -> Markup:
     ).rstrip()
     return section(
         "Gains with their intervals",
-        el("p", note, class_="note"),
-        el("figure", forest_figure(result["splits"], result["base"], seeds=len(result["seeds"]))),
+        piece("note", note),
+        piece("figure", forest_figure(result["splits"], result["base"], seeds=len(result["seeds"]))),
     )
 
 
@@ -89,10 +91,10 @@ def _lineless(result: Values) -> str:
     return "No line: fewer than five clients have results there." if few else ""
 
 
-def _trade(result: Values) -> Markup:
+def _trade(result: Values) -> Section | None:
     cross = result["splits"].get("cross")
     if cross is None:
-        return Markup()
+        return None
     from fedtap.reporting.comparison.figures import trade_figure
 
     note = (
@@ -100,23 +102,41 @@ def _trade(result: Values) -> Markup:
         "step of personalization may cost some of the second. Thin lines are the intervals of the figure above."
     )
     figure = trade_figure(result["delta"], cross["all"]["delta"], seeds=len(result["seeds"]))
-    return section("Personalization against generality", el("p", note, class_="note"), el("figure", figure))
+    return section("Personalization against generality", piece("note", note), piece("figure", figure))
 
 
-def _gains(result: Values, split: str) -> Markup:
+def _spent(result: Values, costs: Sequence[Values]) -> Section | None:
+    if not costs:
+        return None
+    from fedtap.reporting.comparison.figures import COSTS, cost_figure
+
+    note = (
+        "Upwards: better for the clients' own data. To the left: cheaper. Whoever has nobody above and to the left of it gives "
+        "the most for its price; thin lines are 95 % intervals, and methods whose lines overlap may change places."
+    )
+    measures = [what for what in COSTS if what != "seconds" or all(row.get("seconds") is not None for row in costs)]
+    drawn = [
+        piece("figure", cost_figure(result["delta"], costs, result["base"], what, seeds=len(result["seeds"])))
+        for what in measures
+    ]
+    return section("Cost against quality", piece("note", note), *drawn)
+
+
+def _gains(result: Values, split: str) -> Section | None:
     values, name = result["splits"][split], SPLIT_NAMES[split]
     note = (
         f"A win is a client-task, with one seed, on which the method is better than {result['base']}. The worst tenth is the "
-        "mean gain over the tenth of the client-tasks that gain least, each averaged over seeds first."
+        "mean gain over the tenth of the client-tasks that gain least, each averaged over seeds first. ★ marks a method "
+        "that is ahead of every other by more than chance (5 %, Holm's correction for all of them); without it none is."
     )
     return section(
         f"Gains: {name}",
-        el("p", note, class_="note") if split == "test" else Markup(),
+        piece("note", note) if split == "test" else Markup(),
         gains_grid(values, name, result["base"]).html(),
     )
 
 
-def _families(result: Values) -> Markup:
+def _families(result: Values) -> Section | None:
     parts: list[Markup] = []
     for split, values in result["splits"].items():
         order = [result["base"], *(row["method"] for row in ranked(values["all"]["delta"]))]
@@ -124,11 +144,14 @@ def _families(result: Values) -> Markup:
         parts.append(grid.html() if split == "test" else collapsed(grid.caption, grid.html(), 1, limit=0))
     every = [every_metric_grid(values, SPLIT_NAMES[split]) for split, values in result["splits"].items()]
     parts += [collapsed(f"{grid.caption} ({plural(len(grid.rows), 'row')})", grid.html(), 1, limit=0) for grid in every]
-    note = "★ marks the best of a column. ↑ higher is better, ↓ lower is better. A dash: the method does not serve all of it."
-    return section("Families of tasks", el("p", note, class_="note"), *parts)
+    note = (
+        "★ marks the best mean of a column, whether or not that is more than chance. ↑ higher is better, ↓ lower is better. A "
+        "dash: the method does not serve all of it."
+    )
+    return section("Families of tasks", piece("note", note), *parts)
 
 
-def _tests(result: Values) -> Markup:
+def _tests(result: Values) -> Section | None:
     against = result["against"]
     note = (
         f"The difference of two methods' gains on the same client-tasks, in points of percent: positive is better than "
@@ -148,26 +171,25 @@ def _tests(result: Values) -> Markup:
     caption = "Every pair, own test data; Holm's correction over all of them"
     grid = paired_grid(result["pairs"], caption, seeds=seeds, pairs=True)
     parts.append(collapsed(f"{grid.caption} ({plural(len(grid.rows), 'pair')})", grid.html(), 1, limit=0))
-    return section(f"Each method against {against}", el("p", note, class_="note"), *parts)
+    return section(f"Each method against {against}", piece("note", note), *parts)
 
 
-def _setup(result: Values) -> Markup:
+def _setup(result: Values) -> Section | None:
     rows = [
-        el(
-            "li",
-            el("strong", method["method"]),
-            f": {method['summary']} ({method['source']}); model {method['deployed']}",
-            f"; {_settings(method['settings'])}" if method["settings"] else "",
+        (
+            method["method"],
+            f"{method['summary']} ({method['source']}); model {method['deployed']}"
+            + (f"; {_settings(method['settings'])}" if method["settings"] else ""),
         )
         for method in result["methods"]
     ]
     config = json.dumps(result["config"], indent=2, ensure_ascii=False)
     return section(
         "Setup",
-        collapsed("Methods and their settings", el("ul", *rows), 1, limit=0),
-        collapsed("The configuration that all methods share", el("pre", config, tabindex=0), 1, limit=0),
+        collapsed("Methods and their settings", piece("bullets", rows), 1, limit=0),
+        collapsed("The configuration that all methods share", piece("pre", config), 1, limit=0),
     )
 
 
-def _settings(settings: Values) -> Markup:
-    return join([", ".join(f"{key}={json.dumps(value)}" for key, value in settings.items())])
+def _settings(settings: Values) -> str:
+    return ", ".join(f"{key}={json.dumps(value)}" for key, value in settings.items())

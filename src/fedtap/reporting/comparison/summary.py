@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedtap.reporting.comparison.tables import SPLIT_NAMES, ranked
+from fedtap.reporting.comparison.tables import LEVEL, SPLIT_NAMES, ranked
 from fedtap.reporting.html.formatting import between, listed, plural, signed
 
 Values = Mapping[str, Any]
-LEVEL = 0.05
 
 
 def comparison_sentences(result: Values) -> list[str]:

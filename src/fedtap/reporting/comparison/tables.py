@@ -22,6 +22,7 @@ from fedtap.reporting.run.standings import best_of
 from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
 
 Values = Mapping[str, Any]
+LEVEL = 0.05
 SPLIT_NAMES = {"test": "own test data", "cross": "other clients' test data", "unseen": "held-out clients"}
 
 
@@ -41,7 +42,7 @@ def gains_grid(split: Values, name: str, base: str) -> Grid:
     """Return the gains of every method on a split, the highest first, with how they are spread."""
     without = {row["method"]: row for row in split.get("without_reconstruction", {}).get("delta", [])}
     rows = ranked(split["all"]["delta"])
-    top = max((row["delta_percent"] for row in rows if _whole(row)), default=None)
+    first = stands_out(split)
     head = ["method", "gain, %", "95 % interval"]
     head += ["without reconstruction, %"] if without else []
     head += ["wins / losses / draws", "worst tenth, %"]
@@ -50,7 +51,7 @@ def gains_grid(split: Values, name: str, base: str) -> Grid:
         gain = signed(row["delta_percent"])
         cells = [
             row["method"],
-            Best(gain) if _whole(row) and row["delta_percent"] == top else gain,
+            Best(gain) if row["method"] == first else gain,
             between(row["ci95"], seeds=row["seeds"]),
         ]
         if without:
@@ -63,6 +64,23 @@ def gains_grid(split: Values, name: str, base: str) -> Grid:
         body.append(cells)
     note = dashes([*rows, *without.values()], "delta_percent")
     return Grid(f"Mean relative gain over {base} on {name}", head, body, note=note)
+
+
+def stands_out(split: Values) -> str | None:
+    """Return the method that is ahead of every other on a split by more than chance, the base too; None where none is."""
+    scope = split["all"]
+    whole = [row for row in ranked(scope["delta"]) if _whole(row)]
+    if not whole:
+        return None
+    first, tests = str(whole[0]["method"]), scope["against"]
+    others = {str(row["method"]) for row in scope["delta"]} - {first}
+    if {str(row["against"]) for row in tests} != {first} or not others <= {str(row["method"]) for row in tests}:
+        return None  # it was tested against another one
+    ahead = all(
+        row["p_holm"] is not None and row["p_holm"] < LEVEL and row["difference"] is not None and row["difference"] < 0
+        for row in tests
+    )
+    return first if ahead else None
 
 
 def family_grid(split: Values, methods: Sequence[str], name: str) -> Grid:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from html import unescape
-from importlib import resources
 from pathlib import Path
 
+from fedtap.reporting.html.templating import source
 from fedtap.runtime.storage import write_bytes
 
 _FIGURE = re.compile(r'<svg role="img" aria-label="([^"]*)" class="plot" .*?</svg>', re.DOTALL)
@@ -31,7 +31,8 @@ def write_figures(page: str, folder: Path) -> list[Path]:
 
 def _colours() -> str:
     """Return the page's variables as style rules of a figure."""
-    template = resources.files("fedtap.reporting.html").joinpath("template.html").read_text(encoding="utf-8")
-    light, dark = (" ".join(block.split()) for block in re.findall(r":root \{(.*?)\}", template, re.DOTALL)[:2])
+    light, dark = (
+        " ".join(block.split()) for block in re.findall(r":root \{(.*?)\}", source("style.css"), re.DOTALL)[:2]
+    )
     own = "svg { color: var(--ink); background: var(--card); font-family: sans-serif; }"
     return f"svg {{ {light} }} {own} @media (prefers-color-scheme: dark) {{ svg {{ {dark} }} }}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fedtap.reporting.html.markup import Markup, el, join
-from fedtap.reporting.html.tables import table
+from fedtap.reporting.html.markup import Markup, join
+from fedtap.reporting.html.tables import Cell, table
+from fedtap.reporting.html.templating import piece
 
 
 class Best(str):
@@ -30,9 +31,9 @@ class Grid:
 
     def html(self) -> Markup:
         """Return the table as HTML."""
-        rows = [[row[0], *(self._cell(at, cell) for at, cell in enumerate(row[1:], start=1))] for row in self.rows]
+        rows = [[row[0], *(_cell(cell) for cell in row[1:])] for row in self.rows]
         shown = table(self.head, rows, self.caption, numeric=range(self.numeric_from, len(self.head)))
-        return join([shown, el("p", self.note, class_="note")]) if self.note else shown
+        return join([shown, piece("note", self.note)]) if self.note else shown
 
     def markdown(self) -> str:
         """Return the table as Markdown, with its note and without its caption."""
@@ -41,9 +42,8 @@ class Grid:
         shown = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
         return f"{shown}\n\n{self.note}" if self.note else shown
 
-    def _cell(self, at: int, cell: str) -> Markup:
-        numeric = "num" if at >= self.numeric_from else None
-        if not isinstance(cell, Best):
-            return el("td", str(cell), class_=numeric)
-        star = el("span", "★", class_="mark", title="best", role="img", aria_label="best")
-        return el("td", star, str(cell), class_=f"{numeric or ''} best".strip())
+
+def _cell(cell: str) -> str | Cell:
+    if isinstance(cell, Best):
+        return Cell(str(cell), "best", (("★", "best"),))
+    return cell

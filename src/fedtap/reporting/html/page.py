@@ -1,13 +1,25 @@
-"""The frame of every page: head, summary and sections, in one file that needs no network, no script and no other file."""
+"""The frame of every page: head, contents, summary and sections, in one file that needs no network and no other file.
+
+A little script of its own sorts tables and opens what a link leads to; without it all is there to be read.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import resources
-from string import Template
+from dataclasses import dataclass
 from typing import Any
 
-from fedtap.reporting.html.markup import Markup, el, join
+from fedtap.reporting.html.markup import Markup, join
+from fedtap.reporting.html.templating import render
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a page under a heading, to which the contents lead."""
+
+    title: str
+    body: Markup
 
 
 def made_with(result: Mapping[str, Any]) -> str:
@@ -27,8 +39,9 @@ def page(
     figures: Iterable[tuple[str, str]],
     notice: Markup,
     summary: tuple[str, Sequence[str]],
-    sections: Iterable[Markup],
+    sections: Iterable[Section | None],
     footer: Iterable[str],
+    headline: Sequence[str] = (),
 ) -> str:
     """Return a page as HTML.
 
@@ -45,27 +58,45 @@ def page(
     summary
         The first section's title, and its sentences.
     sections
-        All others.
+        All others; None is passed over.
     footer
         What the page was made from.
+    headline
+        The result in a sentence, and others in smaller letters.
     """
-    template = Template(resources.files("fedtap.reporting.html").joinpath("template.html").read_text(encoding="utf-8"))
     summary_title, sentences = summary
-    return template.substitute(
-        kind=join([kind]),
-        title=join([title]),
-        heading=join([heading]),
-        about=join([about]),
-        facts=join([facts]),
-        figures=join(el("div", el("dd", figure), el("dt", name)) for figure, name in figures),
+    told = [each for each in sections if each is not None]
+    return render(
+        "page.html",
+        kind=kind,
+        title=title,
+        heading=heading,
+        about=about,
+        facts=facts,
+        headline=list(headline),
+        figures=list(figures),
         notice=notice,
-        summary_title=join([summary_title]),
-        summary=join(el("p", sentence) for sentence in sentences),
-        sections=join(sections),
+        summary_title=summary_title,
+        summary=sentences,
+        sections=[
+            (key, each) for key, each in zip(_keys([summary_title, *(s.title for s in told)])[1:], told, strict=True)
+        ],
+        summary_key=_keys([summary_title])[0],
         footer=join(footer),
     )
 
 
-def section(title: str, *content: str) -> Markup:
-    """Return a section under a heading."""
-    return el("section", el("h2", title), *content)
+def section(title: str, *content: str) -> Section | None:
+    """Return a section under a heading; None where there is nothing to stand in it."""
+    body = join(content)
+    return Section(title, body) if body else None
+
+
+def _keys(titles: Sequence[str]) -> list[str]:
+    """Return what links call each section: the words of its title, numbered where two are the same."""
+    found: list[str] = []
+    for title in titles:
+        words = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
+        number = sum(key == words or key.startswith(f"{words}-n") for key in found)
+        found.append(f"{words}-n{number + 1}" if number else words)
+    return found

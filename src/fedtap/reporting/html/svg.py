@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from fedtap.reporting.html.markup import Markup, el
+from fedtap.reporting.html.markup import Markup, join
 
 # Matplotlib writes these; the page's variables take their place. They are colours that no figure uses otherwise.
 INK, RULE = "#010203", "#010204"
@@ -17,6 +17,8 @@ SERIES = ("#010211", "#010212", "#010213", "#010214", "#010215", "#010216")
 _VARIABLES = {INK: "currentColor", RULE: "var(--rule)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)
 }
+STRETCH = 1.6
+"""Pixels for each point of a figure's width, at the most."""
 MARKS = ("o", "s", "^", "D", "v", "P")
 
 STYLE: dict[Any, Any] = {
@@ -63,5 +65,7 @@ def inline(figure: Figure, description: str) -> Markup:
     svg = re.sub(r'\sid="(?!\w*clip|[pm][0-9a-f]{10})[^"]*"', "", svg)
     for colour, variable in _VARIABLES.items():
         svg = svg.replace(colour, variable)
-    named = svg.replace("<svg ", f'<svg role="img" aria-label="{el("i", description)[3:-4]}" class="plot" ', 1)
+    found = re.search(r'viewBox="0 0 ([\d.]+) ', svg)
+    wide = f' style="max-width: {float(found.group(1)) * STRETCH:.0f}px"' if found else ""  # never stretched
+    named = svg.replace("<svg ", f'<svg role="img" aria-label="{join([description])}" class="plot"{wide} ', 1)
     return Markup(named)

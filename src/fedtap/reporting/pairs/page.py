@@ -7,8 +7,9 @@ from typing import Any
 
 from fedtap.reporting.comparison.markdown import provenance_line
 from fedtap.reporting.html.grid import Grid
-from fedtap.reporting.html.markup import Markup, el, join
-from fedtap.reporting.html.page import made_with, page, section
+from fedtap.reporting.html.markup import Markup, join
+from fedtap.reporting.html.page import Section, made_with, page, section
+from fedtap.reporting.html.templating import piece
 from fedtap.reporting.sweep.series import Line, Scale
 
 Values = Mapping[str, Any]
@@ -100,10 +101,10 @@ def _personal(found: Values, most: int) -> list[str]:
     ]
 
 
-def _section(result: Values, problem: str) -> Markup:
+def _section(result: Values, problem: str) -> Section | None:
     from fedtap.reporting.sweep.figures import sweep_figure  # matplotlib takes a second
 
-    shown = [el("p", NOTE, class_="note")]
+    shown = [piece("note", NOTE)]
     panels = {
         f"{kind}: {OUTCOME_NAMES[outcome]}": _lines(found, outcome)
         for kind, found in result["problems"][problem].items()
@@ -113,9 +114,9 @@ def _section(result: Values, problem: str) -> Markup:
     scale = Scale("pairs K", {str(number): float(number) for number in numbers}, "log")
     if numbers:
         name = PROBLEM_NAMES[problem]
-        shown.append(el("figure", sweep_figure(panels, scale, f"pairs {problem}", zero=True)))
+        shown.append(piece("figure", sweep_figure(panels, scale, f"pairs {problem}", zero=True)))
         return section(name[0].upper() + name[1:], *shown, join(grid.html() for grid in _grids(result, problem)))
-    return section(PROBLEM_NAMES[problem], el("p", "No run is complete."))
+    return section(PROBLEM_NAMES[problem], piece("paragraph", "No run is complete."))
 
 
 def _lines(found: Values, outcome: str) -> list[Line]:
@@ -196,5 +197,5 @@ def _pm(effect: Values) -> str:
 def _notice(result: Values) -> Markup:
     if not result["incomplete"]:
         return Markup()
-    items = [el("li", el("strong", row["run"]), ": ", row["why"]) for row in result["incomplete"]]
-    return el("div", "Left out, since they did not end well:", el("ul", *items), class_="notice", role="status")
+    items = piece("bullets", [(row["run"], row["why"]) for row in result["incomplete"]])
+    return piece("notice", "Left out, since they did not end well:", items)

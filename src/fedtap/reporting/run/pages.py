@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fedtap.reporting.html.markup import Markup, el
-from fedtap.reporting.html.tables import table
+from fedtap.reporting.html.markup import Markup
+from fedtap.reporting.html.tables import Cell, table
 from fedtap.reporting.run.record import RunRecord
 
 MOST = 250
@@ -47,7 +47,9 @@ def client_pages(record: RunRecord) -> Iterator[ClientPage]:
         run = {**record.run, "config": {**record.config, "clients": here}}
         rows = None if record.rows is None else [row for row in record.rows if row["client"] in its]
         events = [event for event in record.events if event.get("client") in its]
-        yield ClientPage(f"clients-{number:04d}.html", names, replace(record, run=run, rows=rows, events=events))
+        outcomes = {client: kept for client, kept in record.outcomes.items() if client in its}
+        mine = replace(record, run=run, rows=rows, events=events, outcomes=outcomes)
+        yield ClientPage(f"clients-{number:04d}.html", names, mine)
 
 
 def without_clients(record: RunRecord) -> RunRecord:
@@ -58,7 +60,7 @@ def without_clients(record: RunRecord) -> RunRecord:
 def contents(pages: list[ClientPage]) -> Markup:
     """Return the list of pages, with links."""
     rows = [
-        (el("a", page.title, href=f"{FOLDER}/{page.file}"), str(len(page.clients)), str(len(page.record.rows or ())))
+        (Cell(page.title, href=f"{FOLDER}/{page.file}"), str(len(page.clients)), str(len(page.record.rows or ())))
         for page in pages
     ]
     return table(("page", "clients", "results"), rows, "Results, decisions and settings of each client", numeric=(1, 2))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fedtap.pairs import Pair
 from fedtap.reporting.events import read_events
+from fedtap.reporting.run.outcomes import Kept, read_outcomes
 from fedtap.reporting.run.told import (
     CostTold,
     PrivacyTold,
@@ -45,6 +46,8 @@ class RunRecord:
     """What the run's noise is worth, where there was any."""
     checked: bool = True
     """Whether the files are known to be those that the run left; run.json of a run before there were digests has none."""
+    outcomes: Mapping[str, Mapping[str, Kept]] = field(default_factory=dict)
+    """What is kept of single test examples, by client and task."""
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -107,6 +110,8 @@ def read_run(folder: Path) -> RunRecord:
         check_told(CostTold, spent, cost)
     happened = read_events(events) if events.exists() else []
     check_events(happened, events)
+    clients = [str(client["id"]) for client in (run.get("config") or {}).get("clients") or []]
+    outcomes = {} if told is None else read_outcomes(folder, run, clients)
     return RunRecord(
         folder=folder,
         run=run,
@@ -115,6 +120,7 @@ def read_run(folder: Path) -> RunRecord:
         cost=spent,
         privacy=None if told is None else told.get("privacy"),
         checked=checked,
+        outcomes=outcomes,
     )
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedtap.reporting.html.markup import Markup, el
-from fedtap.reporting.html.page import section
+from fedtap.reporting.html.markup import Markup
+from fedtap.reporting.html.page import Section, section
 from fedtap.reporting.html.tables import table
+from fedtap.reporting.html.templating import piece
 
 UNITS = {
     "central": "A client's whole part in training, against whoever sees the federated model and trusts the server.",
@@ -15,14 +16,14 @@ UNITS = {
 }
 
 
-def bounded_section(events: Sequence[Mapping[str, Any]]) -> Markup:
+def bounded_section(events: Sequence[Mapping[str, Any]]) -> Section | None:
     """Return whose changes exceeded a bound, a row a client; nothing where nobody's did."""
     counts: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for event in events:
         if event["event"] in ("clipped", "left_out"):
             counts.setdefault((str(event["client"]), str(event["event"])), []).append(event)
     if not counts:
-        return Markup()
+        return None
     rows = []
     for (client, what), its in sorted(counts.items()):
         worst = max(its, key=lambda event: event["norm"] / event["bound"] if event["bound"] else 0.0)
@@ -36,11 +37,11 @@ def bounded_section(events: Sequence[Mapping[str, Any]]) -> Markup:
     return section("Bounded updates", inner)
 
 
-def robust_section(events: Sequence[Mapping[str, Any]]) -> Markup:
+def robust_section(events: Sequence[Mapping[str, Any]]) -> Section | None:
     """Return how often a robust mean could do its work, over all rounds and components; nothing where there is none."""
     its = [event for event in events if event["event"] == "robust_mean"]
     if not its:
-        return Markup()
+        return None
     used, few, unproven = (
         sum(int(event.get(key, 0)) for event in its) for key in ("components", "too_few_holders", "unproven")
     )
@@ -52,11 +53,11 @@ def robust_section(events: Sequence[Mapping[str, Any]]) -> Markup:
     return section("Robust means", inner)
 
 
-def secure_section(events: Sequence[Mapping[str, Any]]) -> Markup:
+def secure_section(events: Sequence[Mapping[str, Any]]) -> Section | None:
     """Return of how many components the server saw sums alone, over all rounds; nothing without secure aggregation."""
     its = [event for event in events if event["event"] == "secure"]
     if not its:
-        return Markup()
+        return None
     summed, broken, few = (
         sum(int(event[key]) for event in its) for key in ("summed", "not_restored", "too_few_holders")
     )
@@ -70,22 +71,22 @@ def secure_section(events: Sequence[Mapping[str, Any]]) -> Markup:
     return section("Secure aggregation", inner)
 
 
-def privacy_section(privacy: Mapping[str, Any] | None) -> Markup:
+def privacy_section(privacy: Mapping[str, Any] | None) -> Section | None:
     """Return the epsilon of every client, of each kind of noise; nothing where there is none."""
     if not privacy:
-        return Markup()
+        return None
     source = str(privacy["noise_source"])
     note = f"δ = {privacy['delta']:g}." + (
         ""
         if source == "secret"
         else " The noise follows from the run's seed: who knows the seed can take it away again."
     )
-    parts: list[Markup] = [el("p", note, class_="note")]
+    parts: list[Markup] = [piece("note", note)]
     for kind in ("central", "local"):
         if kind in privacy:
             its = privacy[kind]
             rows = [(client, f"{value:.3g}") for client, value in its["epsilon"].items()]
-            parts.append(el("p", UNITS[kind], class_="note"))
+            parts.append(piece("note", UNITS[kind]))
             title = f"{kind} noise: clipped to {its['clip']:g}, noise {its['noise']:g} times that"
             parts.append(table(("client", "ε"), rows, title, numeric=(1,)))
     return section("Differential privacy", *parts)

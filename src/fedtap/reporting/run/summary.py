@@ -9,6 +9,7 @@ from typing import Any
 from fedtap.reporting.html.formatting import human_bytes, human_seconds, listed, plural
 from fedtap.reporting.remarks import clients_short
 from fedtap.reporting.run.decisions import changed, decisions, endings, is_first
+from fedtap.reporting.run.gains import marks
 from fedtap.reporting.run.record import RunRecord
 from fedtap.reporting.run.series import traffic
 from fedtap.reporting.run.standings import Standing, better, model_order, standings
@@ -141,13 +142,16 @@ def _ended(record: RunRecord) -> list[str]:
 
 def _came_out(record: RunRecord) -> str:
     table = standings(record.rows or [], record.config)
-    best = Counter(model for standing in table for model in standing.best if len(standing.values) > 1)
+    found = [marks(standing, record.outcomes) for standing in table]
+    known = [each for each in found if each is not None]
     told = []
-    if best:
+    if known:
+        best = Counter(each.best for each in known if each.best is not None)
         wins = ", ".join(f"{model} on {count}" for model, count in best.most_common())
         told.append(
-            f"On the clients' own test data, the best model is {wins} of {plural(len(table), 'client task')} "
-            "(ties count for each)."
+            f"On the clients' own test data, of {plural(len(known), 'client task')} a single model is the best beyond noise on "
+            f"{best.total()}{f' ({wins})' if wins else ''}; on the other {len(known) - best.total()} none can be told from the "
+            "next."
         )
     measured = [standing for standing in table if standing.baseline and standing.values]
     if measured:

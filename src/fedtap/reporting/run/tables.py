@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fedtap.reporting.html.formatting import family_name, metric_name, number, plural
-from fedtap.reporting.html.markup import Markup, el, join
-from fedtap.reporting.html.tables import collapsed, table
+from fedtap.reporting.html.markup import Markup
+from fedtap.reporting.html.tables import Cell, collapsed, table
+from fedtap.reporting.run.gains import Marks, Outcomes, family_marks, marks
 from fedtap.reporting.run.standings import (
     FamilyStanding,
     Standing,
@@ -17,18 +18,22 @@ from fedtap.reporting.run.standings import (
 )
 from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
 
+BEST, LEVEL, LOSES = ("★", "best, beyond noise"), ("≈", "level with the best"), ("▿", "worse than the baseline")
+Link = Callable[[str, str], str]
+"""(client, task) -> where something of it is, or nothing."""
+
 
 def family_table(standings: Sequence[Standing]) -> Markup:
     """Return the mean of the primary metric per family and model, beside the mean of the strongest trivial baselines."""
     families = family_standings(standings)
     models = model_order(name for family in families for name in family.values)
-    rows = [
+    rows: list[Sequence[str | Cell]] = [
         (
             family_name(family.family),
             _metric(family.metric),
             str(family.client_tasks),
             "–" if family.baseline is None else number(family.baseline),
-            *(_value(family, model, family.baseline) for model in models),
+            *_values(family, models, family.baseline, family_marks(family, standings)),
         )
         for family in families
     ]
@@ -36,29 +41,47 @@ def family_table(standings: Sequence[Standing]) -> Markup:
     return table(head, rows, "Mean over client tasks", numeric=range(2, len(head)))
 
 
-def standing_table(standings: Sequence[Standing], caption: str) -> Markup:
-    """Return the primary metric of every client and task, each model beside the strongest trivial baseline."""
+def standing_table(
+    standings: Sequence[Standing],
+    caption: str,
+    outcomes: Outcomes,
+    *,
+    key: Link | None = None,
+    card: Link | None = None,
+) -> Markup:
+    """Return the primary metric of every client and task, each model beside the strongest trivial baseline.
+
+    Parameters
+    ----------
+    standings, outcomes
+        The results, and those of single examples as far as they are there.
+    caption
+        What the table shows.
+    key
+        What links call the row of a client's task.
+    card
+        Where the model card of a client is.
+    """
     models = model_order(name for standing in standings for name in standing.values)
-    rows = []
-    for standing in standings:
+    cards = [card(standing.client, standing.task) if card else "" for standing in standings]
+    rows: list[Sequence[str | Cell]] = []
+    for standing, href in zip(standings, cards, strict=True):
         baseline = standing.baseline
-        shown = (
-            join([number(baseline[1]), " ", el("small", baseline[0].replace("_", " "))]) if baseline else Markup("–")
-        )
+        trivial = Cell(number(baseline[1]), small=baseline[0].replace("_", " ")) if baseline else "–"
         rows.append(
             (
-                standing.client,
+                Cell(standing.client, id=key(standing.client, standing.task) if key else ""),
                 standing.task,
                 _metric(standing.metric),
                 str(standing.n) if standing.n else "–",
-                el("td", shown, class_="num"),
-                *(_value(standing, model, baseline[1] if baseline else None) for model in models),
+                trivial,
+                *_values(standing, models, baseline[1] if baseline else None, marks(standing, outcomes)),
+                *((Cell("card", href=href) if href else "–",) if any(cards) else ()),
             )
         )
     head = ("client", "task", "metric", "n", "trivial baseline", *models)
-    return collapsed(
-        f"All {plural(len(rows), 'client task')}", table(head, rows, caption, numeric=range(3, len(head))), len(rows)
-    )
+    shown = table((*head, "model card") if any(cards) else head, rows, caption, numeric=range(3, len(head)))
+    return collapsed(f"All {plural(len(rows), 'client task')}", shown, len(rows))
 
 
 def every_metric(rows: Sequence[Mapping[str, Any]]) -> Markup:
@@ -79,31 +102,28 @@ def every_metric(rows: Sequence[Mapping[str, Any]]) -> Markup:
     return collapsed(f"Every metric of every model ({plural(len(body), 'row')})", inner, len(body), limit=0)
 
 
-def _value(standing: Standing | FamilyStanding, model: str, baseline: float | None) -> Markup:
-    """Return the cell of a model: the best is marked by weight and sign, what loses to the baseline by a sign too."""
-    value = standing.values.get(model)
-    if value is None:
-        return el("td", "–", class_="num none")
-    best = model in standing.best and len(standing.values) > 1
-    loses = baseline is not None and better(standing.metric, baseline, value)
-    marks = [el("span", "★", class_="mark", title="best model", role="img", aria_label="best model")] if best else []
-    if loses:
-        marks.append(
-            el(
-                "span",
-                "▿",
-                class_="mark",
-                title="worse than the baseline",
-                role="img",
-                aria_label="worse than the baseline",
-            )
-        )
-    return el(
-        "td",
-        *marks,
-        number(value),
-        class_=" ".join(["num", *(["best"] if best else []), *(["loses"] if loses else [])]),
-    )
+def _values(
+    standing: Standing | FamilyStanding, models: Sequence[str], baseline: float | None, found: Marks | None
+) -> list[Cell]:
+    """Return the cells of the models: signs and weight say who is best, who is level with it, who loses to the baseline."""
+    cells: list[Cell] = []
+    for model in models:
+        value = standing.values.get(model)
+        if value is None:
+            cells.append(Cell("–", "none"))
+            continue
+        signs, kinds = [], []
+        if found is not None and found.best == model:
+            signs.append(BEST)
+            kinds.append("best")
+        if found is not None and model in found.level:
+            signs.append(LEVEL)
+            kinds.append("level")
+        if baseline is not None and better(standing.metric, baseline, value):
+            signs.append(LOSES)
+            kinds.append("loses")
+        cells.append(Cell(number(value), " ".join(kinds), tuple(signs)))
+    return cells
 
 
 def _metric(metric: str) -> str:

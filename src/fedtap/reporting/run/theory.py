@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedtap.reporting.html.formatting import human_seconds, plural
-from fedtap.reporting.html.markup import Markup, el, join
-from fedtap.reporting.html.page import section
+from fedtap.reporting.html.page import Section, section
 from fedtap.reporting.html.tables import collapsed, table
+from fedtap.reporting.html.templating import piece
 from fedtap.reporting.run.record import RunRecord
 from fedtap.theory.observed import ComponentObserved, Observed, logged_plan, observed
 
@@ -21,17 +21,17 @@ NOTE = (
 )
 
 
-def theory_section(record: RunRecord) -> Markup:
+def theory_section(record: RunRecord) -> Section | None:
     """Return the section of a run with ``theory: on``; nothing for others."""
     plan = logged_plan(record.events)
     if plan is None:
-        return Markup()
+        return None
     seen = observed(plan, record.events)
     rows = [cells(part) for part in seen.components]
-    lines = el("ul", *(el("li", line) for line in about_looks(seen, record.config)))
+    lines = piece("bullets", [("", line) for line in about_looks(seen, record.config)])
     inner = table(HEAD, rows, "Components, the rarest first", numeric=range(1, len(HEAD)))
-    parts = [el("p", NOTE, class_="note"), lines, collapsed(f"All {len(rows)} components", inner, len(rows))]
-    return section("What pairs cost", join(parts))
+    shown = collapsed(f"All {len(rows)} components", inner, len(rows))
+    return section("What pairs cost", piece("note", NOTE), lines, shown)
 
 
 def cells(part: ComponentObserved) -> tuple[str, ...]:

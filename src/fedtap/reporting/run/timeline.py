@@ -6,29 +6,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedtap.reporting.html.formatting import number, plural
-from fedtap.reporting.html.markup import Markup, el
-from fedtap.reporting.html.tables import collapsed, table
+from fedtap.reporting.html.markup import Markup
+from fedtap.reporting.html.tables import Cell, collapsed, table
+from fedtap.reporting.html.templating import render
 from fedtap.reporting.run.decisions import Timeline, changed, is_first
 
 
 def replacement_table(timelines: Sequence[Timeline], rounds: Sequence[int]) -> Markup:
     """Return the grid of replacement decisions; an empty cell is a round in which the client took no part."""
-    names = ("client", "task", *(str(round_number) for round_number in rounds))
-    heads = [*(el("th", name, scope="col") for name in names), el("th", "replaced", scope="col", class_="num")]
-    body = [
-        el(
-            "tr",
-            el("th", line.client, scope="row"),
-            el("td", line.task),
-            *(_cell(line, round_number) for round_number in rounds),
-            el("td", f"{line.replaced} / {len(line.weighed)}", class_="num"),
-        )
+    lines = [
+        {
+            "client": line.client,
+            "task": line.task,
+            "cells": [_cell(line, number) for number in rounds],
+            "replaced": f"{line.replaced} / {len(line.weighed)}",
+        }
         for line in timelines
     ]
-    caption = "Replacement decisions by round"
-    inner = el("table", el("caption", caption), el("thead", el("tr", *heads)), el("tbody", *body), class_="timeline")
-    grid = el("div", inner, class_="scroll", tabindex=0, role="region", aria_label=caption)
-    return collapsed(f"Timelines of all {plural(len(body), 'client task')}", grid, len(body))
+    grid = render("timeline.html", caption="Replacement decisions by round", rounds=rounds, lines=lines)
+    return collapsed(f"Timelines of all {plural(len(lines), 'client task')}", grid, len(lines))
 
 
 def endings_table(events: Sequence[Mapping[str, Any]], caption: str, *, of: str, losses: tuple[str, str]) -> Markup:
@@ -49,10 +45,10 @@ def endings_table(events: Sequence[Mapping[str, Any]], caption: str, *, of: str,
         (
             str(event["client"]),
             str(event["task"]),
-            el("td", _mark(event), " ", "kept" if changed(event) else "undone"),
+            Cell("kept" if changed(event) else "undone", marks=((_sign(event), _word(event)),)),
             number(event.get("personal_loss")),
             number(event.get("federated_loss")),
-            el("td", str(event.get("rule") or "")),
+            str(event.get("rule") or ""),
         )
         for event in events
     ]
@@ -60,20 +56,19 @@ def endings_table(events: Sequence[Mapping[str, Any]], caption: str, *, of: str,
     return collapsed(f"All {plural(len(rows), 'outcome')}", inner, len(rows))
 
 
-def _cell(line: Timeline, round_number: int) -> Markup:
+def _cell(line: Timeline, round_number: int) -> Mapping[str, str] | None:
     event = line.rounds.get(round_number)
     if event is None:
-        return Markup("<td></td>")
-    title = (
+        return None
+    told = (
         f"round {round_number}: {_word(event)}; loss federated {number(event.get('federated_loss'))}, "
         f"personal {number(event.get('personal_loss'))}; {event.get('rule') or ''}"
     )
-    return el("td", _mark(event), class_="yes" if changed(event) else "no", title=title)
+    return {"kind": "yes" if changed(event) else "no", "told": told, "sign": _sign(event), "word": _word(event)}
 
 
-def _mark(event: Mapping[str, Any]) -> Markup:
-    sign = "○" if not changed(event) else "◆" if event["kind"] == "replace" and is_first(event) else "●"
-    return el("span", sign, role="img", aria_label=_word(event), class_="mark")
+def _sign(event: Mapping[str, Any]) -> str:
+    return "○" if not changed(event) else "◆" if event["kind"] == "replace" and is_first(event) else "●"
 
 
 def _word(event: Mapping[str, Any]) -> str:

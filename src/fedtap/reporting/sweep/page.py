@@ -21,9 +21,10 @@ from fedtap.reporting.html.formatting import (
     within,
 )
 from fedtap.reporting.html.grid import Grid
-from fedtap.reporting.html.markup import Markup, el
-from fedtap.reporting.html.page import made_with, page, section
+from fedtap.reporting.html.markup import Markup
+from fedtap.reporting.html.page import Section, made_with, page, section
 from fedtap.reporting.html.tables import collapsed
+from fedtap.reporting.html.templating import piece
 from fedtap.reporting.sweep.series import Line, Mean, families, gain_at, lines, metric_at, scale_of
 from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
 
@@ -53,9 +54,7 @@ def sweep_page(result: Values, costs: Sequence[Values]) -> str:
         sections=[
             *_figures(result, costs),
             _tables(result, costs),
-            section(
-                "Setup", collapsed("The configuration at the first setting", el("pre", config, tabindex=0), 1, limit=0)
-            ),
+            section("Setup", collapsed("The configuration at the first setting", piece("pre", config), 1, limit=0)),
         ],
         footer=("Written by fedtap from sweep.json and costs.json of this folder.",),
     )
@@ -116,17 +115,15 @@ def _apart(high: Mean, low: Mean) -> str:
 def _notice(incomplete: Sequence[Values]) -> Markup:
     if not incomplete:
         return Markup()
-    items = [el("li", el("strong", row["setting"]), ": ", row["why"]) for row in incomplete]
-    return el(
-        "div", "Left out, since not all of their runs are there:", el("ul", *items), class_="notice", role="status"
-    )
+    items = piece("bullets", [(row["setting"], row["why"]) for row in incomplete])
+    return piece("notice", "Left out, since not all of their runs are there:", items)
 
 
-def _figures(result: Values, costs: Sequence[Values]) -> list[Markup]:
+def _figures(result: Values, costs: Sequence[Values]) -> list[Section | None]:
     from fedtap.reporting.sweep.figures import sweep_figure  # matplotlib takes a second
 
     scale = scale_of(result["axes"][0])
-    made: list[Markup] = []
+    made: list[Section | None] = []
     gains = {SPLIT_NAMES[split]: lines(result, gain_at(split)) for split in SPLIT_NAMES}
     gains = {name: found for name, found in gains.items() if any(line.at for line in found)}
     over = "clients; there is one seed" if len(result["seeds"]) == 1 else "clients and seeds"
@@ -137,7 +134,7 @@ def _figures(result: Values, costs: Sequence[Values]) -> list[Markup]:
     if gains:
         figure = sweep_figure(gains, scale, "Mean gain by setting", zero=True)
         over = f"over {result['base']}" if result["base"] else "over the first setting"
-        made.append(section(f"Mean gain, % {over}", el("p", note, class_="note"), el("figure", figure)))
+        made.append(section(f"Mean gain, % {over}", piece("note", note), piece("figure", figure)))
     panels = {
         f"{family_name(family)}, {metric_name(metric)} {_arrow(metric)}": lines(
             result, metric_at("test", family, metric)
@@ -146,8 +143,8 @@ def _figures(result: Values, costs: Sequence[Values]) -> list[Markup]:
     }
     if panels:
         figure = sweep_figure(panels, scale, "Metric of each family by setting")
-        made.append(section("Families of tasks, own test data", el("p", note, class_="note"), el("figure", figure)))
-    made.append(section("Cost", el("figure", sweep_figure(_costs(result, costs), scale, "Cost by setting"))))
+        made.append(section("Families of tasks, own test data", piece("note", note), piece("figure", figure)))
+    made.append(section("Cost", piece("figure", sweep_figure(_costs(result, costs), scale, "Cost by setting"))))
     return made
 
 
@@ -164,7 +161,7 @@ def _costs(result: Values, costs: Sequence[Values]) -> dict[str, list[Line]]:
     return {"MB down and up": lines(result, moved), "seconds, one thread": lines(result, spent)}
 
 
-def _tables(result: Values, costs: Sequence[Values]) -> Markup:
+def _tables(result: Values, costs: Sequence[Values]) -> Section | None:
     gains, *others = _grids(result, costs)
     return section("Tables", gains.html(), *(grid.html() for grid in others))
 

@@ -35,6 +35,7 @@ class ClassificationScores:
         self._predicted = torch.zeros(classes, dtype=torch.long)
         self._present = torch.zeros(classes, dtype=torch.long)
         self._nats = 0.0
+        self._right: list[float] = []
 
     def update(self, logits: Tensor, target: Tensor) -> None:
         """Add a batch.
@@ -62,10 +63,15 @@ class ClassificationScores:
                 f"{self._classes - 1}"
             )
         predicted = logits.argmax(dim=1)
+        self._right += (predicted == target).double().tolist()
         self._hits += torch.bincount(target[predicted == target], minlength=self._classes)
         self._predicted += torch.bincount(predicted, minlength=self._classes)
         self._present += torch.bincount(target, minlength=self._classes)
         self._nats -= float(logits.log_softmax(dim=1).gather(1, target[:, None]).sum())
+
+    def outcomes(self, metric: str) -> list[float]:
+        """Return, in the order in which they came, whether each example was answered right: what ``accuracy`` is the mean of."""
+        return {"accuracy": self._right}[metric]
 
     def value(self) -> Values:
         """Return the metrics over all examples given so far.

@@ -45,6 +45,7 @@ class ReconstructionScores:
         self._mse = 0.0
         self._psnr = 0.0
         self._ssim = 0.0
+        self._errors: list[float] = []
 
     def update(self, output: Tensor, target: Tensor) -> None:
         """Add a batch of pictures, output and target both ``(n, 3, H, W)`` floating point with H and W at least 11.
@@ -64,10 +65,16 @@ class ReconstructionScores:
         output, target = output.detach().cpu().double(), target.detach().cpu().double()
         clipped = output.clamp(-1.0, 1.0)
         self._n += len(output)
-        self._mse += float(_squared_error(output, target).sum())
+        errors = _squared_error(output, target)
+        self._errors += errors.tolist()
+        self._mse += float(errors.sum())
         error = _squared_error(clipped, target).clamp_min(ERROR_FLOOR)
         self._psnr += float((10 * (PEAK**2 / error).log10()).sum())
         self._ssim += float(_structural_similarity(clipped, target).sum())
+
+    def outcomes(self, metric: str) -> list[float]:
+        """Return, in the order in which they came, each picture's error: what ``mse`` is the mean of."""
+        return {"mse": self._errors}[metric]
 
     def value(self) -> Values:
         """Return the metrics over all examples given so far.

@@ -60,6 +60,7 @@ class TextScores:
         self._extra = tuple(extra)
         self._nats = 0.0
         self._tokens = 0
+        self._losses: list[float] = []
         self._predictions: list[str] = []
         self._references: list[str] = []
 
@@ -88,10 +89,24 @@ class TextScores:
                 f"nll {tuple(nll.shape)}, tokens {tuple(tokens.shape)}, {len(predictions)} predictions and "
                 f"{len(references)} references: expected (n,), (n,), n and n"
             )
-        self._nats += float(nll.detach().cpu().double().sum())
+        losses = nll.detach().cpu().double()
+        self._losses += losses.tolist()
+        self._nats += float(losses.sum())
         self._tokens += int(tokens.detach().cpu().sum())
         self._predictions += predictions
         self._references += references
+
+    def outcomes(self, metric: str) -> list[float]:
+        """Return, in the order in which they came, each example's outcome.
+
+        For ``exact_match`` 1 or 0, for ``cross_entropy`` the nats of the whole reference: of all models it has as many tokens, so
+        that a difference of sums is one of means.
+        """
+        if metric == "cross_entropy":
+            return self._losses
+        if metric == "exact_match":
+            return self._matches()
+        raise KeyError(metric)
 
     def value(self) -> Values:
         """Return the metrics over all examples given so far.
@@ -104,10 +119,7 @@ class TextScores:
         n = len(self._references)
         if self._tokens == 0:
             raise ValueError("no token to score; call update() with at least one before value()")
-        matches = sum(
-            normalise_answer(prediction) == normalise_answer(reference)
-            for prediction, reference in zip(self._predictions, self._references, strict=True)
-        )
+        matches = int(sum(self._matches()))
         return {
             **token_values(self._nats / self._tokens, self._tokens),
             "exact_match": (matches / n, n),
@@ -115,6 +127,12 @@ class TextScores:
             "rouge_l": (_rouge_l(self._predictions, self._references), n),
             **{metric.name: (metric(self._predictions, self._references), n) for metric in self._extra},
         }
+
+    def _matches(self) -> list[float]:
+        return [
+            float(normalise_answer(prediction) == normalise_answer(reference))
+            for prediction, reference in zip(self._predictions, self._references, strict=True)
+        ]
 
 
 def token_values(cross_entropy: float, tokens: int) -> Values:
