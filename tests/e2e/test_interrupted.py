@@ -83,7 +83,14 @@ def left(scenario: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+OFTEN = ("in the middle of a client's decisions", "in the middle of a guard's decisions", "after the evaluation")
+"""What `make test` goes on from one by one; `test_cut_off_again_and_again` passes all others in one run."""
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [name if name in OFTEN else pytest.param(name, marks=[pytest.mark.slow, pytest.mark.thorough]) for name in MOMENTS],
+)
 def test_cut_off_once(moment: str, left: Path, scenario: Path, whole: Path, tmp_path: Path, fedtap: Command) -> None:
     shutil.copytree(left / moment, tmp_path / "run")
     assert not (tmp_path / "run" / "results.json").exists()
@@ -99,9 +106,11 @@ def test_cut_off_again_and_again(scenario: Path, whole: Path, tmp_path: Path) ->
         cut_off(scenario, out, at("update", round=number), resume=True)
         if number < ROUNDS:
             cut_off(scenario, out, at("round_started", round=number + 1), resume=True)
+    cut_off(scenario, out, at("personalising", done=0), resume=True)
     for client in CLIENTS:
         cut_off(scenario, out, at("personalised", client=client), resume=True)
-    for done in range(len(CLIENTS)):
+    cut_off(scenario, out, at("personalising", done=len(CLIENTS)), resume=True)
+    for done in (0, 1, len(CLIENTS) - 1):
         cut_off(scenario, out, at("evaluating", done=done), resume=True)
     library.run(scenario, out=out, resume=True)
     same_end(out, whole)

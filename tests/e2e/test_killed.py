@@ -65,7 +65,13 @@ def kill_at(process: subprocess.Popen[bytes], moment: Callable[[], object]) -> N
     assert process.wait() == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+OFTEN = ("in a round, after an update", "while clients are personalised")
+"""What `make test` kills at; what lies on the disk at all moments, and between them, is resumed in test_interrupted.py."""
+
+
+@pytest.mark.parametrize(
+    "moment", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.thorough) for name in MOMENTS]
+)
 def test_killed_once(moment: str, scenario: Path, whole: Path, tmp_path: Path, fedtap: Command) -> None:
     out = tmp_path / "run"
     kill_at(start(scenario, out), lambda: MOMENTS[moment](out))
@@ -82,6 +88,7 @@ def test_killed_while_examples_are_encoded(scenario: Path, whole: Path, tmp_path
     same_end(out, whole)
 
 
+@pytest.mark.thorough
 def test_killed_whenever_it_has_got_further(scenario: Path, whole: Path, tmp_path: Path) -> None:
     """Each attempt is killed as soon as one more round, or one more personal model, is safe."""
     out = tmp_path / "run"

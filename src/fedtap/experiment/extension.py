@@ -91,7 +91,7 @@ class Extension:
             raise UserError(f"{folder.checkpoint}: holds components that the scenario has not; restore it from a copy")
         for name in ("results.json", "cost.json", FILE, "report.html"):
             (folder.path / name).unlink(missing_ok=True)
-        for name in ("clients", "report-pages", "checkpoint/personalised"):
+        for name in ("clients", "outcomes", "report-pages", "checkpoint/personalised"):
             shutil.rmtree(folder.path / name, ignore_errors=True)
         folder.store.forget_from(self.rounds + 1)
         state = replace(held.state, components=start.merge(held.state.components))
