@@ -45,14 +45,14 @@ def start(command: str, work: Path, out: Path, more: Sequence[str] = ()) -> subp
         return subprocess.Popen(arguments, cwd=work, env=environment, stdout=said, stderr=said)
 
 
-def left_behind(out: Path) -> list[str]:
-    """Return the processes that still name a folder, after they have had time to end."""
+def left_behind(work: Path) -> list[str]:
+    """Return the processes that still are in a folder, or name one in it, after they have had time to end."""
     until = time.monotonic() + GRACE
     while True:
         found = []
-        for process in psutil.process_iter(["pid", "cmdline"]):
+        for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
             line = " ".join(process.info["cmdline"] or [])
-            if str(out) in line and process.info["pid"] != os.getpid():
+            if process.info["pid"] != os.getpid() and (str(work) in line or process.info["cwd"] == str(work)):
                 found.append(line[:120])
         if not found or time.monotonic() > until:
             return found
@@ -99,7 +99,7 @@ def main() -> None:
             time.sleep(after)
             process.kill()
             process.wait()
-            left = left_behind(out)
+            left = left_behind(work)
             code = start(kind, work, out, RESUME[kind]).wait()
             same = code == 0 and results(kind, out) == expected[kind][0]
             torn = any(out.rglob(".*.tmp"))
