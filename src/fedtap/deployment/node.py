@@ -23,7 +23,7 @@ from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.home import expanded
 from fedtap.runtime.private import new_private_file
 from fedtap.scenario.explain import explain
-from fedtap.scenario.plain_yaml import NotYamlError, parse, read_yaml
+from fedtap.scenario.plain_yaml import read_parsed
 from fedtap.scenario.renamed import with_current_keys
 from fedtap.scenario.scenario import Scenario
 from fedtap.scenario.settings import NAME, Settings
@@ -124,14 +124,9 @@ def read_node(folder: str | Path) -> NodeSettings:
     """
     path = Path(folder) / FILE
     try:
-        raw = parse(read_yaml(path))
+        _, raw = read_parsed(path, str(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; make the folder with `fedtap node init`") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); give a YAML file in UTF-8") from error
-    except NotYamlError as error:
-        line = f" line {error.line}" if error.line else ""
-        raise UserError(f"{path}:{line} not valid YAML ({error}); mend that line") from error
     if not isinstance(raw, dict) or "folder" in raw:
         raise UserError(f"{path}: must be a mapping with the key 'client', and none called 'folder'; mend it")
     try:

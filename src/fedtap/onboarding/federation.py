@@ -16,7 +16,7 @@ from fedtap.models.saved_model import read_model
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.manifest import check_files, read_record
 from fedtap.scenario.explain import explain
-from fedtap.scenario.plain_yaml import NotYamlError, parse, read_yaml
+from fedtap.scenario.plain_yaml import read_parsed
 from fedtap.scenario.renamed import with_current_keys
 from fedtap.scenario.scenario import ClientSettings, Scenario, apply_override, build_scenario
 
@@ -64,14 +64,9 @@ def read_client(path: Path) -> ClientSettings:
         If it cannot be read, describes no client, or several.
     """
     try:
-        raw = parse(read_yaml(path))
+        _, raw = read_parsed(path, f"--client {path}")
     except FileNotFoundError as error:
         raise UserError(f"--client {path}: no such file; give a YAML file with the client's id and tasks") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--client {path}: cannot be read ({error}); give a YAML file in UTF-8") from error
-    except NotYamlError as error:
-        line = f" line {error.line}" if error.line else ""
-        raise UserError(f"--client {path}:{line} not valid YAML ({error}); mend that line") from error
     if isinstance(raw, dict) and isinstance(raw.get("clients"), list):
         if len(raw["clients"]) != 1:
             raise UserError(

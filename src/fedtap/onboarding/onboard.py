@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -186,12 +186,8 @@ def _personal_model(joining: Joining, algorithm: Algorithm, joined: Joined, devi
     if isinstance(held, ByTask):
         states = {name: joined.models[name] for name in sorted(set(held.models.values()))}
         others = {name: saved(name, state) for name, state in states.items() if isinstance(state, ComponentState)}
-        first = others[min(others)]
-        whole = SavedModel(
-            **{key: getattr(first, key) for key in SavedModel.__slots__ if key not in ("name", "by_task")},
-            name=algorithm.deployed,
-            by_task={task: others[name] for task, name in held.models.items()},
-        )
+        by_task = {task: others[name] for task, name in held.models.items()}
+        whole = replace(others[min(others)], name=algorithm.deployed, by_task=by_task)
     else:
         whole = saved(algorithm.deployed, held)
     card = model_card(

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from fedtap.runtime.errors import UserError
 from fedtap.runtime.plain_json import NotPlainError, read_bounded
 
 MAX_TEXT = 1_000_000  # characters
@@ -67,6 +68,28 @@ def parse(text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         why = " ".join(str(getattr(error, "problem", None) or error).split())
         raise NotYamlError(why, mark.line + 1 if mark else None) from error
+
+
+def read_parsed(path: Path, place: str) -> tuple[str, Any]:
+    """Return a YAML file of a user's as text and as plain values; ``place`` names it in errors.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none: what to do then is the caller's to say.
+    UserError
+        If it cannot be read, or is no plain YAML.
+    """
+    try:
+        text = read_yaml(path)
+        return text, parse(text)
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{place}: cannot be read ({error}); give a YAML file in UTF-8") from error
+    except NotYamlError as error:
+        line = f" line {error.line}" if error.line else ""
+        raise UserError(f"{place}:{line} not valid YAML ({error}); mend that line") from error
 
 
 def line_of(text: str, location: Sequence[int | str]) -> int | None:

@@ -27,7 +27,7 @@ from fedtap.scenario.evaluation import EvaluationSettings as EvaluationSettings
 from fedtap.scenario.explain import explain as explain
 from fedtap.scenario.explain import location_of, whose
 from fedtap.scenario.heads import ClassificationSettings, ReconstructionSettings, TextGenerationSettings
-from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse, read_yaml
+from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse, read_parsed
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
 from fedtap.scenario.report import ReportSettings
@@ -256,15 +256,9 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path 
     """
     path = scenario_file(path)
     try:
-        text = read_yaml(path)
-        raw = parse(text)
+        text, raw = read_parsed(path, str(path))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such scenario; {mend_of(path)}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); give a YAML file in UTF-8") from error
-    except NotYamlError as error:
-        line = f" line {error.line}" if error.line else ""
-        raise UserError(f"{path}:{line} not valid YAML ({error}); mend that line") from error
     if not isinstance(raw, dict):
         raise UserError(f"{path}: a scenario is a mapping of keys such as 'rounds' and 'clients'")
     raw = with_current_keys(raw, str(path))

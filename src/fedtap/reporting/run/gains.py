@@ -1,6 +1,6 @@
 """A run's deployed model against its others, client-task by client-task: gains, whether they are more than chance, who is hurt.
 
-Pure: standings and outcomes in, numbers out. Not here: how they are shown (``headline.py``, ``sections.py``).
+Pure: standings and outcomes in, numbers out. Not here: how they are shown (``headline.py``, ``gain_sections.py``).
 """
 
 from __future__ import annotations
