@@ -1,7 +1,7 @@
 # Every target makes the virtual environment it needs. Nothing is installed outside $(VENV).
 #
 #   make demo             install, run the quickstart federation, say where to look
-#   make test             install, run the tests, fast ones first
+#   make test             install, run the tests, those that take longest first
 #   make coverage         the fast tests, and which lines they do not run; fails where they run under 95 % (a third slower)
 #   make test-thorough    more of the same: hostile folders, workers, federations of processes (a quarter of an hour)
 #   make test-deployment  a federation over Flower some of whose parts are killed (half a dozen minutes)
@@ -73,8 +73,7 @@ demo: $(READY)
 	@$(BIN)/fedtap demo --out $(OUT)
 
 test: $(READY_DEV)
-	$(PYTEST) -m "not slow"
-	$(PYTEST) -m "slow and not thorough"
+	$(PYTEST) -m "not thorough"
 
 coverage: $(READY_DEV)
 	$(PYTEST) -m "not slow" --cov --cov-report=term --cov-fail-under=95

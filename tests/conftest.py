@@ -33,6 +33,11 @@ def no_waiting_for_disks() -> Iterator[None]:
         yield
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take longest: what is left at the end is small, and every process has its share of it."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_report_header() -> list[str]:
     """Say which tests are not here, and why."""
     return [] if find_spec("ray") else ["Ray is not installed (extra `ray`): e2e/test_ray_runs.py is left out"]

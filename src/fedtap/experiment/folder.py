@@ -6,7 +6,7 @@ import platform
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -47,6 +47,7 @@ class RunFolder:
     algorithm: Algorithm
     seed: int
     run: str = ""
+    _kind: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def open(
@@ -142,7 +143,9 @@ class RunFolder:
     @property
     def kind(self) -> str:
         """A digest of what makes equal runs equal; saved models, which are the same bytes for them, go by it."""
-        return kind_of(self.describe(""))
+        if not self._kind:  # asked for with every file of every client, and the whole scenario is read for it
+            self._kind.append(kind_of(self.describe("")))
+        return self._kind[0]
 
     @property
     def record(self) -> Path:

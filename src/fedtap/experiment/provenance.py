@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,16 @@ def provenance() -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Return the versions of what a run's numbers come from; None for what is not installed."""
-    found: dict[str, str | None] = {"python": platform.python_version(), "torch": torch.__version__}
-    for package in ("numpy", "pillow", "transformers"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
+    installed = {package: _installed(package) for package in ("numpy", "pillow", "transformers")}
+    return {"python": platform.python_version(), "torch": torch.__version__, **installed}
+
+
+@cache
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def commit(folder: Path) -> str | None:
