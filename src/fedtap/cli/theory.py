@@ -139,8 +139,8 @@ def gate(path: ScenarioFile, settings: Settings = None, method: Method = None, a
     )
     show_table(head, rows, title=title, numeric_from=1)
     say(
-        "- For one decision a margin of 0 on validation (gate=validation) has the least worst case, if harm and missed gain count "
-        "alike; a confident one misses more."
+        "- For one decision a margin of 0 on validation (gate=validation) has the least worst case, if harm and missed gain "
+        "count alike; a confident one misses more."
     )
     params = loaded.method if method is None else {}
     if params.get("gate", "margin") == "margin" and params.get("personal", "separate") == "separate":

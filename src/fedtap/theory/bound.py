@@ -1,6 +1,7 @@
 r"""The bound of docs/theory.md on the server's gradient, its terms apart, and when it holds. Numbers in, numbers out.
 
-With components k, :math:`\gamma = \eta \tau` (rate times local steps), :math:`\kappa = 1 - 1/\tau`, and bars for means over T rounds:
+With components k, :math:`\tau` local steps, :math:`\gamma = \eta \tau` (rate times steps), :math:`\kappa = 1 - 1/\tau`, and bars
+for means over T rounds:
 
 .. math::
 

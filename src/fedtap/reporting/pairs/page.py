@@ -37,7 +37,8 @@ NOTE = (
     "Logs of losses, K pairs against one, paired by pair and seed, with standard errors; +0.10 is a loss a tenth higher. "
     "Coverage: private trunk at T1 against T1/pi rounds. Lost averaging: private trunk, T1/pi, K pairs against one. Sharing "
     "(net): shared against private trunk, above 0 where the shared one is worse. It is the net of all that sharing changes: "
-    "interference, more examples behind a trunk, and at equal rounds more updates; that of unlike pairs less that of alike ones is the nearest to interference alone."
+    "interference, more examples behind a trunk, and at equal rounds more updates. That of unlike pairs less that "
+    "of alike ones is the nearest to interference alone."
 )
 
 
