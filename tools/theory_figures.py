@@ -1,7 +1,7 @@
 """Draws the figures of docs/theory.md: `python tools/theory_figures.py` writes docs/figures/theory-*.svg.
 
 All of them are closed forms or exact recursions; nothing is drawn at random, and the same code gives the same bytes. The example
-is the simplest there is: K pairs with 3 clients each, one curvature, an optimum for each pair, and noisy gradients.
+is the simplest there is: K pairs with as many clients each, one curvature, an optimum for each pair, and noisy gradients.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from fedtap.theory.sampling import Sampling, sampling
 
 FOLDER = Path(__file__).parents[1] / "docs" / "figures"
 PAIRS = (1, 2, 4, 8, 16, 32)
-CLIENTS = 3
-"""A pair."""
+CLIENTS, MANY = 3, 8
+"""A pair; ``MANY`` for the price, where one pair alone must have as many clients as a round draws."""
 STEP, NOISE, GAP, APART, ROUNDS = 0.1, 2.0, 4.0, 0.5, 60
 """gamma, sigma^2, the squared distance to the optimum at the start, the variance of the pairs' optima, T_1; curvature 1."""
 
 
-def of(pairs: int, drawn: int) -> Sampling:
-    """Return the sampling of a component that one of K pairs holds."""
-    return sampling(CLIENTS * pairs, CLIENTS, min(drawn, CLIENTS * pairs))
+def of(pairs: int, drawn: int, clients: int = CLIENTS) -> Sampling:
+    """Return the sampling of a component that one of K pairs holds; ``clients`` a pair, at least as many as are drawn."""
+    return sampling(clients * pairs, clients, drawn)
 
 
 def distances(start: float, chance: float, variance: float, rounds: int) -> list[float]:
@@ -50,7 +50,7 @@ def private(pairs: int, drawn: int, rounds: int) -> float:
 def shared(pairs: int, drawn: int, rounds: int, apart: float) -> float:
     """Return the mean excess loss of pairs that share one; ``apart`` is the variance of their optima were there very many."""
     clients = CLIENTS * pairs
-    trunk = sampling(clients, clients, min(drawn, clients))
+    trunk = sampling(clients, clients, drawn)
     zeta2 = apart * (1 - 1 / pairs)
     return (distances(GAP, 1.0, trunk.phi * zeta2 + trunk.rho * NOISE, rounds)[-1] + zeta2) / 2
 
@@ -71,18 +71,18 @@ def over_pairs(axes: Axes, title: str, label: str) -> None:
 
 
 def price() -> Markup:
-    """Return what a pair's own component costs in rounds: coverage times lost averaging."""
+    """Return what the bound asks of a pair's own component in rounds, one pair alone being 1: coverage times lost averaging."""
     with rc_context(STYLE):
         figure = Figure(figsize=(8.6, 3.3), layout="constrained")
         for place, drawn in enumerate((2, 8)):
             axes = figure.add_subplot(1, 2, place + 1)
-            found = [of(pairs, drawn) for pairs in PAIRS]
+            found = [of(pairs, drawn, MANY) for pairs in PAIRS]
             draw(axes, 0, [1 / each.pi for each in found], "coverage, 1 / pi")
-            draw(axes, 1, [each.drawn * each.rho for each in found], "lost averaging, m rho")
-            draw(axes, 2, [each.price for each in found], "both: rounds needed")
+            draw(axes, 1, [drawn * each.rho for each in found], "lost averaging, m rho")
+            draw(axes, 2, [each.price for each in found], "both: rounds, by the bound")
             axes.set_yscale("log", base=2)
             axes.set_yticks([1, 2, 4, 8, 16, 32], ["1", "2", "4", "8", "16", "32"])
-            over_pairs(axes, f"{drawn} clients a round", "times as many")
+            over_pairs(axes, f"{MANY} clients a pair, m = {drawn} a round", "times that of one pair")
         return inline(figure, "Theory price")
 
 
@@ -124,7 +124,7 @@ def tightness() -> Markup:
         draw(axes, 0, truth, "what happens")
         draw(axes, 1, bounds, "the bound")
         axes.set_yscale("log")
-        over_pairs(axes, f"{ROUNDS} rounds", "mean squared gradient")
+        over_pairs(axes, f"{ROUNDS} rounds", "squared gradient, mean over rounds")
         return inline(figure, "Theory bound")
 
 

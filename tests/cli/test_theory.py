@@ -108,6 +108,9 @@ def test_a_run_stands_beside_its_plan(measured: dict[str, Path], fedtap: Command
         assert done.code == 0, done.err
         assert "Measuring took" in done.out
         assert "Theorem 1: the mean weighted squared gradient is" in done.out
+        shown = " ".join(done.out.split())
+        assert "does not cover batches drawn without replacement, clipped gradients (at 1), sampling=dealt" in shown
+        assert "weights=component and a rate that changes" in shown or "a rate that changes and weight decay" in shown
     told = json.loads(fedtap("theory", measured["on"], "--json").out)
     finished = events(measured["on"], "round_finished")
     holders = {"reader", "both"}

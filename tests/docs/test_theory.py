@@ -64,6 +64,9 @@ def test_the_figures_are_what_the_script_draws(monkeypatch: pytest.MonkeyPatch, 
     from fedtap.reporting.html.figure_files import write_figures
 
     drawn = write_figures(theory_figures.price() + theory_figures.sharing() + theory_figures.tightness(), tmp_path)
+    for m in (2, 8):  # the price's baseline is one pair, which needs as many clients as are drawn
+        assert theory_figures.of(1, m, theory_figures.MANY).price == pytest.approx(1)
+        assert f"{theory_figures.MANY} clients a pair, 2 or 8 of all drawn" in PAGE
     del sys.modules["theory_figures"]
     named = set(re.findall(r"\(figures/(theory-\w+\.svg)\)", PAGE))
     assert {path.name for path in drawn} == named
@@ -76,14 +79,42 @@ def test_the_figures_are_what_the_script_draws(monkeypatch: pytest.MonkeyPatch, 
         )  # another matplotlib may round
 
 
+@pytest.mark.parametrize("name", ["synthetic", "real"])
+def test_the_studys_tables_and_figures_are_what_its_stored_numbers_give(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import pairs_figures
+
+    tables, *drawn = pairs_figures.redraw(pairs_figures.RESULTS / f"pairs-{name}.json", tmp_path, tmp_path)
+    del sys.modules["pairs_figures"]
+    stored = (ROOT / "benchmarks" / "results" / tables.name).read_text(encoding="utf-8")
+    assert tables.read_text(encoding="utf-8") == stored
+    (figure,) = drawn
+    assert f"(figures/{figure.name})" in PAGE
+    now, committed = (path.read_text(encoding="utf-8") for path in (figure, ROOT / "docs" / "figures" / figure.name))
+    assert len(committed) == pytest.approx(len(now), rel=0.01)
+    rows = [
+        line.split("|")[3:-1] for line in PAGE.split("## What a study shows")[1].splitlines() if " loss" in line[:25]
+    ]
+    for row in rows:
+        cells = [cell.strip().strip("*") for cell in row]
+        assert any(" | ".join(cells[-4:]) in each for each in (stored, _other(name)))
+
+
+def _other(name: str) -> str:
+    other = {"synthetic": "real", "real": "synthetic"}[name]
+    return (ROOT / "benchmarks" / "results" / f"pairs-{other}.md").read_text(encoding="utf-8")
+
+
 def test_every_symbol_stands_in_the_list_before_it_is_used() -> None:
     before, after = PAGE.split("## Three numbers")
     known = before.split("## The words")[1]
     for symbol in (
         r"$\eta$",
-        r"\gamma=\eta E",
-        r"$G_k$",
-        r"$\zeta_k^2$",
+        r"\gamma=\eta\tau",
+        "$G_k(w)$",
+        r"$\zeta_k^2(w)$",
         r"$\sigma_k^2$",
         "$L$",
         r"$\Delta$",

@@ -51,6 +51,27 @@ def test_only_components_of_one_client_are_compared() -> None:
     assert ties({"a": 0.5, "b": 0.2}, {1: ["a"], 2: ["b"]})[1] == 1.0
 
 
+@pytest.mark.parametrize("rounds", [1, 10, 1_000, 100_000])
+@pytest.mark.parametrize(("K", "n", "m"), [(1, 3, 2), (4, 3, 2), (16, 8, 8), (5, 1, 3)])
+@pytest.mark.parametrize(("zeta2", "sigma2"), [(0.0, 3.0), (2.0, 0.0), (2.0, 3.0)])
+def test_corollary_1b(rounds: int, K: int, n: int, m: int, zeta2: float, sigma2: float) -> None:
+    """With the step that weighs its terms, Theorem 1 over pi is at most what Corollary 1b says, term by term and in all."""
+    gap, smoothness, steps = 4.0, 2.0, 5
+    mine = sampling(n * K, n, m)
+    part = ComponentTerms(mine.share, mine.pi, mine.rho, mine.phi, mine.pi, zeta2, sigma2)
+    V = max(mine.phi * zeta2 + mine.rho * sigma2 / steps, 1e-3)
+    rate = min(1 / (4 * smoothness), (gap / (mine.pi * rounds * smoothness * V)) ** 0.5) / steps
+    found = bound([part] * K, gap=gap, smoothness=smoothness, rate=rate, steps=steps, rounds=rounds)
+    updates = mine.pi * rounds
+    slow, fast = (smoothness * gap * V / updates) ** 0.5, smoothness * gap / updates
+    most = 28 / 3 * fast + 14 / 3 * slow
+    assert (found.optimisation + found.sampling) / mine.pi <= most * (1 + 1e-12)
+    drift = (1 - 1 / steps) * fast * (2 * sigma2 / steps + 8 / 3 * zeta2) / V
+    assert found.drift / mine.pi <= drift * (1 + 1e-12)
+    if rounds == 100_000 and zeta2 == 0 and sigma2:
+        assert found.total / mine.pi == pytest.approx(14 / 3 * slow, rel=0.2)  # where noise rules: rho / (pi T)
+
+
 # --- every term is needed: in each example all others are nothing ---------------------------------------------------------
 
 

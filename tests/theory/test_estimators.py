@@ -164,3 +164,24 @@ def test_identities_of_corollary_3(K: int) -> None:
     assert found.alignment == pytest.approx((1 + (K - 1) * found.cosine) / K)
     square = found.gradient2 / found.alignment
     assert found.zeta2_pairs == pytest.approx(square * (1 - found.cosine) * (1 - 1 / K))
+
+
+def test_orthogonal_gradients_are_no_sign_of_peace() -> None:
+    """Nine tasks that each want another corner: cosine 0 at the start, and eight ninths of the loss can never be removed."""
+    corners = np.eye(9)
+
+    def look(x: NDArray[np.float64]) -> ComponentSums:
+        sums = ComponentSums()
+        for task, corner in enumerate(corners):
+            found = BatchGradients(examples=1, size=1)
+            found.add(x - corner)
+            sums.add(ClientGradient({str(task): found}, {str(task): 1.0}, BATCH))
+        return sums
+
+    start, best = look(np.zeros(9)).estimate(), look(corners.mean(0)).estimate()
+    assert start.cosine == pytest.approx(0)
+    assert start.alignment == pytest.approx(1 / 9)
+    assert start.zeta2_pairs == pytest.approx(8 / 9)
+    assert best.gradient2 == pytest.approx(0)
+    assert best.zeta2_pairs / 2 == pytest.approx(8 / 9 * 0.5)  # what is left of a mean loss of 0.5
+    assert best.cosine == pytest.approx(-1 / 8)

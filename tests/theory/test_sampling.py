@@ -62,6 +62,38 @@ def test_the_price_of_balanced_pairs_is_linear(K: int, n: int, data: st.DataObje
     assert 1 - exp(-m / K) <= found.pi * (1 + 1e-12)
 
 
+@given(st.integers(1, 40), st.integers(1, 12), st.data())
+def test_equal_updates_leave_lost_averaging(K: int, n: int, data: st.DataObject) -> None:
+    """Corollary 2c: at most m-fold in noise, m (n - 1) / (n - m)-fold in a pair's own disagreement, which is often more."""
+    m = data.draw(st.integers(1, n))
+    one, found = sampling(n, n, m), sampling(n * K, n, m)
+    assert one.rho == pytest.approx(1 / m)
+    assert found.rho <= m * one.rho * (1 + 1e-12)
+    if m < n:
+        assert one.phi == pytest.approx((n - m) / (m * (n - 1)))
+        assert found.phi <= m * (n - 1) / (n - m) * one.phi * (1 + 1e-9)
+    else:
+        assert one.phi == pytest.approx(0, abs=1e-12)
+
+
+def test_disagreement_may_rise_more_than_m_fold() -> None:
+    """Three clients with the gradients -1, 0 and 1, two drawn: 0.25 of their variance is left alone, 0.8125 with a pair more."""
+    assert sampling(6, 3, 2).phi / sampling(3, 3, 2).phi == pytest.approx(3.25)
+    # and what coverage costs, without noise, is at most 1.58 up to K = m
+    for m in range(1, 30):
+        assert all(1 / sampling(n * m, n, m).pi <= 1 / (1 - 1 / e) for n in range(m, m + 30))
+
+
+def test_one_weight_a_client_is_not_enough_where_some_stay_away() -> None:
+    """Weights 100, 400, 100, two of three drawn: the shares of the first two differ with who else holds a component."""
+    two = weighted_sampling([100, 400], clients=3, drawn=2).u
+    three = weighted_sampling([100, 400, 100], clients=3, drawn=2).u
+    assert two[0] / two[1] == pytest.approx(2 / 3)
+    assert three[0] / three[1] == pytest.approx(0.4375)
+    all_there = weighted_sampling([100, 400, 100], clients=3, drawn=3).u
+    assert all_there[0] / all_there[1] == pytest.approx(0.25)
+
+
 def test_many_clients_are_no_trouble() -> None:
     """With a hundred thousand clients no factorial fits a float; a few draws are then as good as independent."""
     found = sampling(100_000, 50_000, 10)

@@ -62,7 +62,7 @@ def pairs(
     jobs: Jobs = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
 ) -> None:
-    """Say how much of what K pairs cost the server's model is coverage, lost averaging, interference; write OUT/pairs.html.
+    """Say how much of what K pairs cost the server's model is coverage, lost averaging, sharing; write OUT/pairs.html.
 
     Federations of K pairs are trained with a trunk that all share and with a copy a pair, for equal rounds and for equal updates.
     The same command goes on where it was interrupted, and more seeds, pairs, lengths or problems may be added to it.

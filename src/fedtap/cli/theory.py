@@ -84,7 +84,8 @@ def plan(
     head = ("components", "holders", "tasks", "pi", "rho", "phi", "updates", "price", "")
     title = (
         f"{told['clients']} clients, {told['clients_per_round']} a round, {told['rounds']} rounds, {told['pairs']} pairs. "
-        "pi: share of rounds that train it; rho, phi: what is left of noise and of disagreement; price: rounds, if all held it 1"
+        "tasks: of all the components of a row. pi: share of rounds that train it; rho, phi: what is left of noise and of "
+        "disagreement, if holders count alike; price: the bound's rounds where noise rules, 1 for what all clients hold"
     )
     show_table(head, rows, title=title, numeric_from=1)
     for line in told["advice"]:
@@ -138,7 +139,8 @@ def gate(path: ScenarioFile, settings: Settings = None, method: Method = None, a
     )
     show_table(head, rows, title=title, numeric_from=1)
     say(
-        "- A margin of 0 on validation (gate=validation) is the choice whose worst case is least; a confident one misses more."
+        "- For one decision a margin of 0 on validation (gate=validation) has the least worst case, if harm and missed gain "
+        "count alike; a confident one misses more."
     )
     params = loaded.method if method is None else {}
     if params.get("gate", "margin") == "margin" and params.get("personal", "separate") == "separate":

@@ -1,13 +1,14 @@
 r"""The bound of docs/theory.md on the server's gradient, its terms apart, and when it holds. Numbers in, numbers out.
 
-With components k, :math:`\gamma = \eta E` (rate times local steps), :math:`\kappa = 1 - 1/E`, and bars for means over T rounds:
+With components k, :math:`\tau` local steps, :math:`\gamma = \eta \tau` (rate times steps), :math:`\kappa = 1 - 1/\tau`, and bars
+for means over T rounds:
 
 .. math::
 
-    \frac1T \sum_t \sum_k \pi_k q_k E\|G_k\|^2 \le
+    \frac1T \sum_t \sum_k \pi_k q_k \mathbb{E}\|G_k\|^2 \le
     \frac73 \frac{F(w^0) - F^*}{\gamma T}
-    + \frac73 L \gamma \sum_k \pi_k q_k \Big(\varphi_k \bar\zeta_k^2 + \rho_k \frac{\sigma_k^2}{E}\Big)
-    + \kappa L^2 \gamma^2 \sum_k \hat\pi_k q_k \Big(\frac{2 \sigma_k^2}{E} + \frac83 \bar\zeta_k^2\Big)
+    + \frac73 L \gamma \sum_k \pi_k q_k \Big(\varphi_k \bar\zeta_k^2 + \rho_k \frac{\sigma_k^2}{\tau}\Big)
+    + \kappa L^2 \gamma^2 \sum_k \hat\pi_k q_k \Big(\frac{2 \sigma_k^2}{\tau} + \frac83 \bar\zeta_k^2\Big)
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def bound(
     rate
         Of a local step.
     steps
-        Local steps a round, E.
+        Local steps a round, tau.
     rounds
         T.
 

@@ -86,12 +86,12 @@ class FederationPlan:
 
     @property
     def price(self) -> float:
-        """The mean over clients of their dearest component's price: 1 where every client holds everything."""
-        dearest: dict[str, float] = {}
+        """The mean over clients of the highest price of a component that they hold: 1 where every client holds everything."""
+        highest: dict[str, float] = {}
         for part in self.components:
             for client in part.holders:
-                dearest[client] = max(dearest.get(client, 0.0), part.sampling.price)
-        return fmean(dearest.values())
+                highest[client] = max(highest.get(client, 0.0), part.sampling.price)
+        return fmean(highest.values())
 
     @property
     def shorter(self) -> float:
@@ -117,9 +117,9 @@ class FederationPlan:
     def advice(self) -> list[str]:
         """Return in plain lines what is scarce here, and what would change it."""
         lines = [
-            f"{_number(self.pairs, 'pair')} on {_number(self.clients, 'client')}, {self.drawn} a round. Where noise rules, a "
-            f"client's dearest component takes {self.price:.3g} times the rounds of one that all clients hold (mean over "
-            "clients)."
+            f"{_number(self.pairs, 'pair')} on {_number(self.clients, 'client')}, {self.drawn} a round. The component with the "
+            f"highest price that a client holds has a price of {self.price:.3g} (mean over clients). A price is the bound's: a "
+            "guide, proved where pairs are of one size and holders count alike."
         ]
         starving = self.starving
         if starving:
@@ -149,7 +149,7 @@ class FederationPlan:
         if shared:
             lines.append(
                 f"{_number(len(shared), 'component')} used by several tasks ({_some(shared)}): where pairs can pull apart, or "
-                "help each other. `theory: on` measures which."
+                "help each other. `theory: on` measures how far their gradients are apart."
             )
         if self.sampling == "coverage":
             lines.append(
@@ -166,8 +166,8 @@ class FederationPlan:
         if worst.floor > 0.05:
             lines.append(
                 f"Weights: {worst.component} is averaged with other shares than in the objective in which every "
-                f"example counts alike; with plain SGD its gradient may stay at up to {worst.floor:.2f} times the holders' "
-                "dissimilarity."
+                f"example counts alike; where plain SGD comes to rest its gradient may still be as long as up to "
+                f"{worst.floor:.2f} times the holders' distance from their mean gradient (root mean square)."
             )
         return lines
 

@@ -41,7 +41,10 @@ class Sampling:
 
     @property
     def price(self) -> float:
-        r"""Rounds that it takes where noise rules, as a multiple of those of a component that all hold: m rho / pi."""
+        r"""The bound's price, m rho / pi: rounds where noise rules, those of a component that all N clients hold being 1.
+
+        Proved for pairs of one size with components of their own (Corollary 1b of docs/theory.md); elsewhere it is a guide.
+        """
         return self.drawn * self.rho / self.pi
 
 

@@ -26,15 +26,19 @@ OUTCOME_NAMES = {
 EFFECT_NAMES = {
     "coverage": "coverage",
     "averaging": "lost averaging",
-    "sharing": "sharing, equal updates",
-    "sharing at T1": "sharing, equal rounds",
+    "sharing": "sharing (net), equal updates",
+    "sharing at T1": "sharing (net), equal rounds",
     "decline": "all together, equal rounds",
 }
-DRAWN = ("coverage", "averaging", "sharing")
+KINDS = ("unlike", "alike")
+DRAWN = ("coverage", "averaging", "sharing", "sharing at T1")
+HEIGHT = "change of the log of the loss"
 NOTE = (
     "Logs of losses, K pairs against one, paired by pair and seed, with standard errors; +0.10 is a loss a tenth higher. "
-    "Coverage: private trunk at T1 against T1/pi rounds. Lost averaging: private trunk, T1/pi, K pairs against one. Sharing: "
-    "shared against private trunk; above 0 is interference, below 0 help."
+    "Coverage: private trunk at T1 against T1/pi rounds. Lost averaging: private trunk, T1/pi, K pairs against one. Sharing "
+    "(net): shared against private trunk, above 0 where the shared one is worse. It is the net of all that sharing changes: "
+    "interference, more examples behind a trunk, and at equal rounds more updates. That of unlike pairs less that "
+    "of alike ones is the nearest to interference alone."
 )
 
 
@@ -72,12 +76,12 @@ def pairs_sentences(result: Values) -> list[str]:
     """Return for each problem and kind how the losses stand at the most pairs, why, and what personal models win back."""
     told = []
     for problem, kinds in result["problems"].items():
-        for kind, found in kinds.items():
+        for kind, found in _by_kind(kinds):
             most = max(effect["pairs"] for effect in found["effects"])
             at = {effect["effect"]: effect for effect in _of(found["effects"], pairs=most, outcome="training")}
             if not {*DRAWN, "decline"} <= at.keys():
                 continue
-            parts = ", ".join(f"{EFFECT_NAMES[name]} {_pm(at[name])}" for name in (*DRAWN, "sharing at T1"))
+            parts = ", ".join(f"{EFFECT_NAMES[name]} {_pm(at[name])}" for name in DRAWN)
             told.append(
                 f"{PROBLEM_NAMES[problem]}, {kind} pairs: with {most} pairs the training loss of the served model is "
                 f"{at['decline']['factor']:.2f} times that with one, at equal rounds. In logs: {parts}."
@@ -104,23 +108,23 @@ def _personal(found: Values, most: int) -> list[str]:
 def _section(result: Values, problem: str) -> Section | None:
     from fedtap.reporting.sweep.figures import sweep_figure  # matplotlib takes a second
 
-    shown = [piece("note", NOTE)]
+    shown = [piece("note", f"{NOTE} In the figure a bar reaches two standard errors to each side.")]
     panels = {
         f"{kind}: {OUTCOME_NAMES[outcome]}": _lines(found, outcome)
-        for kind, found in result["problems"][problem].items()
+        for kind, found in _by_kind(result["problems"][problem])
         for outcome in ("training", "test")
     }
     numbers = sorted({int(at) for lines in panels.values() for line in lines for at in line.at})
     scale = Scale("pairs K", {str(number): float(number) for number in numbers}, "log")
     if numbers:
         name = PROBLEM_NAMES[problem]
-        shown.append(piece("figure", sweep_figure(panels, scale, f"pairs {problem}", zero=True)))
+        shown.append(piece("figure", sweep_figure(panels, scale, f"pairs {problem}", zero=True, label=HEIGHT)))
         return section(name[0].upper() + name[1:], *shown, join(grid.html() for grid in _grids(result, problem)))
     return section(PROBLEM_NAMES[problem], piece("paragraph", "No run is complete."))
 
 
 def _lines(found: Values, outcome: str) -> list[Line]:
-    """Return the three effects over K, with two standard errors to each side."""
+    """Return the effects over K, with two standard errors to each side."""
     lines = []
     for name in DRAWN:
         at = {}
@@ -134,7 +138,7 @@ def _lines(found: Values, outcome: str) -> list[Line]:
 def _grids(result: Values, problem: str) -> list[Grid]:
     """Return, for each kind, the effects by K and outcome, and the losses of all arms against K = 1."""
     made = []
-    for kind, found in result["problems"][problem].items():
+    for kind, found in _by_kind(result["problems"][problem]):
         rows = [
             [
                 str(number),
@@ -171,7 +175,11 @@ def _levels(result: Values, found: Values, name: str) -> Grid:
             ]
             if set(cells) != {"–"}:
                 rows.append([str(number), OUTCOME_NAMES[outcome], *cells])
-    alone = ", ".join(f"{OUTCOME_NAMES[outcome]} {value:.3g}" for outcome, value in found["alone"].items())
+    alone = ", ".join(
+        f"{OUTCOME_NAMES[outcome]} {found['alone'][outcome]:.3g}"
+        for outcome in OUTCOME_NAMES
+        if outcome in found["alone"]
+    )
     apart = ", ".join(f"K = {row['pairs']}, {row['length']}: {row['mean']:.2g}" for row in found["zeta2_pairs"])
     note = f"With one pair: {alone}." + (
         f" Disagreement between pairs on what they share, at the end: {apart}." if apart else ""
@@ -183,6 +191,11 @@ def _levels(result: Values, found: Values, name: str) -> Grid:
         2,
         note,
     )
+
+
+def _by_kind(kinds: Mapping[str, Values]) -> list[tuple[str, Values]]:
+    """Return the kinds that there are, in one order whatever that of the file is."""
+    return [(kind, kinds[kind]) for kind in KINDS if kind in kinds]
 
 
 def _of(rows: Sequence[Values], **about: Any) -> list[Values]:

@@ -17,7 +17,8 @@ NOTE = (
     "Updates are the rounds that trained a component, beside their expectation; rho is the mean of 1 / (holders that took "
     "part). zeta2 is how far its holders' gradients are apart (squared), and what share of that lies between clients with "
     "different tasks; noise2 is the variance of a mini-batch's gradient. Alignment is that of the tasks' gradients: 1 alike, "
-    "1 / tasks orthogonal, 0 where they cancel."
+    "1 / tasks orthogonal, 0 where they cancel. It does not say what sharing costs, for the gradients of wholly unlike tasks are "
+    "orthogonal; what does is zeta2 between pairs where the mean gradient is near 0."
 )
 
 
@@ -65,7 +66,10 @@ def about_looks(seen: Observed, config: Mapping[str, Any]) -> list[str]:
             f"Tasks that pull against each other at the last look, in {plural(len(apart), 'component')}: {shown}."
         )
     else:
-        lines.append("At the last look no two tasks pull against each other in any component.")
+        lines.append(
+            "At the last look no two tasks pull against each other in any component. That does not show that sharing is free: "
+            "tasks that have nothing in common need not pull against each other either."
+        )
     seconds, taken = sum(look["seconds"] for look in seen.looks), sum(look["gradients"] for look in seen.looks)
     lines.append(
         f"Measuring took {taken:,} gradients of a batch and {human_seconds(seconds)}, in {plural(len(seen.looks), 'look')}."
@@ -83,6 +87,7 @@ def about_looks(seen: Observed, config: Mapping[str, Any]) -> list[str]:
         return lines
     if seen.left is None:
         return lines
+    lines.append(f"Theorem 1 is a guide here, since it does not cover {_not_covered(config)}.")
     right, step, longest = seen.right(rate=float(training["lr"]), steps=int(config["local_steps"]))
     if right is None:
         lines.append(
@@ -92,9 +97,25 @@ def about_looks(seen: Observed, config: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"Theorem 1: the mean weighted squared gradient is {seen.left:.3g}, the bound {right.total:.3g} "
             f"({right.optimisation:.3g} optimisation, {right.sampling:.3g} sampling, {right.drift:.3g} drift): "
-            f"{right.total / max(seen.left, 1e-300):.1f} times."
+            f"{right.total / max(seen.left, 1e-300):.1f} times. That takes the looks for the rounds between them, and L to be no "
+            "larger than what they saw."
         )
     return lines
+
+
+def _not_covered(config: Mapping[str, Any]) -> str:
+    """Return what a run of SGD does that Theorem 1 does not cover; batches without replacement are always among it."""
+    training = config["training"]
+    found = ["batches drawn without replacement", f"clipped gradients (at {training['clip']:g})"]
+    if config["sampling"] != "uniform":
+        found.append(f"sampling={config['sampling']}")
+    if config["weights"] != "uniform":
+        found.append(f"weights={config['weights']}")
+    if training["final_ratio"] != 1 or training["warmup_rounds"]:
+        found.append("a rate that changes")
+    if training["weight_decay"]:
+        found.append("weight decay")
+    return f"{', '.join(found[:-1])} and {found[-1]}"
 
 
 def _short(value: float | None) -> str:

@@ -14,10 +14,12 @@ from fedtap.reporting.html.svg import INK, MARKS, SERIES, STYLE, inline
 from fedtap.reporting.sweep.series import Line, Scale
 
 
-def sweep_figure(panels: Mapping[str, Sequence[Line]], scale: Scale, title: str, *, zero: bool = False) -> Markup:
+def sweep_figure(
+    panels: Mapping[str, Sequence[Line]], scale: Scale, title: str, *, zero: bool = False, label: str = ""
+) -> Markup:
     """Return a panel for each title; bands and bars are 95 % intervals, dashed lines do not depend on the x axis.
 
-    ``zero`` draws a line at 0.
+    ``zero`` draws a line at 0; ``label`` says at the left of each row what is drawn.
     """
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
@@ -61,6 +63,8 @@ def sweep_figure(panels: Mapping[str, Sequence[Line]], scale: Scale, title: str,
                 axes.xaxis.set_minor_formatter(NullFormatter())
             axes.set_title(panel)
             axes.set_xlabel(scale.name)
+            if label and number % columns == 1 % columns:
+                axes.set_ylabel(label)
         if len(shown) > 1:
             figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=2)
         return inline(figure, title)

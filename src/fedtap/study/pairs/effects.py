@@ -4,7 +4,9 @@ All contrasts are of the log of a pair's loss, paired by pair and seed:
 
 - *coverage*: private trunk, T1 minus T1/pi: what is lost since a pair's components are not trained in every round;
 - *averaging*: private trunk, T1/pi, K minus one: what is lost since fewer are averaged when they are;
-- *sharing*: shared minus private, T1/pi: interference where it is positive, help where it is negative;
+- *sharing*: shared minus private, T1/pi: the net of all that a shared trunk changes. Interference is in it, and so are the more
+  examples behind one trunk; that of unlike less that of alike pairs is the nearest to
+  interference alone;
 - *sharing at T1*: the same at equal rounds;
 - *decline*: shared trunk, T1, K minus one: what whoever adds pairs sees; it is coverage + averaging + sharing at T1.
 """
