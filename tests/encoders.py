@@ -1,15 +1,15 @@
-"""Small encoders of every architecture that can be taken apart, with random weights; inputs for them, and tokenizers."""
+"""Small encoders of every architecture that can be taken apart, with random weights; inputs for them, and folders."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import nn
 
 from fedtap.backbones.encoders import FACTS, model_class
 from fedtap.backbones.encoders.facts import kinds
-from fedtap.backbones.untrained import tiny_pieces
+from vocabularies import SORTS, write_tokenizer
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
 WIDE = {**SIZES, "intermediate_size": 64}
@@ -64,7 +64,7 @@ TINY: dict[str, dict[str, Any]] = {
     "resnet": {"embedding_size": 8, "hidden_sizes": [16, 32], "depths": [2, 1], "layer_type": "bottleneck"},
 }
 """What differs from each configuration's own values: three layers, or blocks in two stages, that are 32 wide in the end."""
-WORDS_OF = {kind: len(tiny_pieces().get_vocab()) for kind in TEXT}
+MEAN, DEVIATION = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
 
 
 def config_of(kind: str, **values: Any) -> Any:
@@ -121,3 +121,39 @@ def own_output(model: nn.Module, kind: str, values: torch.Tensor, mask: torch.Te
 
 BY_THEMSELVES = ("dinov2", "dinov2_with_registers", "dinov3_vit", "beit", "convnext", "resnet")
 """Those that take pictures of any size without being told to."""
+
+
+def write(kind: str, folder: Path) -> nn.Module:
+    """Save a small encoder as a tower: with its tokenizer, or with how it takes its pixels; return it."""
+    words = {} if FACTS[kind].pixels else {"vocab_size": SORTS[kind][0].get_vocab_size()}
+    model = build(kind, **words)
+    model.save_pretrained(folder)  # type: ignore[operator]
+    if FACTS[kind].pixels:
+        write_preprocessor(folder)
+    else:
+        write_tokenizer(folder, kind)
+    return model
+
+
+def write_preprocessor(folder: Path) -> Path:
+    """Write how a vision encoder takes its pixels; return the folder."""
+    values = {"image_mean": MEAN, "image_std": DEVIATION, "resample": 3, "size": {"height": 32, "width": 32}}
+    (folder / "preprocessor_config.json").write_text(json.dumps(values))
+    return folder
+
+
+def write_pair(stem: str, folder: Path) -> nn.Module:
+    """Save a small CLIP or SigLIP, with the tokenizer of its text half, and return it."""
+    import transformers
+
+    kind = stem.lower()
+    text = f"{kind}_text_model"
+    words = {**TINY[text], "vocab_size": SORTS[text][0].get_vocab_size()}
+    config = getattr(transformers, f"{stem}Config")(vision_config=TINY[f"{kind}_vision_model"], text_config=words)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        model: nn.Module = getattr(transformers, f"{stem}Model")(config).eval()
+    model.save_pretrained(folder)  # type: ignore[operator]
+    write_tokenizer(folder, text)
+    write_preprocessor(folder)
+    return model

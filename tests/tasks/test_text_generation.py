@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fedtap.batch import NO_TOKEN
 from fedtap.network.initialisation import initialise
 from fedtap.tasks.base import Fused, Words
 from fedtap.tasks.text_generation import TextGeneration, TextHead, generate
@@ -93,7 +94,7 @@ def test_losses_are_sums_over_real_tokens() -> None:
     torch.testing.assert_close(losses.total, torch.stack([each[0].sum(), each[1, :2].sum()]))
     assert losses.units.tolist() == [4.0, 2.0]
     assert float(losses.mean()) == pytest.approx(float((each[0].sum() + each[1, :2].sum()) / 6))
-    longer = KIND.losses(F.pad(hidden, (0, 0, 0, 3), value=8.0), F.pad(TARGET, (0, 3)), WORDS)
+    longer = KIND.losses(F.pad(hidden, (0, 0, 0, 3), value=8.0), F.pad(TARGET, (0, 3), value=NO_TOKEN), WORDS)
     assert torch.equal(longer.total, losses.total)
     assert torch.equal(longer.units, losses.units)
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedtap.batch import NO_TOKEN
 from fedtap.components import ComponentState
 from fedtap.network.network import Network
 from fedtap.scenario.scenario import TrainingSettings
@@ -97,7 +98,7 @@ def test_an_ensemble_teaches_the_mean_of_its_outputs(tau: float) -> None:
     weights = {"digits": 0.5, "redraw": 2.0, "law": 1.5}
     taught = batch_loss(network, BATCH, terms=[Teacher(models[1], weights, tau, ensemble_with=[models[2]])])
     mine, theirs = outputs_of(models[0]), common(models[1:])
-    real = BATCH[3].target != 0
+    real = BATCH[3].target != NO_TOKEN
 
     def divergence(student: Tensor, teacher: Tensor) -> Tensor:
         p, q = F.softmax(teacher / tau, dim=-1), F.softmax(student / tau, dim=-1)

@@ -69,12 +69,10 @@ class Checkpoint:
             raise UserError("backbone.path: means nothing with weights: untrained-tiny; remove one of the two")
         if settings.path is None:
             return cls(settings.name, hub, None, settings.weights)
-        folder = folder_named(settings.path, settings.local(settings.path), key="backbone.path")
+        place, mend = settings.local(settings.path), f"give one written by save_pretrained, or leave out the key to fetch {hub}"
+        folder = folder_named(settings.path, place, key="backbone.path", mend=mend)
         if folder is None:
-            raise UserError(
-                f"backbone.path: there is no folder {settings.local(settings.path)}; give one written by save_pretrained, or leave "
-                f"out the key to fetch {hub}"
-            )
+            raise UserError(f"backbone.path: there is no folder {place}; {mend}")
         return cls(settings.name, hub, str(folder), settings.weights)
 
     @property

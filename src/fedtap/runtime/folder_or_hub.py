@@ -35,7 +35,9 @@ def is_path(name: str) -> bool:
     return ("/" in name or "\\" in name or name.startswith("~") or name in (".", "..")) and not is_hub_name(name)
 
 
-def folder_named(name: str, place: Path, *, key: str, holds: str = "config.json") -> Path | None:
+def folder_named(
+    name: str, place: Path, *, key: str, holds: str = "config.json", mend: str = "mend the path, or give owner/name of the hub"
+) -> Path | None:
     """Return the folder that a name means, or None if it is no path and no folder of that name is there.
 
     Parameters
@@ -48,6 +50,8 @@ def folder_named(name: str, place: Path, *, key: str, holds: str = "config.json"
         What the name was given for; messages begin with it.
     holds
         The file without which a folder is not what is asked for.
+    mend
+        What to do where there is no folder.
 
     Raises
     ------
@@ -61,7 +65,7 @@ def folder_named(name: str, place: Path, *, key: str, holds: str = "config.json"
     if place.exists():
         raise UserError(f"{key}: {place} is a file; give the folder that it lies in")
     if is_path(name):
-        raise UserError(f"{key}: there is no folder {place}{_near(place)}; mend the path, or give a name of the hub (owner/name)")
+        raise UserError(f"{key}: there is no folder {place}{_near(place)}; {mend}")
     return None
 
 
@@ -75,7 +79,7 @@ def not_here(name: str, place: Path) -> str:
 
 def _inside(place: Path, holds: str) -> str:
     """Name a folder within one that holds what is asked for, such as a snapshot in a copy of the hub's cache."""
-    found = sorted(each for each in place.glob("*/*") if each.name == holds)[:1]
+    found = [each for depth in ("*", "*/*") for each in sorted(place.glob(f"{depth}/{holds}"))][:1]
     return f" ({found[0].parent} has one)" if found else ""
 
 
