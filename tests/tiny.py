@@ -162,7 +162,9 @@ def examples(pair: Pair, n: int, *, seed: int = 0, split: str = "train") -> Task
             length = int(draw.integers(1, 5))
             target[i, :length] = torch.from_numpy(draw.integers(4, 7, length) + 3 * label[i])
             target[i, length] = END
-    written = tuple(words().decode([t for t in row if t != NO_TOKEN]) for row in target.tolist()) if target.ndim == 2 else ()
+    written = (
+        tuple(words().decode([t for t in row if t != NO_TOKEN]) for row in target.tolist()) if target.ndim == 2 else ()
+    )
     return TaskExamples(pair, image, text, target, written)
 
 

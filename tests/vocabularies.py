@@ -1,4 +1,4 @@
-"""Small tokenizers of every sort that text towers come with: word pieces, bytes, SentencePiece's; special tokens where each has them."""
+"""Small tokenizers of every sort that text towers come with: word pieces, bytes, unigrams; special tokens where each has them."""
 
 import json
 from pathlib import Path

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from fedtap.pairs import Pair
 
-
 NO_TOKEN = -1
 """What stands behind the end of a shorter answer: the id of no token, since any id may be a vocabulary's."""
 

@@ -160,7 +160,10 @@ def test_other_weights_have_other_ids(folder: Path, tmp_path: Path) -> None:
         ({"text_tokens": 512, "weights": "untrained-tiny"}, None),
         ({"lora": LoraSettings(layers=3)}, r"backbone.lora.layers: FLAVA's image transformer has 2 layers, not 3"),
         ({"path": "nowhere"}, r"backbone.path: means nothing with weights: untrained-tiny"),
-        ({"path": "nowhere", "weights": "pretrained"}, r"backbone.path: there is no folder nowhere; give one written by save_pretrained"),
+        (
+            {"path": "nowhere", "weights": "pretrained"},
+            r"backbone.path: there is no folder nowhere; give one written by save_pretrained",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_with_the_mend(change: dict[str, object], says: str | None) -> None:

@@ -78,7 +78,9 @@ def test_each_tower_takes_the_targets_that_it_has() -> None:
     check_targets(asked, both)
     names = [list(encoders.adapters(asked, config, place).matrices)[:2] for place, config in both.items()]  # type: ignore[union-attr]
     assert names == [["layer00_value", "layer00_up"], ["layer00_qkv", "layer00_up"]]
-    with pytest.raises(UserError, match=r"'qvk' is no part of a layer; the one has query, .*; the other has qkv, output"):
+    with pytest.raises(
+        UserError, match=r"'qvk' is no part of a layer; the one has query, .*; the other has qkv, output"
+    ):
         check_targets(settings(targets=("value", "qvk")), both)
     with pytest.raises(UserError, match=r"the other has nothing of value to adapt; name some of qkv, output, up, down"):
         encoders.adapters(settings(targets=("value",)), both["the other"], "the other")
@@ -170,7 +172,9 @@ def test_the_mean_of_products_is_that_of_the_towers_adapters_too() -> None:
         torch.testing.assert_close(product, 2 * (one[f"{name}_A"] @ one[f"{name}_B"]).detach(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["bert", "deberta-v2", "flava_image_model", "modernbert", "resnet", "swin", "t5", "vit"])
+@pytest.mark.parametrize(
+    "kind", ["bert", "deberta-v2", "flava_image_model", "modernbert", "resnet", "swin", "t5", "vit"]
+)
 def test_layers_computed_again_give_the_same_and_keep_less(kind: str) -> None:
     encoder = split(build(kind))
     which = adapters(0, dropout=0.5, kind=kind)

@@ -21,7 +21,12 @@ STEPS = ("plan", "train", "save", "load", "predict")
 TOWERS = [(VISION[at % len(VISION)], text) for at, text in enumerate(TEXT)]
 PAIRS = [("CLIP",), ("Siglip",)]
 assert {name for row in TOWERS for name in row} == {*VISION, *TEXT}
-IN_SHORT = {("deit", "clip_text_model", "lora"), ("CLIP", "lora"), ("swin", "t5", "lora"), ("resnet", "roberta", "frozen")}
+IN_SHORT = {
+    ("deit", "clip_text_model", "lora"),
+    ("CLIP", "lora"),
+    ("swin", "t5", "lora"),
+    ("resnet", "roberta", "frozen"),
+}
 """What the fast tests have; the others take a minute together."""
 LORA = {"rank": 2, "alpha": 4}
 
@@ -52,8 +57,17 @@ def scenario(folder: Path, backbone: dict[str, Any]) -> Path:
         for i in range(12):
             Image.fromarray(draw.integers(0, 255, (32, 32, 3)).astype(np.uint8)).save(folder / f"{i}.png")
             split = "train" if i < 6 else "validation" if i < 9 else "test"
-            table.writerow([f"{i}.png", f"is it {'red abc def ghi'.split()[i % 4]} {'abcdefghijkl'[i]}", "yes it is", split])
-    ask = {"name": "ask", "type": "text_generation", "modality": "image+text", "domain": "d", "source": "csv", "path": "t.csv"}
+            table.writerow(
+                [f"{i}.png", f"is it {['red', 'abc', 'def', 'ghi'][i % 4]} {'abcdefghijkl'[i]}", "yes it is", split]
+            )
+    ask = {
+        "name": "ask",
+        "type": "text_generation",
+        "modality": "image+text",
+        "domain": "d",
+        "source": "csv",
+        "path": "t.csv",
+    }
     settings = {
         "rounds": 1,
         "clients_per_round": 1,

@@ -17,6 +17,7 @@ from fedtap.backbones.untrained import tiny_pieces
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import BackboneSettings, LoraSettings
 
+
 def bert(folder: Path) -> tuple[Path, BertModel]:
     """Save a small BERT with the tiny vocabulary."""
     with torch.random.fork_rng():
@@ -131,11 +132,14 @@ def test_what_a_towers_name_cannot_do_is_refused(change: dict[str, object], says
 def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
     folder, _ = bert(tmp_path / "bert")
     with pytest.raises(
-        UserError, match=r"backbone.vision: .*bert is of type 'bert'; use one of beit, .*vit; as backbone.text it will do"
+        UserError,
+        match=r"backbone.vision: .*bert is of type 'bert'; use one of beit, .*vit; as backbone.text it will do",
     ):
         spec(towers(vision=str(folder)))
     ViltConfig(**WIDE).save_pretrained(tmp_path / "vilt")
-    with pytest.raises(UserError, match=r"backbone.text: .*vilt is of type 'vilt'; use one of albert, bert.*xlm-roberta$"):
+    with pytest.raises(
+        UserError, match=r"backbone.text: .*vilt is of type 'vilt'; use one of albert, bert.*xlm-roberta$"
+    ):
         spec(towers(text=str(tmp_path / "vilt")))
     with pytest.raises(UserError, match=r"backbone.text_tokens: .*bert takes at most 512 tokens"):
         spec(towers(text=str(folder)).model_copy(update={"text_tokens": 600}))
@@ -150,7 +154,9 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"backbone.text_tokens: .*roberta takes at most 64 tokens, not 66; give 64"):
         spec(towers(text=str(tmp_path / "roberta")).model_copy(update={"text_tokens": 66}))
     write("swin", tmp_path / "swin")
-    with pytest.raises(UserError, match=r"backbone.image_size: .*swin takes no images below 32 pixels, not 16; give 32"):
+    with pytest.raises(
+        UserError, match=r"backbone.image_size: .*swin takes no images below 32 pixels, not 16; give 32"
+    ):
         spec(towers(vision=str(tmp_path / "swin"), image_size=16))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{")
@@ -158,9 +164,7 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
         spec(towers(text=str(tmp_path / "broken")))
 
 
-def test_a_model_of_the_hub_that_cannot_be_fetched_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_of_the_hub_that_cannot_be_fetched_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> str:
         raise ConnectionError("no route\nto host")
 
@@ -171,7 +175,9 @@ def test_a_model_of_the_hub_that_cannot_be_fetched_is_one_line(
         spec(towers(vision="nobody/nothing"))
     (tmp_path / "models" / "vit-small").mkdir(parents=True)
     mistyped = towers(vision="models/vit-smal").at(tmp_path)
-    with pytest.raises(UserError, match=r"cannot be fetched .*; nor is there a folder .*vit-smal \(did you mean 'vit-small'\?\)"):
+    with pytest.raises(
+        UserError, match=r"cannot be fetched .*; nor is there a folder .*vit-smal \(did you mean 'vit-small'\?\)"
+    ):
         spec(mistyped)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fedtap.batch import NO_TOKEN
 from fedtap.backbones import load_backbone
+from fedtap.batch import NO_TOKEN
 from fedtap.data.example import Example
 from fedtap.data.federated_dataset import KEPT, FederatedDataset
 from fedtap.data.images import normalise, resize
@@ -86,7 +86,7 @@ def test_targets_by_task_type(dataset: FederatedDataset, shares: Partition, scen
     answers = dataset.client_data("c6").tasks["law"]["test"].target
     for ids, example in zip(answers.tolist(), shares["c6"]["law"].test, strict=True):
         written = [token for token in ids if token != NO_TOKEN]
-        assert ids == written + [0] * (len(ids) - len(written))
+        assert ids == written + [NO_TOKEN] * (len(ids) - len(written))
         assert written[-1] == vocabulary.end_id
         assert len(written) <= scenario.network.answer_tokens
         full = vocabulary.encode(example.target, 99)

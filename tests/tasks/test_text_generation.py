@@ -13,7 +13,7 @@ from fedtap.tasks.text_generation import TextGeneration, TextHead, generate
 from tiny import END, LAW, SPEC, START, VOCABULARY, build_network, examples, generator, head_sizes, jittered, words
 
 KIND, WORDS = TextGeneration(), words()
-TARGET = torch.tensor([[5, 6, 7, END], [9, END, 0, 0]])
+TARGET = torch.tensor([[5, 6, 7, END], [9, END, NO_TOKEN, NO_TOKEN]])
 
 
 def head(layers: int = 2) -> TextHead:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
-from fedtap.batch import NO_TOKEN
 from fedtap.algorithms.registry import make
+from fedtap.batch import NO_TOKEN
 from fedtap.components import ComponentState
 from fedtap.personalization.choice import choose_by_task
 from fedtap.personalization.guard import guard

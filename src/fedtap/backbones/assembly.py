@@ -1,4 +1,4 @@
-"""What models of both sides have in common: sizes from their configurations, and two towers, beside pretrained fusion layers if any.
+"""What models of both sides have in common: sizes of their configurations, and two towers, beside fusion layers if they have any.
 
 Such a model is one checkpoint: FLAVA and ViLT with multimodal layers, CLIP and SigLIP (``pairs.py``) without.
 """

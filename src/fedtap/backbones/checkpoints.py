@@ -69,7 +69,10 @@ class Checkpoint:
             raise UserError("backbone.path: means nothing with weights: untrained-tiny; remove one of the two")
         if settings.path is None:
             return cls(settings.name, hub, None, settings.weights)
-        place, mend = settings.local(settings.path), f"give one written by save_pretrained, or leave out the key to fetch {hub}"
+        place, mend = (
+            settings.local(settings.path),
+            f"give one written by save_pretrained, or leave out the key to fetch {hub}",
+        )
         folder = folder_named(settings.path, place, key="backbone.path", mend=mend)
         if folder is None:
             raise UserError(f"backbone.path: there is no folder {place}; {mend}")

@@ -1,9 +1,9 @@
 r"""The part of a frozen encoder that runs at every step, with low-rank adapters that a component holds.
 
-LoRA (Hu et al. 2021, arXiv 2106.09685) through peft: :math:`x W + \frac{\alpha}{r}\, dropout(x) A B` on some linear maps, by default
-the query and value projections, of every layer from the first adapted one on. What lies before that layer never changes: it is
-computed once per example and cached, or, where it is the embeddings alone, at each step, which is cheaper than to store it. A
-convolution is a linear map of what lies under its kernel, and is adapted as one.
+LoRA (Hu et al. 2021, arXiv 2106.09685) through peft: :math:`x W + \frac{\alpha}{r}\, dropout(x) A B` on some linear maps, by
+default the query and value projections, of every layer from the first adapted one on. What lies before that layer never changes:
+it is computed once per example and cached, or, where it is the embeddings alone, at each step, which is cheaper than to store it.
+A convolution is a linear map of what lies under its kernel, and is adapted as one.
 """
 
 from __future__ import annotations

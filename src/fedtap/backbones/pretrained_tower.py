@@ -1,8 +1,9 @@
 """Any encoder of the hub, or of a local folder, as one tower of the backbone ``towers``.
 
-``vision`` takes ViT, DeiT, DINOv2 and DINOv3, BEiT, Swin, ConvNeXt, ResNet, and the vision half of CLIP and SigLIP; ``text`` takes
-BERT and what is built like it, DistilBERT, MPNet, ALBERT, DeBERTa, ModernBERT, T5's encoder, and the text half of CLIP and SigLIP:
-the model types of :data:`fedtap.backbones.encoders.FACTS`. A name with a slash is one of the hub, unless there is such a folder.
+``vision`` takes ViT, DeiT, DINOv2 and DINOv3, BEiT, Swin, ConvNeXt, ResNet, and the vision half of CLIP and SigLIP; ``text``
+takes BERT and what is built like it, DistilBERT, MPNet, ALBERT, DeBERTa, ModernBERT, T5's encoder, and the text half of CLIP and
+SigLIP: the model types of :data:`fedtap.backbones.encoders.FACTS`. A name ``owner/name`` is one of the hub, unless there is such a
+folder.
 """
 
 from __future__ import annotations

@@ -154,7 +154,9 @@ def patches(settings: BackboneSettings, model: str, patch: int, *, smallest: int
     """
     size = settings.image_size
     if size < smallest:
-        raise UserError(f"backbone.image_size: {model} takes no images below {smallest} pixels, not {size}; give {smallest}")
+        raise UserError(
+            f"backbone.image_size: {model} takes no images below {smallest} pixels, not {size}; give {smallest}"
+        )
     if size % patch:
         near = max(patch, round(size / patch) * patch)
         raise UserError(

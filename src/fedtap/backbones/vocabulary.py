@@ -57,12 +57,16 @@ def marks_of(pieces: Tokenizer, pad: str | int | None = None) -> Marks:
         lead = next((n for n in range(len(marked)) if marked[n : n + len(plain)] == plain), len(marked))
         tail = marked[lead + len(plain) :]
         if lead > 1 or len(tail) != 1:
-            raise ValueError(f"it puts {lead} special tokens before a text and {len(tail)} after it; one may lead, one must end")
+            raise ValueError(
+                f"it puts {lead} special tokens before a text and {len(tail)} after it; one may lead, one must end"
+            )
         start, end = (marked[0] if lead else None), tail[0]
     names = (pad,) if isinstance(pad, str) else (PAD, "<pad>")
     found = pad if isinstance(pad, int) else next((n for n in map(pieces.token_to_id, names) if n is not None), None)
     if found is None or not 0 <= found < pieces.get_vocab_size():
-        raise ValueError(f"the vocabulary lacks a padding token ({pad if pad is not None else ' or '.join(map(str, names))})")
+        raise ValueError(
+            f"the vocabulary lacks a padding token ({pad if pad is not None else ' or '.join(map(str, names))})"
+        )
     unknown = getattr(pieces.model, "unk_token", None)
     asked = (unknown,) if unknown is not None else (UNKNOWN, "<unk>")
     return Marks(start, end, found, next((n for n in map(pieces.token_to_id, asked) if n is not None), None))
@@ -94,9 +98,7 @@ class Vocabulary:
     (True, 'what color is it?')
     """
 
-    def __init__(
-        self, pieces: Tokenizer, embedding: Callable[[], Tensor], *, pad: str | int | None = None
-    ) -> None:
+    def __init__(self, pieces: Tokenizer, embedding: Callable[[], Tensor], *, pad: str | int | None = None) -> None:
         pieces.no_truncation()
         pieces.no_padding()
         # A "[SEP]" in somebody's data is text and must not end the sequence.

@@ -36,7 +36,12 @@ def is_path(name: str) -> bool:
 
 
 def folder_named(
-    name: str, place: Path, *, key: str, holds: str = "config.json", mend: str = "mend the path, or give owner/name of the hub"
+    name: str,
+    place: Path,
+    *,
+    key: str,
+    holds: str = "config.json",
+    mend: str = "mend the path, or give owner/name of the hub",
 ) -> Path | None:
     """Return the folder that a name means, or None if it is no path and no folder of that name is there.
 
@@ -60,7 +65,9 @@ def folder_named(
     """
     if place.is_dir():
         if not (place / holds).is_file():
-            raise UserError(f"{key}: the folder {place} has no {holds}; give one that save_pretrained wrote{_inside(place, holds)}")
+            raise UserError(
+                f"{key}: the folder {place} has no {holds}; give one that save_pretrained wrote{_inside(place, holds)}"
+            )
         return place
     if place.exists():
         raise UserError(f"{key}: {place} is a file; give the folder that it lies in")

@@ -10,7 +10,6 @@ from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_se
 from fedtap.runtime.home import expanded
 from fedtap.scenario.settings import Depth, Float, Int, Rate, Settings, Width
 
-
 Target = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -40,9 +39,10 @@ class BackboneSettings(Settings):
     """The frozen foundation model.
 
     ``name`` is ``towers``, ``clip``, ``siglip``, ``flava`` or ``vilt``. ``weights`` is ``pretrained``, or ``untrained`` (random, of
-    the full size) or ``untrained-tiny`` for tests and dry runs where the backbone offers it. ``path`` is a local folder with pretrained weights; without one they come from the hub, or from an
-    installed package. A relative folder, here or as the name of a tower, starts at the scenario's own. ``image_size`` is in
-    pixels. ``lora`` adapts the towers; without it they are frozen altogether.
+    the full size) or ``untrained-tiny`` for tests and dry runs where the backbone offers it. ``path`` is a local folder with
+    pretrained weights; without one they come from the hub, or from an installed package. A relative folder, here or as the name of
+    a tower, starts at the scenario's own. ``image_size`` is in pixels. ``lora`` adapts the towers; without it they are frozen
+    altogether.
     """
 
     name: str = "towers"

@@ -1,7 +1,7 @@
 """What is known of each architecture: where its embeddings, blocks and closing norm are, what LoRA adapts, how long texts may be.
 
-A new architecture whose blocks take hidden states and a mask is a few lines here, and one in the test that compares it with its own
-forward pass. Blocks that take more (relative positions, rotations, windows) are called as ``calls.py`` says.
+A new architecture whose blocks take hidden states and a mask is a few lines here, and one in the tests' encoders.py, which compare it
+with its own forward pass. Blocks that take more (relative positions, rotations, windows) are called as ``calls.py`` says.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from fedtap.runtime.errors import UserError
 
 Config = Any
 """A configuration of transformers, whose attributes are typed too loosely to be of use."""
-Calls = Literal["plain", "causal", "relative", "disentangled", "t5", "rotary", "grid-rotary", "beit", "windows", "convolutions"]
+Calls = Literal[
+    "plain", "causal", "relative", "disentangled", "t5", "rotary", "grid-rotary", "beit", "windows", "convolutions"
+]
 """How the blocks are called; see ``calls.py``."""
 
 
@@ -280,9 +282,7 @@ FACTS: dict[str, Facts] = {
 
 def kinds(*, pixels: bool) -> list[str]:
     """Return the architectures of one side that can be a tower by themselves."""
-    return sorted(
-        kind for kind, facts in FACTS.items() if facts.pixels == pixels and not kind.startswith("flava")
-    )
+    return sorted(kind for kind, facts in FACTS.items() if facts.pixels == pixels and not kind.startswith("flava"))
 
 
 def facts_of(config: Config) -> Facts:

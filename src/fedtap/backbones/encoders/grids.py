@@ -1,4 +1,7 @@
-"""Vision encoders whose blocks take more than hidden states: places on the grid, windows, stages that halve it. Images are square."""
+"""Vision encoders whose blocks take more than hidden states: places on the grid, windows, stages that halve it.
+
+Images are square, and so are grids.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +74,9 @@ class Windows(SplitEncoder):
             block = copy.copy(block)
             block.shift_size = 0
         hidden = block(hidden, (side, side), always_partition=True)[0]
-        merge = self.merges[str(layer)] if str(layer) in self.merges else None
-        return hidden if merge is None else cast(Tensor, merge(hidden, (side, side)))
+        if str(layer) in self.merges:
+            hidden = self.merges[str(layer)](hidden, (side, side))
+        return cast(Tensor, hidden)
 
 
 class Convolutions(SplitEncoder):
