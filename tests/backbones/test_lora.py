@@ -66,7 +66,7 @@ def test_an_adapter_is_added_once_to_what_the_frozen_map_gives(kind: str) -> Non
         part = merged.get_submodule(merged.place(name))
         with torch.no_grad():
             part.weight += 6.0 / 2 * (held[f"{name}_A"] @ held[f"{name}_B"]).T.view_as(part.weight)  # type: ignore[operator]
-    scale = float(adapted.abs().max())
+    scale = float(adapted.detach().abs().max())
     torch.testing.assert_close(adapted / scale, merged(*inputs(kind)) / scale, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(adapted, encoder(*inputs(kind)), atol=1e-2)
     assert {name.partition("_")[2] for name in which.matrices} == set(encoder.roles)

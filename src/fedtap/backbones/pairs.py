@@ -1,8 +1,8 @@
 """CLIP and SigLIP: an image and a text encoder that were pretrained together, both towers of one checkpoint.
 
 Radford et al. 2021, arXiv 2103.00020; Zhai et al. 2023, arXiv 2303.15343. Their tokens before pooling are the features; the
-fusion starts anew. As for FLAVA, weights come from the hub, from a local folder (``backbone.path``), or are random. One half alone
-is a tower of the backbone ``towers``.
+fusion starts anew. As for FLAVA, weights come from the hub, from a local folder (``backbone.path``), or are random. One half
+alone is a tower of the backbone ``towers``.
 """
 
 from __future__ import annotations

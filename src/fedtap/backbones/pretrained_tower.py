@@ -2,8 +2,8 @@
 
 ``vision`` takes ViT, DeiT, DINOv2 and DINOv3, BEiT, Swin, ConvNeXt, ResNet, and the vision half of CLIP and SigLIP; ``text``
 takes BERT and what is built like it, DistilBERT, MPNet, ALBERT, DeBERTa, ModernBERT, T5's encoder, and the text half of CLIP and
-SigLIP: the model types of :data:`fedtap.backbones.encoders.FACTS`. A name ``owner/name`` is one of the hub, unless there is such a
-folder.
+SigLIP: the model types of :data:`fedtap.backbones.encoders.FACTS`. A name ``owner/name`` is one of the hub, unless there is such
+a folder.
 """
 
 from __future__ import annotations

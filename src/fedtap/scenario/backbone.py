@@ -38,10 +38,10 @@ class LoraSettings(Settings):
 class BackboneSettings(Settings):
     """The frozen foundation model.
 
-    ``name`` is ``towers``, ``clip``, ``siglip``, ``flava`` or ``vilt``. ``weights`` is ``pretrained``, or ``untrained`` (random, of
-    the full size) or ``untrained-tiny`` for tests and dry runs where the backbone offers it. ``path`` is a local folder with
-    pretrained weights; without one they come from the hub, or from an installed package. A relative folder, here or as the name of
-    a tower, starts at the scenario's own. ``image_size`` is in pixels. ``lora`` adapts the towers; without it they are frozen
+    ``name`` is ``towers``, ``clip``, ``siglip``, ``flava`` or ``vilt``. ``weights`` is ``pretrained``, or ``untrained`` (random,
+    of the full size) or ``untrained-tiny`` for tests and dry runs where the backbone offers it. ``path`` is a local folder with
+    pretrained weights; without one they come from the hub, or from an installed package. A relative folder, here or as the name
+    of a tower, starts at the scenario's own. ``image_size`` is in pixels. ``lora`` adapts the towers; without it they are frozen
     altogether.
     """
 

@@ -1,7 +1,8 @@
 """What is known of each architecture: where its embeddings, blocks and closing norm are, what LoRA adapts, how long texts may be.
 
-A new architecture whose blocks take hidden states and a mask is a few lines here, and one in the tests' encoders.py, which compare it
-with its own forward pass. Blocks that take more (relative positions, rotations, windows) are called as ``calls.py`` says.
+A new architecture whose blocks take hidden states and a mask is a few lines here, and one in the tests' encoders.py: they
+compare it with its own forward pass. Blocks that take more (relative positions, rotations, windows) are called as ``calls.py``
+and ``grids.py`` say.
 """
 
 from __future__ import annotations
