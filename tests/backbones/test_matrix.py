@@ -134,6 +134,8 @@ def table() -> str:
             more = [role for role in encoder.roles if role not in default]
             told = [", ".join(f"`{role}`" for role in each) or "–" for each in (default, more)]
             lines.append(f"| `{kind}` | `{side}` | {ways} | {ways} | {told[0]} | {told[1]} |")
+    halves = "as its halves"
+    lines += [f"| `{stem.lower()}` | `name` | {ways} | {ways} | {halves} | {halves} |" for (stem,) in PAIRS]
     return "\n".join(lines)
 
 

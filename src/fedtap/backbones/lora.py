@@ -104,7 +104,7 @@ class ConvolvedFactor(Factor):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, channels, height, width)`` to ``(n, outputs, ...)``."""
         left = F.dropout(x, self.dropout, self.training)
-        return F.conv2d(left, self.weight.T.unflatten(1, self._kernel), **self._steps)
+        return F.conv2d(left, self.weight.T.reshape(-1, *self._kernel), **self._steps)
 
 
 class AdaptedLayers(nn.Module):
@@ -158,6 +158,7 @@ class AdaptedLayers(nn.Module):
         for name, layer in self._places.items():
             first, second = (matrices[f"{name}_{side}"] for side in "AB")
             base = layer.base_layer
+            factors: tuple[Factor, Factor]
             if isinstance(base, nn.Conv2d):
                 factors = (ConvolvedFactor(first, self.adapters.dropout, under=base), ConvolvedFactor(second))
             else:

@@ -26,7 +26,7 @@ from fedtap.backbones.lora import Adapters
 from fedtap.backbones.transformer_towers import Pixels, check_length, images_of, patches, texts_of
 from fedtap.backbones.weights import load_once, quiet
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.folder_or_hub import folder_named, is_hub_name, is_path, not_here
+from fedtap.runtime.folder_or_hub import folder_named, is_hub_name, means_folder, not_here
 from fedtap.scenario.scenario import BackboneSettings
 
 Side = Literal["vision", "text"]
@@ -207,8 +207,8 @@ def _name(side: Side, settings: BackboneSettings) -> str:
 def _folder(side: Side, settings: BackboneSettings) -> Path | None:
     name = _name(side, settings)
     place = settings.local(name)
-    if not (is_path(name) or is_hub_name(name) or (place / "config.json").is_file()):
-        return None  # a folder that merely has the name of one of fedtap's own towers is none
+    if not (is_hub_name(name) or means_folder(name, place)):
+        return None
     return folder_named(name, place, key=f"backbone.{side}")
 
 

@@ -35,6 +35,14 @@ def is_path(name: str) -> bool:
     return ("/" in name or "\\" in name or name.startswith("~") or name in (".", "..")) and not is_hub_name(name)
 
 
+def means_folder(name: str, place: Path, *, holds: str = "config.json") -> bool:
+    """Tell whether a name means a folder: it is written as a path, or there is such a folder with that file in it.
+
+    A folder that merely has the name of something else (a tower of fedtap's own, say) is not meant.
+    """
+    return is_path(name) or (place / holds).is_file()
+
+
 def folder_named(
     name: str,
     place: Path,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, SerializerFunctionWrapHandler, model_serializer
 
+from fedtap.runtime.folder_or_hub import means_folder
 from fedtap.runtime.home import expanded
 from fedtap.scenario.settings import Depth, Float, Int, Rate, Settings, Width
 
@@ -67,8 +68,8 @@ class BackboneSettings(Settings):
 
     def whole(self) -> BackboneSettings:
         """Return the same settings with folders that mean the same wherever they are read."""
-        given = {key: getattr(self, key) for key in ("path", "vision", "text")}
-        folders = {
-            key: self.local(name) for key, name in given.items() if name is not None and self.local(name).is_dir()
-        }
+        towers = {"vision": self.vision, "text": self.text}
+        folders = {key: self.local(name) for key, name in towers.items() if means_folder(name, self.local(name))}
+        if self.path is not None:
+            folders["path"] = self.local(self.path)
         return self.model_copy(update={key: str(folder.resolve()) for key, folder in folders.items()})

@@ -73,10 +73,10 @@ class Windows(SplitEncoder):
             # another thread, may need it.
             block = copy.copy(block)
             block.shift_size = 0
-        hidden = block(hidden, (side, side), always_partition=True)[0]
+        hidden = cast(Tensor, block(hidden, (side, side), always_partition=True)[0])
         if str(layer) in self.merges:
             hidden = self.merges[str(layer)](hidden, (side, side))
-        return cast(Tensor, hidden)
+        return hidden
 
 
 class Convolutions(SplitEncoder):
@@ -110,7 +110,7 @@ class Convolutions(SplitEncoder):
 
     def _taken(self, hidden: Tensor) -> Tensor:
         side = _side(hidden.shape[1])
-        return hidden.transpose(1, 2).unflatten(2, (side, side))
+        return hidden.transpose(1, 2).reshape(-1, hidden.shape[2], side, side)
 
     def _tokens(self, hidden: Tensor) -> Tensor:
         return hidden.flatten(2).transpose(1, 2)

@@ -64,7 +64,7 @@ def skeleton(config: Any) -> SplitEncoder:
 
 
 @functools.lru_cache(maxsize=16)
-def _skeleton(kind: type[Any], values: str) -> SplitEncoder:
+def _skeleton(kind: Any, values: str) -> SplitEncoder:
     config = kind.from_dict(json.loads(values))
     depths = getattr(config, "depths", None) or [config.num_hidden_layers]
     if sum(depths) > _MOST_LAYERS:
