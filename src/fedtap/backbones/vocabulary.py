@@ -136,13 +136,25 @@ class Vocabulary:
         """Return at most ``limit`` token ids: the text's, cut where too long, and then always the end token."""
         if limit < 1:
             raise ValueError(f"limit={limit}: there must be room for the end token")
-        ids: list[int] = self._pieces.encode(text, add_special_tokens=False).ids
-        return [*ids[: limit - 1], self.end_id]
+        return [*self._ids(text)[: limit - 1], self.end_id]
 
     def lost(self, text: str, limit: int) -> tuple[bool, bool]:
         """Tell what of a text its ``limit`` token ids cannot say: whether they cut it short, and whether words are unknown."""
-        ids: list[int] = self._pieces.encode(text, add_special_tokens=False).ids
+        ids = self._ids(text)
         return len(ids) > limit - 1, self._marks.unknown in ids
+
+    def _ids(self, text: str) -> list[int]:
+        """Return a text's own tokens.
+
+        Of SentencePiece's pieces some are special tokens, and a "</s>" in somebody's data would be cut as one: it is unknown.
+        """
+        ids: list[int] = self._pieces.encode(text, add_special_tokens=False).ids
+        special = {self.start_id, self.end_id, self.pad_id}
+        if special.isdisjoint(ids):
+            return ids
+        unknown = self._marks.unknown
+        told = [] if unknown is None or unknown in special else [unknown]
+        return [token for each in ids for token in (told if each in special else [each])]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids up to the end token; start and padding tokens are left out."""

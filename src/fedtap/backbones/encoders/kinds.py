@@ -60,7 +60,8 @@ def skeleton(config: Any) -> SplitEncoder:
     UserError
         If the configuration makes no model.
     """
-    return _skeleton(type(config), config.to_json_string(use_diff=False))
+    kind: Any = type(config)
+    return _skeleton(kind, config.to_json_string(use_diff=False))
 
 
 @functools.lru_cache(maxsize=16)
