@@ -61,7 +61,7 @@ def test_the_loss_beside_other_models_is_that_of_the_common_answer() -> None:
         "digits": F.cross_entropy(digits, target["digits"]),
         "mood": F.cross_entropy(mood, target["mood"]),
         "redraw": F.mse_loss(picture, target["redraw"]),
-        "law": F.cross_entropy(text.flatten(0, 1), target["law"].flatten(), ignore_index=0),
+        "law": F.cross_entropy(text.flatten(0, 1), target["law"].flatten(), ignore_index=NO_TOKEN),
     }
     torch.testing.assert_close(loss, sum(expected.values()) / 4, atol=1e-4, rtol=1e-4)
     assert means.means() == pytest.approx({task: float(value) for task, value in expected.items()}, rel=1e-3)
@@ -82,7 +82,7 @@ def test_half_of_the_slope_of_the_common_answer_reaches_the_model_in_training() 
             loss = F.mse_loss(mixed, part.target)
         else:
             logits = mixed @ network.words.embedding.T
-            loss = F.cross_entropy(logits.flatten(0, 1), part.target.flatten(), ignore_index=0)
+            loss = F.cross_entropy(logits.flatten(0, 1), part.target.flatten(), ignore_index=NO_TOKEN)
         slopes.append(torch.autograd.grad(loss / 4, mixed)[0] / 2)
     torch.autograd.backward([output.output for output in outputs], slopes)
     wanted = {(str(key), name): p.grad for key, name, p in network.named() if p.grad is not None}

@@ -39,7 +39,7 @@ def mean_losses(network: Network, batch: tuple) -> dict[str, Tensor]:
             found[part.pair.task] = F.mse_loss(out.output, part.target)
         else:
             logits = out.output @ network.words.embedding.T
-            found[part.pair.task] = F.cross_entropy(logits.flatten(0, 1), part.target.flatten(), ignore_index=0)
+            found[part.pair.task] = F.cross_entropy(logits.flatten(0, 1), part.target.flatten(), ignore_index=NO_TOKEN)
     return found
 
 

@@ -27,7 +27,7 @@ from fedtap.experiment.planning import check
 from fedtap.experiment.requirements import check_one_process
 from fedtap.experiment.run import auto_note
 from fedtap.runtime.errors import RunError, UserError
-from fedtap.runtime.folder_or_hub import means_folder
+from fedtap.runtime.folder_or_hub import is_path
 from fedtap.runtime.home import expanded
 from fedtap.runtime.installing import install
 from fedtap.runtime.lock import ROUNDS, locked
@@ -154,7 +154,7 @@ def as_written(scenario: Scenario) -> dict[str, Any]:
     raw["backbone"] = scenario.backbone.whole().model_dump(mode="json")
     name = raw["evaluation"]["bertscore_encoder"]
     encoder = scenario.folder / expanded(name)
-    if means_folder(name, encoder):
+    if is_path(name) or encoder.is_dir():
         raw["evaluation"]["bertscore_encoder"] = str(encoder.resolve())
     return raw
 

@@ -36,11 +36,11 @@ def is_path(name: str) -> bool:
 
 
 def means_folder(name: str, place: Path, *, holds: str = "config.json") -> bool:
-    """Tell whether a name means a folder: it is written as a path, or there is such a folder with that file in it.
+    """Tell whether a name means a folder: it is written as a path, or there is such a folder.
 
-    A folder that merely has the name of something else (a tower of fedtap's own, say) is not meant.
+    A folder that merely has the name of something else (a tower of fedtap's own, say) is meant if it has that file in it.
     """
-    return is_path(name) or (place / holds).is_file()
+    return is_path(name) or (place / holds).is_file() or ("/" in name and place.is_dir())
 
 
 def folder_named(
