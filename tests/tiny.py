@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fedtap.backbones.base import BackboneSpec
-from fedtap.batch import Batch
+from fedtap.batch import NO_TOKEN, Batch
 from fedtap.components import ComponentState
 from fedtap.data.loader import ClientData, TaskExamples
 from fedtap.data.splits import SPLITS
@@ -157,12 +157,14 @@ def examples(pair: Pair, n: int, *, seed: int = 0, split: str = "train") -> Task
         shades = draw.integers(0, 40, (n, 3, 64, 64)) + 80 * label[:, None, None, None]
         target = torch.from_numpy(shades.astype(np.uint8))
     else:
-        target = torch.zeros(n, 5, dtype=torch.long)
+        target = torch.full((n, 5), NO_TOKEN)
         for i in range(n):
             length = int(draw.integers(1, 5))
             target[i, :length] = torch.from_numpy(draw.integers(4, 7, length) + 3 * label[i])
             target[i, length] = END
-    written = tuple(words().decode([t for t in row if t]) for row in target.tolist()) if target.ndim == 2 else ()
+    written = (
+        tuple(words().decode([t for t in row if t != NO_TOKEN]) for row in target.tolist()) if target.ndim == 2 else ()
+    )
     return TaskExamples(pair, image, text, target, written)
 
 

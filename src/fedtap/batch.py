@@ -10,6 +10,9 @@ from torch import Tensor
 
 from fedtap.pairs import Pair
 
+NO_TOKEN = -1
+"""What stands behind the end of a shorter answer: the id of no token, since any id may be a vocabulary's."""
+
 
 @dataclass(frozen=True, slots=True)
 class TaskBatch:
@@ -31,7 +34,8 @@ class TaskBatch:
         ``(n, text tokens)`` bool, True at real tokens; None where ``text`` is.
     target
         Classification: ``(n,)`` long class index. Reconstruction: ``(n, 3, 64, 64)`` float32 in the normalised image space.
-        Text generation: ``(n, length)`` long token ids that end with the end token, padded with 0.
+        Text generation: ``(n, length)`` long token ids that end with the end token, padded with
+        :data:`NO_TOKEN`.
     stands_for
         In a part of a larger batch: how many of the whole's examples of this pair its mean loss speaks for, so that the parts
         together weigh as the whole does (see :func:`micro_batches`). None: as many as it has.
@@ -51,7 +55,7 @@ class TaskBatch:
     @property
     def units(self) -> int:
         """How many things its mean loss is a mean over: tokens of the answers in text generation, examples otherwise."""
-        return int((self.target != 0).sum()) if self.pair.type == "text_generation" else len(self)
+        return int((self.target != NO_TOKEN).sum()) if self.pair.type == "text_generation" else len(self)
 
     @property
     def weight(self) -> float:
@@ -66,7 +70,7 @@ class TaskBatch:
             longest = int(mask.sum(dim=1).max())
             text, mask = text[:, :longest], mask[:, :longest]
         if self.pair.type == "text_generation":
-            target = target[:, : max(1, int((target != 0).sum(dim=1).max()))]
+            target = target[:, : max(1, int((target != NO_TOKEN).sum(dim=1).max()))]
         return TaskBatch(self.pair, rows, part.image, text, mask, target)
 
     def pinned(self) -> TaskBatch:

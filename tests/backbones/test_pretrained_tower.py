@@ -6,23 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel, CLIPConfig, CLIPModel, ViltConfig
+from torch import nn
+from transformers import BertConfig, BertModel, ViltConfig
 
-from encoders import PICTURES, WIDE, build
+from encoders import DEVIATION, MEAN, TEXT, VISION, WIDE, build, own_output, pad_of, write, write_pair
+from encoders import write_preprocessor as with_preprocessor
 from fedtap.backbones import load_backbone, spec
-from fedtap.backbones.transformer import FAMILIES
+from fedtap.backbones.encoders import facts_of
 from fedtap.backbones.untrained import tiny_pieces
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import BackboneSettings, LoraSettings
-
-VISION = sorted(kind for kind in FAMILIES if FAMILIES[kind].pixels and not kind.startswith("flava"))
-MEAN, DEVIATION = [0.4, 0.5, 0.6], [0.2, 0.25, 0.3]
-
-
-def with_preprocessor(folder: Path) -> Path:
-    values = {"image_mean": MEAN, "image_std": DEVIATION, "resample": 3, "size": {"height": 32, "width": 32}}
-    (folder / "preprocessor_config.json").write_text(json.dumps(values))
-    return folder
 
 
 def bert(folder: Path) -> tuple[Path, BertModel]:
@@ -45,44 +38,67 @@ def towers(**more: object) -> BackboneSettings:
 
 
 @pytest.mark.parametrize("kind", VISION)
-def test_a_vision_transformer_of_a_folder_is_a_tower(kind: str, tmp_path: Path) -> None:
-    model = build(kind)
-    model.save_pretrained(tmp_path / kind)
-    settings = towers(vision=str(with_preprocessor(tmp_path / kind)))
-    backbone = load_backbone(settings)
+def test_a_vision_encoder_of_a_folder_is_a_tower(kind: str, tmp_path: Path) -> None:
+    model = write(kind, tmp_path / kind)
+    backbone = load_backbone(towers(vision=str(tmp_path / kind)))
     pixels = (picture().astype(np.float32) / 255 - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32)
     with torch.no_grad():
-        expected = model(torch.from_numpy(pixels.transpose(2, 0, 1))[None]).last_hidden_state[0]
+        expected = own_output(model, kind, torch.from_numpy(pixels.transpose(2, 0, 1))[None], None)[0]
     np.testing.assert_allclose(backbone.vision.encode([picture()])[0], expected.numpy(), atol=1e-4)
-    sizes = backbone.spec
+    sizes, grid = backbone.spec, facts_of(model.config).grid
+    assert grid is not None
     assert (sizes.vision_tokens, sizes.vision_dim) == tuple(expected.shape)
-    assert sizes.vision_tokens - sizes.vision_lead == 16
-    assert sizes.vision_placed
+    assert (sizes.vision_tokens - sizes.vision_lead) ** 0.5 == 32 // grid.stride(model.config)
+    assert sizes.vision_placed == any("position_embed" in name for name, _ in model.named_parameters())
     assert sizes.fusion is None
 
 
-def test_a_text_transformer_of_a_folder_is_a_tower(tmp_path: Path) -> None:
-    folder, model = bert(tmp_path / "small-bert")
-    backbone = load_backbone(towers(text=str(folder)))
+@pytest.mark.parametrize("kind", TEXT)
+def test_a_text_encoder_of_a_folder_is_a_tower(kind: str, tmp_path: Path) -> None:
+    model = write(kind, tmp_path / kind)
+    backbone = load_backbone(towers(text=str(tmp_path / kind)))
     ids = torch.from_numpy(backbone.text.prepare("yes it is red"))[None]
     with torch.no_grad():
-        expected = model(ids).last_hidden_state[0]
-    np.testing.assert_allclose(backbone.text.encode(["yes it is red"])[0], expected.numpy(), atol=1e-5)
-    assert torch.equal(backbone.vocabulary.embedding, model.embeddings.word_embeddings.weight)
-    assert backbone.spec.name == f"towers:untrained-tiny+{folder}"
+        expected = own_output(model, kind, ids, torch.ones(ids.shape, dtype=torch.bool))[0]
+    long, short = backbone.text.encode(["yes it is red and it is a big film", "yes it is red"])
+    assert len(long) > len(short) == len(expected)
+    np.testing.assert_allclose(short, expected.numpy(), atol=1e-4)
+    inputs: nn.Embedding = model.get_input_embeddings()  # type: ignore[operator]
+    assert torch.equal(backbone.vocabulary.embedding, inputs.weight)
+    assert backbone.spec.embedding_dim == inputs.weight.shape[1]
+    assert backbone.spec.name == f"towers:untrained-tiny+{tmp_path / kind}"
+    if kind in ("roberta", "xlm-roberta"):
+        assert backbone.vocabulary.pad_id == pad_of(kind)
 
 
-def test_of_a_model_of_both_sides_the_vision_half_is_taken(tmp_path: Path) -> None:
-    with torch.random.fork_rng():
-        torch.manual_seed(2)
-        sides = {"vision_config": {**WIDE, **PICTURES}, "text_config": {**WIDE, "vocab_size": 50, "bos_token_id": 1}}
-        model = CLIPModel(CLIPConfig(**sides, projection_dim=8)).eval()
-    model.save_pretrained(tmp_path / "clip")
-    backbone = load_backbone(towers(vision=str(with_preprocessor(tmp_path / "clip"))))
-    pixels = torch.from_numpy(backbone.vision.prepare(picture()))[None]
+@pytest.mark.parametrize("stem", ["CLIP", "Siglip"])
+def test_a_pair_is_one_backbone_or_two_towers_with_the_same_features(stem: str, tmp_path: Path) -> None:
+    model = write_pair(stem, tmp_path / stem)
+    place = str(tmp_path / stem)
+    whole = load_backbone(towers(name=stem.lower(), path=place))
+    halves = load_backbone(towers(vision=place, text=place))
+    pixels = torch.from_numpy(whole.vision.prepare(picture()))[None]
+    ids = torch.from_numpy(whole.text.prepare("yes it is red"))[None]
     with torch.no_grad():
-        expected = model.vision_model(pixels).last_hidden_state[0]
-    np.testing.assert_allclose(backbone.vision.encode([picture()])[0], expected.numpy(), atol=1e-4)
+        seen = model.vision_model(pixels).last_hidden_state[0]  # type: ignore[operator,union-attr]
+        read = model.text_model(ids).last_hidden_state[0]  # type: ignore[operator,union-attr]
+    for each in (whole, halves):
+        np.testing.assert_allclose(each.vision.encode([picture()])[0], seen.numpy(), atol=1e-4)
+        np.testing.assert_allclose(each.text.encode(["yes it is red"])[0], read.numpy(), atol=1e-4)
+        assert each.spec.vision_tokens == len(seen)
+    assert whole.spec.name == f"{stem.lower()}:{stem}"
+    assert len({whole.vision.id, whole.text.id, halves.vision.id, halves.text.id}) == 4
+    with pytest.raises(UserError, match=r"backbone.lora.targets: 'qkv' is no part of a layer; .*image half has query"):
+        spec(towers(name=stem.lower(), path=place, lora=LoraSettings(targets=("qkv",))))
+
+
+@pytest.mark.parametrize("name", ["clip", "siglip"])
+def test_a_pair_may_be_untrained(name: str) -> None:
+    backbone = load_backbone(towers(name=name, weights="untrained-tiny", vision="x", text="x"))
+    assert backbone.spec.name == f"{name}:untrained-tiny"
+    assert backbone.text.encode(["yes"])[0].shape == (3, 32)
+    published = spec(towers(name=name, weights="untrained", image_size=224, text_tokens=64))
+    assert published.vision_tokens == {"clip": 50, "siglip": 196}[name]
 
 
 def test_both_towers_can_be_adapted_or_be_untrained(tmp_path: Path) -> None:
@@ -116,11 +132,14 @@ def test_what_a_towers_name_cannot_do_is_refused(change: dict[str, object], says
 def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
     folder, _ = bert(tmp_path / "bert")
     with pytest.raises(
-        UserError, match=r"backbone.vision: .*bert is of type 'bert'; use one of clip_vision_model, dinov2"
+        UserError,
+        match=r"backbone.vision: .*bert is of type 'bert'; use one of beit, .*vit; as backbone.text it will do",
     ):
         spec(towers(vision=str(folder)))
     ViltConfig(**WIDE).save_pretrained(tmp_path / "vilt")
-    with pytest.raises(UserError, match=r"backbone.text: .*vilt is of type 'vilt'; use one of bert"):
+    with pytest.raises(
+        UserError, match=r"backbone.text: .*vilt is of type 'vilt'; use one of albert, bert.*xlm-roberta$"
+    ):
         spec(towers(text=str(tmp_path / "vilt")))
     with pytest.raises(UserError, match=r"backbone.text_tokens: .*bert takes at most 512 tokens"):
         spec(towers(text=str(folder)).model_copy(update={"text_tokens": 600}))
@@ -131,13 +150,21 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
         UserError, match=r"backbone.image_size: .*vit cuts images into patches of 8 pixels; give 32, not 30"
     ):
         spec(towers(vision=str(tmp_path / "vit"), image_size=30))
+    write("roberta", tmp_path / "roberta")
+    with pytest.raises(UserError, match=r"backbone.text_tokens: .*roberta takes at most 64 tokens, not 66; give 64"):
+        spec(towers(text=str(tmp_path / "roberta")).model_copy(update={"text_tokens": 66}))
+    write("swin", tmp_path / "swin")
+    with pytest.raises(
+        UserError, match=r"backbone.image_size: .*swin takes no images below 32 pixels, not 16; give 32"
+    ):
+        spec(towers(vision=str(tmp_path / "swin"), image_size=16))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"broken/config.json: .*restore it from the checkpoint"):
         spec(towers(text=str(tmp_path / "broken")))
 
 
-def test_a_model_of_the_hub_that_cannot_be_fetched_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_of_the_hub_that_cannot_be_fetched_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> str:
         raise ConnectionError("no route\nto host")
 
@@ -146,6 +173,55 @@ def test_a_model_of_the_hub_that_cannot_be_fetched_is_one_line(monkeypatch: pyte
         UserError, match=r"backbone: 'nobody/nothing' cannot be fetched from the hub \(no route to host\)"
     ):
         spec(towers(vision="nobody/nothing"))
+    (tmp_path / "models" / "vit-small").mkdir(parents=True)
+    mistyped = towers(vision="models/vit-smal").at(tmp_path)
+    with pytest.raises(
+        UserError, match=r"cannot be fetched .*; nor is there a folder .*vit-smal \(did you mean 'vit-small'\?\)"
+    ):
+        spec(mistyped)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("~/nowhere/vit", r"there is no folder .*nowhere/vit \(the path is there up to .*\); mend the path"),
+        ("./vit-smal", r"there is no folder .*vit-smal \(did you mean 'vit-small'\?\); mend the path"),
+        ("old/models/vit", r"there is no folder .*old/models/vit"),
+        ("vit-small", r"the folder .*vit-small has no config.json; give one that save_pretrained wrote"),
+        ("vit-small/weights.bin", r".*weights.bin is a file; give the folder that it lies in"),
+        ("cache", r"the folder .*cache has no config.json; .* \(.*snapshots/abc has one\)"),
+        ("vit-sma", r"unknown tower 'vit-sma', and there is no such folder"),
+    ],
+)
+@pytest.mark.parametrize("side", ["vision", "text"])
+def test_a_path_with_a_slip_in_it_is_never_asked_of_the_hub(
+    side: str, name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda *_, **__: pytest.fail("the hub was asked"))
+    (tmp_path / "vit-small").mkdir()
+    (tmp_path / "vit-small" / "weights.bin").touch()
+    (tmp_path / "cache" / "snapshots" / "abc").mkdir(parents=True)
+    (tmp_path / "cache" / "snapshots" / "abc" / "config.json").touch()
+    with pytest.raises(UserError, match=rf"^backbone.{side}: {says}"):
+        spec(towers(**{side: name}).at(tmp_path))
+
+
+def test_a_folder_of_code_is_refused_and_none_of_it_is_run(tmp_path: Path) -> None:
+    write("vit", tmp_path / "vit")
+    config = json.loads((tmp_path / "vit" / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (tmp_path / "vit" / "config.json").write_text(json.dumps(config))
+    (tmp_path / "vit" / "code.py").write_text("raise SystemExit('ran')")
+    with pytest.raises(UserError, match=r"vit/config.json: .*restore it from the checkpoint"):
+        spec(towers(vision=str(tmp_path / "vit")))
+
+
+def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
+    model = write("roberta", tmp_path / "roberta")
+    (tmp_path / "roberta" / "model.safetensors").unlink()
+    torch.save(model.state_dict(), tmp_path / "roberta" / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"roberta: holds no .safetensors file; save the model with save_pretrained"):
+        load_backbone(towers(text=str(tmp_path / "roberta")))
 
 
 def test_a_relative_folder_in_a_towers_name_starts_at_the_scenarios_own(

@@ -1,12 +1,18 @@
-"""Words to ids and back, on the tiny vocabulary that is built in code."""
+"""Words to ids and back, on the tiny vocabulary that is built in code, and on one of every sort."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, processors
 
 from fedtap.backbones.untrained import tiny_vocabulary
+from fedtap.backbones.vocabulary import Vocabulary
+from vocabularies import SORTS
 
 WORDS = tiny_vocabulary()
 
@@ -71,3 +77,47 @@ def test_embeddings_are_frozen_and_one_row_a_token() -> None:
     assert tuple(WORDS.embedding.shape) == (len(WORDS), 32)
     assert not WORDS.embedding.requires_grad
     assert WORDS.pad_id == 0
+
+
+@pytest.mark.parametrize("kind", sorted(SORTS))
+def test_every_sort_of_vocabulary_reads_and_writes(kind: str) -> None:
+    pieces, pad = SORTS[kind]
+    words = Vocabulary(pieces, lambda: torch.zeros(1, 1), pad=pad)
+    ids = words.encode("yes it is red", limit=40)
+    assert words.decode([*words.opening, *ids, words.pad_id]) == "yes it is red"
+    assert [*words.opening, *ids] == list(pieces.encode("yes it is red", add_special_tokens=True).ids) or kind == "bert"
+    assert words.pad_id == pieces.token_to_id(pad)
+    assert words.encode("yes it is red", limit=3)[-1] == words.end_id
+    assert words.opening == ([] if kind in ("t5", "siglip_text_model") else [words.start_id])
+    assert words.never_written == (None if kind in ("clip_text_model", "siglip_text_model") else words.pad_id)
+    marks = f"yes {pieces.id_to_token(words.end_id)} red"
+    assert words.encode(marks, limit=60).count(words.end_id) == 1, "a special token in somebody's text is text"
+
+
+def test_a_text_that_is_written_starts_from_the_padding_token_where_no_text_has_a_start() -> None:
+    pieces, pad = SORTS["t5"]
+    assert Vocabulary(pieces, lambda: torch.zeros(1, 1), pad=pad).start_id == pieces.token_to_id("<pad>") == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"pad": "[NONE]"}, r"lacks a padding token \(\[NONE\]\)"),
+        ({"pad": 10_000}, r"lacks a padding token \(10000\)"),
+        ({"around": "$A"}, r"puts no end token after a text, and the vocabulary lacks"),
+        ({"around": "</s> </s> $A </s>"}, r"puts 2 special tokens before a text and 1 after it"),
+        ({"around": "</s> $A"}, r"puts 1 special tokens before a text and 0 after it"),
+    ],
+)
+def test_a_tokenizer_without_the_tokens_that_are_needed_is_refused(change: dict[str, Any], says: str) -> None:
+    pieces = Tokenizer.from_str(SORTS["t5"][0].to_str())
+    if "around" in change:
+        pieces.post_processor = processors.TemplateProcessing(single=change["around"], special_tokens=[("</s>", 1)])
+    with pytest.raises(ValueError, match=says):
+        Vocabulary(pieces, lambda: torch.zeros(1, 1), pad=change.get("pad"))
+
+
+def test_unknown_words_are_told_by_whatever_token_stands_for_them() -> None:
+    for kind, lost in (("bert", True), ("t5", True), ("deberta-v2", True), ("roberta", False)):
+        pieces, pad = SORTS[kind]
+        assert Vocabulary(pieces, lambda: torch.zeros(1, 1), pad=pad).lost("caf\u4e00", 40) == (False, lost), kind

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fedtap.backbones import load_backbone
+from fedtap.batch import NO_TOKEN
 from fedtap.data.example import Example
 from fedtap.data.federated_dataset import KEPT, FederatedDataset
 from fedtap.data.images import normalise, resize
@@ -84,8 +85,8 @@ def test_targets_by_task_type(dataset: FederatedDataset, shares: Partition, scen
         assert np.allclose(pictures[i], normalise(resize(example.image.load(), 64)), atol=1e-6)
     answers = dataset.client_data("c6").tasks["law"]["test"].target
     for ids, example in zip(answers.tolist(), shares["c6"]["law"].test, strict=True):
-        written = [token for token in ids if token != 0]
-        assert ids == written + [0] * (len(ids) - len(written))
+        written = [token for token in ids if token != NO_TOKEN]
+        assert ids == written + [NO_TOKEN] * (len(ids) - len(written))
         assert written[-1] == vocabulary.end_id
         assert len(written) <= scenario.network.answer_tokens
         full = vocabulary.encode(example.target, 99)

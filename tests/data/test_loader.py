@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedtap.batch import NO_TOKEN as NONE
 from fedtap.batch import Batch, batch_size
 from fedtap.data.loader import ClientData, Pictures, TaskExamples
 from tiny import CPU, DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, client_data, examples
@@ -100,11 +101,11 @@ def test_texts_are_padded_to_the_longest_of_their_batch_only() -> None:
 
 
 def test_answers_are_cut_to_the_longest_of_their_batch() -> None:
-    target = torch.tensor([[5, 3, 0, 0], [5, 6, 3, 0], [3, 0, 0, 0], [5, 5, 5, 3]])
+    target = torch.tensor([[5, 3, NONE, NONE], [5, 0, 3, NONE], [3, NONE, NONE, NONE], [5, 5, 5, 3]])
     made = TaskExamples(LAW, None, examples(LAW, 4).text, target)
-    assert made.take([0, 1], [0, 1]).target.tolist() == [[5, 3, 0], [5, 6, 3]]
+    assert made.take([0, 1], [0, 1]).target.tolist() == [[5, 3, NONE], [5, 0, 3]]
     assert made.take([2], [0]).target.tolist() == [[3]]
-    assert made.take([3, 2], [0, 1]).target.tolist() == [[5, 5, 5, 3], [3, 0, 0, 0]]
+    assert made.take([3, 2], [0, 1]).target.tolist() == [[5, 5, 5, 3], [3, NONE, NONE, NONE]]
 
 
 def test_pictures_become_targets_in_the_normalised_image_space() -> None:

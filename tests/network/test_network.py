@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedtap.batch import Batch, TaskBatch
+from fedtap.batch import NO_TOKEN, Batch, TaskBatch
 from fedtap.components import ComponentState
 from fedtap.network.network import Network
 from fedtap.pairs import ComponentKey, Pair
@@ -44,7 +44,7 @@ def by_row(network: Network, batch: Batch) -> dict[int, Tensor]:
     found = {}
     for part, out in zip(batch, network(batch), strict=True):
         for row, output, target in zip(part.rows.tolist(), out.output, part.target, strict=True):
-            found[row] = output[target != 0] if part.pair.type == "text_generation" else output
+            found[row] = output[target != NO_TOKEN] if part.pair.type == "text_generation" else output
     return found
 
 
@@ -63,7 +63,7 @@ def longer(part: TaskBatch) -> TaskBatch:
         hidden = torch.zeros(len(part), 3, dtype=torch.bool)
         part = replace(part, text=torch.cat([dirty, noise], 1), text_mask=torch.cat([part.text_mask, hidden], 1))
     if part.pair.type == "text_generation":
-        part = replace(part, target=torch.nn.functional.pad(part.target, (0, 1)))
+        part = replace(part, target=torch.nn.functional.pad(part.target, (0, 1), value=NO_TOKEN))
     return part
 
 

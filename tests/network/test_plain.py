@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedtap.batch import NO_TOKEN
 from fedtap.experiment.planning import plan_report
 from fedtap.network.experts import Experts
 from fedtap.network.network import Network
@@ -112,7 +113,7 @@ def test_it_is_encoders_a_stack_of_transformer_layers_and_a_head(pair: Pair, ada
     torch.testing.assert_close(out.fused.tokens[mask], fused[mask], atol=1e-4, rtol=1e-4)
     assert torch.equal(out.fused.mask, mask)
     expected = TASK_TYPES[pair.type].run(out.head, type(out.fused)(fused, mask), part.target, network.words)
-    real = part.target != 0 if pair.type == "text_generation" else slice(None)
+    real = part.target != NO_TOKEN if pair.type == "text_generation" else slice(None)
     torch.testing.assert_close(out.output[real], expected[real], atol=1e-3, rtol=1e-3)
 
 

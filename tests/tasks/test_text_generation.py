@@ -6,13 +6,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from fedtap.batch import NO_TOKEN
 from fedtap.network.initialisation import initialise
 from fedtap.tasks.base import Fused, Words
 from fedtap.tasks.text_generation import TextGeneration, TextHead, generate
 from tiny import END, LAW, SPEC, START, VOCABULARY, build_network, examples, generator, head_sizes, jittered, words
 
 KIND, WORDS = TextGeneration(), words()
-TARGET = torch.tensor([[5, 6, 7, END], [9, END, 0, 0]])
+TARGET = torch.tensor([[5, 6, 7, END], [9, END, NO_TOKEN, NO_TOKEN]])
 
 
 def head(layers: int = 2) -> TextHead:
@@ -89,11 +90,11 @@ def test_losses_are_sums_over_real_tokens() -> None:
     hidden = torch.randn(2, 4, SPEC.embedding_dim, generator=generator("hidden"))
     losses = KIND.losses(hidden, TARGET, WORDS)
     logits = hidden @ WORDS.embedding.T
-    each = F.cross_entropy(logits.flatten(0, 1), TARGET.flatten(), reduction="none").view(2, 4)
+    each = F.cross_entropy(logits.flatten(0, 1), TARGET.flatten().clamp(min=0), reduction="none").view(2, 4)
     torch.testing.assert_close(losses.total, torch.stack([each[0].sum(), each[1, :2].sum()]))
     assert losses.units.tolist() == [4.0, 2.0]
     assert float(losses.mean()) == pytest.approx(float((each[0].sum() + each[1, :2].sum()) / 6))
-    longer = KIND.losses(F.pad(hidden, (0, 0, 0, 3), value=8.0), F.pad(TARGET, (0, 3)), WORDS)
+    longer = KIND.losses(F.pad(hidden, (0, 0, 0, 3), value=8.0), F.pad(TARGET, (0, 3), value=NO_TOKEN), WORDS)
     assert torch.equal(longer.total, losses.total)
     assert torch.equal(longer.units, losses.units)
 

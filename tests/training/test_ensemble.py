@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from fedtap.batch import NO_TOKEN
 from fedtap.components import ComponentState
 from fedtap.network.network import Network
 from fedtap.scenario.scenario import TrainingSettings
@@ -60,7 +61,7 @@ def test_the_loss_beside_other_models_is_that_of_the_common_answer() -> None:
         "digits": F.cross_entropy(digits, target["digits"]),
         "mood": F.cross_entropy(mood, target["mood"]),
         "redraw": F.mse_loss(picture, target["redraw"]),
-        "law": F.cross_entropy(text.flatten(0, 1), target["law"].flatten(), ignore_index=0),
+        "law": F.cross_entropy(text.flatten(0, 1), target["law"].flatten(), ignore_index=NO_TOKEN),
     }
     torch.testing.assert_close(loss, sum(expected.values()) / 4, atol=1e-4, rtol=1e-4)
     assert means.means() == pytest.approx({task: float(value) for task, value in expected.items()}, rel=1e-3)
@@ -81,7 +82,7 @@ def test_half_of_the_slope_of_the_common_answer_reaches_the_model_in_training() 
             loss = F.mse_loss(mixed, part.target)
         else:
             logits = mixed @ network.words.embedding.T
-            loss = F.cross_entropy(logits.flatten(0, 1), part.target.flatten(), ignore_index=0)
+            loss = F.cross_entropy(logits.flatten(0, 1), part.target.flatten(), ignore_index=NO_TOKEN)
         slopes.append(torch.autograd.grad(loss / 4, mixed)[0] / 2)
     torch.autograd.backward([output.output for output in outputs], slopes)
     wanted = {(str(key), name): p.grad for key, name, p in network.named() if p.grad is not None}
@@ -97,7 +98,7 @@ def test_an_ensemble_teaches_the_mean_of_its_outputs(tau: float) -> None:
     weights = {"digits": 0.5, "redraw": 2.0, "law": 1.5}
     taught = batch_loss(network, BATCH, terms=[Teacher(models[1], weights, tau, ensemble_with=[models[2]])])
     mine, theirs = outputs_of(models[0]), common(models[1:])
-    real = BATCH[3].target != 0
+    real = BATCH[3].target != NO_TOKEN
 
     def divergence(student: Tensor, teacher: Tensor) -> Tensor:
         p, q = F.softmax(teacher / tau, dim=-1), F.softmax(student / tau, dim=-1)

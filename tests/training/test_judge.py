@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 
 from fedtap.algorithms.registry import make
+from fedtap.batch import NO_TOKEN
 from fedtap.components import ComponentState
 from fedtap.personalization.choice import choose_by_task
 from fedtap.personalization.guard import guard
@@ -63,13 +64,13 @@ def test_the_best_sharpness_stays_within_its_bounds() -> None:
 def test_an_answer_in_words_is_right_if_greedy_generation_writes_it() -> None:
     """Word 0 is padding, and however likely it may not be written."""
     tied = words()
-    target = torch.tensor([[7, 3, 0], [8, 9, 3]])
+    target = torch.tensor([[7, 3, NO_TOKEN], [8, 9, 3]])
     # hidden vectors that point at a word: the pseudo-inverse of the embedding gives it the only logit of one
     point = torch.linalg.pinv(tied.embedding.T) if tied.embedding.shape[1] >= VOCABULARY else tied.embedding
     hidden = 50 * point[target]
     said = (hidden @ tied.embedding.T).index_fill(-1, torch.tensor([tied.pad_id]), -torch.inf).argmax(-1)
     wrong = judgements("metric", VQA, [(hidden, target)], tied) - 1 / 2
-    expected = ((said != target) & (target != 0)).any(dim=1)
+    expected = ((said != target) & (target != NO_TOKEN)).any(dim=1)
     assert wrong.tolist() == expected.to(torch.float64).tolist()
     elsewhere = hidden.clone()
     elsewhere[0, 0] = 50 * point[5] - hidden[0, 0]

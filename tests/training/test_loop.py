@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedtap.batch import batch_size, micro_batches
+from fedtap.batch import NO_TOKEN, batch_size, micro_batches
 from fedtap.components import ComponentState
 from fedtap.network.network import Network
 from fedtap.network.probe import probe_features
@@ -39,7 +39,7 @@ def mean_losses(network: Network, batch: tuple) -> dict[str, Tensor]:
             found[part.pair.task] = F.mse_loss(out.output, part.target)
         else:
             logits = out.output @ network.words.embedding.T
-            found[part.pair.task] = F.cross_entropy(logits.flatten(0, 1), part.target.flatten(), ignore_index=0)
+            found[part.pair.task] = F.cross_entropy(logits.flatten(0, 1), part.target.flatten(), ignore_index=NO_TOKEN)
     return found
 
 
@@ -77,7 +77,7 @@ def test_distillation_adds_its_weighted_distance_to_the_tasks_it_names() -> None
         i = parts[task]
         s, t = outputs[i], theirs[i]
         if task == "law":
-            real = batch[i].target != 0
+            real = batch[i].target != NO_TOKEN
             s, t = (x[real] @ network.words.embedding.T for x in (s, t))
         q, p = (F.log_softmax(x / tau, dim=-1) for x in (s, t))
         divergence[task] = tau**2 * F.kl_div(q, p, log_target=True, reduction="batchmean")
@@ -359,7 +359,7 @@ def test_parts_weigh_as_the_whole_batch_does(micro: int, pairs: tuple[Pair, ...]
     other = jittered(start, seed=5)
     sizes = {pair.task: n for pair, n in zip(pairs, (7, 4, 3, 2, 2), strict=False)}
     batch = client_data(pairs, sizes).collate([(task, i) for task, n in sizes.items() for i in range(n)])
-    lengths = [(part.target != 0).sum(dim=1) for part in batch if part.pair.type == "text_generation"]
+    lengths = [(part.target != NO_TOKEN).sum(dim=1) for part in batch if part.pair.type == "text_generation"]
     assert all(len(set(each.tolist())) > 1 for each in lengths)
     weights = dict.fromkeys(sizes, 2.0)
     terms = {
@@ -386,7 +386,7 @@ def test_parts_of_a_whole_stand_for_its_examples_by_their_tokens() -> None:
         [("law", i) for i in range(5)] + [("digits", i) for i in range(3)]
     )
     law = next(part for part in batch if part.pair == LAW)
-    tokens = (law.target != 0).sum(dim=1)
+    tokens = (law.target != NO_TOKEN).sum(dim=1)
     parts = [part for whole in micro_batches(batch, 2) for part in whole]
     assert [part.weight for part in parts if part.pair == LAW] == pytest.approx(
         [5 * float(tokens[i : i + 2].sum()) / float(tokens.sum()) for i in (0, 2, 4)]

@@ -1,4 +1,7 @@
-"""What FLAVA and ViLT have in common: sizes from their configurations, and two towers beside pretrained fusion layers."""
+"""What models of both sides have in common: sizes of their configurations, and two towers, beside fusion layers if they have any.
+
+Such a model is one checkpoint: FLAVA and ViLT with multimodal layers, CLIP and SigLIP (``pairs.py``) without.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ def assemble(
     texts: Callable[[], nn.Module],
     pixels: Pixels,
     embedding: Callable[[], Tensor],
-    layers: Callable[[], Iterable[nn.Module]],
+    layers: Callable[[], Iterable[nn.Module]] | None = None,
 ) -> Backbone:
     """Return the backbone; no weights are read before something is called.
 
@@ -83,7 +86,7 @@ def assemble(
     embedding
         Returns the word embeddings ``(vocabulary, dim)``.
     layers
-        Returns the pretrained multimodal layers in order.
+        Returns the pretrained multimodal layers in order, where there are any.
     """
     vision = images_of(
         origin, settings, device, dim=sizes.vision_dim, encoder=images, pixels=pixels, adapters=sizes.vision_adapters
@@ -100,6 +103,7 @@ def assemble(
     )
 
     def fusion(count: int) -> Sequence[Mapping[str, Tensor]]:
+        assert layers is not None
         return [pre_norm_layer(layer) for layer in islice(layers(), count)]
 
-    return Backbone(sizes, vision, text, text.vocabulary, fusion)
+    return Backbone(sizes, vision, text, text.vocabulary, None if layers is None else fusion)

@@ -33,7 +33,9 @@ Features = NDArray[np.float32]
 # A new backbone is one file with the functions `spec` and `build`, and one line here.
 REGISTRY: dict[str, str] = {
     "towers": "fedtap.backbones.towers",
+    "clip": "fedtap.backbones.pairs",
     "flava": "fedtap.backbones.flava",
+    "siglip": "fedtap.backbones.pairs",
     "vilt": "fedtap.backbones.vilt",
 }
 
@@ -185,14 +187,16 @@ class TextTower(Tower[str]):
         return 32 * self.batch
 
     def prepare(self, item: str) -> NDArray[np.int64]:
-        """Return the ids of a text's tokens, start and end token among them."""
-        return np.array([self.vocabulary.start_id, *self.vocabulary.encode(item, self.tokens - 1)], dtype=np.int64)
+        """Return the ids of a text's tokens, start token, if there is one, and end token among them."""
+        opening = self.vocabulary.opening
+        return np.array([*opening, *self.vocabulary.encode(item, self.tokens - len(opening))], dtype=np.int64)
 
     @property
     def preprocessing(self) -> Mapping[str, Any]:
         """How many tokens a text has at the most, start and end among them, which these are, and a digest of the vocabulary."""
         words = self.vocabulary
-        special = {"start_id": words.start_id, "end_id": words.end_id, "pad_id": words.pad_id}
+        start = next(iter(words.opening), None)
+        special = {"start_id": start, "end_id": words.end_id, "pad_id": words.pad_id}
         return {
             "tokens": self.tokens,
             **special,

@@ -23,12 +23,15 @@ from fedtap.backbones.vocabulary import Vocabulary
 from fedtap.backbones.weights import checksum, load_once, package_folder, quiet, tower_id
 from fedtap.runtime import text
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.folder_or_hub import folder_named
+from fedtap.runtime.plain_json import NotPlainError, parse, read_bounded
 from fedtap.runtime.randomness import derive
 from fedtap.runtime.storage import digest
 from fedtap.scenario.scenario import BackboneSettings
 
 Model = TypeVar("Model", bound=nn.Module)
 _SMALL, _WEIGHTS = ("*.json", "vocab.txt"), ("*.safetensors",)
+_MAX_JSON = 16_000_000  # bytes; tokenizers with thousands of added tokens have some megabytes of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +69,13 @@ class Checkpoint:
             raise UserError("backbone.path: means nothing with weights: untrained-tiny; remove one of the two")
         if settings.path is None:
             return cls(settings.name, hub, None, settings.weights)
-        folder = settings.local(settings.path)
-        if not (folder / "config.json").is_file():
-            raise UserError(
-                f"backbone.path: {folder} has no config.json; give a folder written by save_pretrained, or leave out the key "
-                f"to fetch {hub}"
-            )
+        place, mend = (
+            settings.local(settings.path),
+            f"give one written by save_pretrained, or leave out the key to fetch {hub}",
+        )
+        folder = folder_named(settings.path, place, key="backbone.path", mend=mend)
+        if folder is None:
+            raise UserError(f"backbone.path: there is no folder {place}; {mend}")
         return cls(settings.name, hub, str(folder), settings.weights)
 
     @property
@@ -109,12 +113,13 @@ class Checkpoint:
 
     def config(self, kind: type[Any], tiny: Callable[[], Any]) -> Any:
         """Return the model's configuration; that of the hub's model is the class's default, so that nothing has to be fetched."""
-        if self.weights == "untrained-tiny":
-            return tiny()
-        if self.path is None:
-            return kind()
         try:
-            return kind.from_pretrained(self.path, local_files_only=True)
+            with quiet():
+                if self.weights == "untrained-tiny":
+                    return tiny()
+                if self.path is None:
+                    return kind()
+                return kind.from_pretrained(self.path, local_files_only=True)
         except (OSError, ValueError, TypeError) as error:
             raise UserError(f"{self.path}/config.json: {one_line(error)}; restore it from the checkpoint") from error
 
@@ -150,7 +155,7 @@ class Checkpoint:
         return cast(Model, load_once((self.key, str(device)), lambda: self.load(kind, config).to(device)))
 
     def vocabulary(self, embedding: Callable[[], Tensor]) -> Vocabulary:
-        """Return its WordPiece vocabulary; an untrained model of the full size takes that of MiniLM, which is BERT's."""
+        """Return its vocabulary; an untrained model of the full size takes that of MiniLM, which is BERT's."""
         from tokenizers import Tokenizer
 
         from fedtap.backbones import minilm
@@ -163,12 +168,13 @@ class Checkpoint:
                 Tokenizer.from_file(str(package_folder(minilm.PACKAGE) / "model/tokenizer.json")), embedding
             )
         file = self.folder() / "tokenizer.json"
+        pad = _padding(file.parent)
         try:
-            return Vocabulary(Tokenizer.from_file(str(file)), embedding)
+            return Vocabulary(Tokenizer.from_file(str(file)), embedding, pad=pad)
         except Exception as error:  # tokenizers raises nothing narrower
             raise UserError(
-                f"{file}: not a readable WordPiece tokenizer ({one_line(error)}); restore it, or write it with "
-                "BertTokenizerFast.from_pretrained(...).save_pretrained(folder)"
+                f"{file}: not a tokenizer that can be read ({one_line(error)}); restore it, or write it with "
+                "AutoTokenizer.from_pretrained(...).save_pretrained(folder)"
             ) from error
 
     def id(self, label: str, device: torch.device, adapters: Adapters | None, *parts: str) -> str:
@@ -206,6 +212,29 @@ def files_of(folder: Path, *, weights: bool) -> list[Path]:
     """Return the files of a checkpoint's folder that :func:`fetched` would fetch."""
     patterns = (*_SMALL, *(_WEIGHTS if weights else ()))
     return sorted(file for pattern in patterns for file in folder.glob(pattern) if file.is_file())
+
+
+def _padding(folder: Path) -> str | int | None:
+    """Return the padding token of a checkpoint, or its id: what its tokenizer's files say, or else its model's configuration."""
+    for name, key in (("tokenizer_config.json", "pad_token"), ("special_tokens_map.json", "pad_token")):
+        found = _said(folder / name, key)
+        if isinstance(found, dict):
+            found = found.get("content")
+        if isinstance(found, str):
+            return found
+    found = _said(folder / "config.json", "pad_token_id")
+    return found if isinstance(found, int) else None
+
+
+def _said(file: Path, key: str) -> Any:
+    """Return what a file of JSON says under a key; None where it says nothing, or is not there."""
+    if not file.is_file():
+        return None
+    try:
+        values = parse(read_bounded(file, _MAX_JSON), finite=False)  # a length without limit is written as infinity
+    except (OSError, NotPlainError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); restore it from the checkpoint") from error
+    return values.get(key) if isinstance(values, dict) else None
 
 
 @functools.cache

@@ -13,8 +13,8 @@ import torch
 from fedtap.backbones.assembly import assemble, sizes
 from fedtap.backbones.base import Backbone, BackboneSpec
 from fedtap.backbones.checkpoints import Checkpoint
-from fedtap.backbones.transformer import Transformer
-from fedtap.backbones.transformer_towers import Pixels, adapters
+from fedtap.backbones.encoders import adapters, check_targets, split
+from fedtap.backbones.transformer_towers import Pixels
 from fedtap.backbones.untrained import tiny_pieces
 from fedtap.scenario.scenario import BackboneSettings
 
@@ -31,6 +31,7 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
     origin = Checkpoint.of(settings, HUB)
     config = _config(origin)
     image, text = config.image_config, config.text_config
+    check_targets(settings, {"FLAVA's image transformer": image, "FLAVA's text transformer": text})
     return sizes(
         settings,
         origin,
@@ -50,8 +51,8 @@ def build(settings: BackboneSettings, device: torch.device) -> Backbone:
         spec(settings),
         origin,
         device,
-        images=lambda: Transformer(_model(origin, device).image_model),
-        texts=lambda: Transformer(_model(origin, device).text_model),
+        images=lambda: split(_model(origin, device).image_model),
+        texts=lambda: split(_model(origin, device).text_model),
         pixels=Pixels(settings.image_size, MEAN, DEVIATION),
         embedding=lambda: _model(origin, device).text_model.embeddings.word_embeddings.weight,
         layers=lambda: _model(origin, device).multimodal_model.encoder.layer,

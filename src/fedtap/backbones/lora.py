@@ -1,8 +1,9 @@
 r"""The part of a frozen encoder that runs at every step, with low-rank adapters that a component holds.
 
-LoRA (Hu et al. 2021, arXiv 2106.09685) through peft: :math:`x W + \frac{\alpha}{r}\, dropout(x) A B` on the query and value
-projections of every layer from the first adapted one on. What lies before that layer never changes: it is computed once per
-example and cached, or, where it is the embeddings alone, at each step, which is cheaper than to store it.
+LoRA (Hu et al. 2021, arXiv 2106.09685) through peft: :math:`x W + \frac{\alpha}{r}\, dropout(x) A B` on some linear maps, by
+default the query and value projections, of every layer from the first adapted one on. What lies before that layer never changes:
+it is computed once per example and cached, or, where it is the embeddings alone, at each step, which is cheaper than to store it.
+A convolution is a linear map of what lies under its kernel, and is adapted as one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, cast
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fedtap.backbones.dropout import dropped_product
 
@@ -54,17 +56,8 @@ class Adapters:
         return shapes
 
 
-def queries_and_values(layers: range, dim: int) -> dict[str, tuple[int, int]]:
-    """Return the query and value projections of a transformer's layers, by name.
-
-    >>> queries_and_values(range(1, 2), 8)
-    {'layer01_query': (8, 8), 'layer01_value': (8, 8)}
-    """
-    return {f"layer{layer:02d}_{name}": (dim, dim) for layer in layers for name in ("query", "value")}
-
-
 class Encoder(Protocol):
-    """A frozen encoder in parts, e.g. :class:`~fedtap.backbones.transformer.Transformer`."""
+    """A frozen encoder in parts, e.g. :class:`~fedtap.backbones.encoders.SplitEncoder`."""
 
     def embed(self, inputs: Tensor) -> Tensor:
         """Return the hidden states before the first layer."""
@@ -95,6 +88,23 @@ class Factor(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return ``(..., outputs)``."""
         return dropped_product(x, self.weight, self.dropout if self.training else 0.0)
+
+
+class ConvolvedFactor(Factor):
+    """A factor beside a convolution: the first one has its kernel, stride and padding, the second is a map of channels.
+
+    The first matrix is ``(channels * kernel, rank)``, the second ``(rank, outputs)``.
+    """
+
+    def __init__(self, weight: nn.Parameter, dropout: float = 0.0, *, under: nn.Conv2d | None = None) -> None:
+        super().__init__(weight, dropout)
+        self._kernel = (self.weight.shape[0], 1, 1) if under is None else under.weight.shape[1:]
+        self._steps = {} if under is None else {key: getattr(under, key) for key in ("stride", "padding", "dilation")}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``(n, channels, height, width)`` to ``(n, outputs, ...)``."""
+        left = F.dropout(x, self.dropout, self.training)
+        return F.conv2d(left, self.weight.T.reshape(-1, *self._kernel), **self._steps)
 
 
 class AdaptedLayers(nn.Module):
@@ -132,6 +142,7 @@ class AdaptedLayers(nn.Module):
         self._encoder = twin
         self._paths = paths
         self._places = {name: twin.get_submodule(path) for name, path in paths.items()}
+        self.train(self.training)
 
     @property
     def encoder(self) -> nn.Module:
@@ -145,9 +156,25 @@ class AdaptedLayers(nn.Module):
     def hold(self, matrices: Mapping[str, nn.Parameter]) -> None:
         """Use these matrices, named and shaped as in :meth:`Adapters.shapes`, from now on; they stay who they are."""
         for name, layer in self._places.items():
-            for side, dropout in (("A", self.adapters.dropout), ("B", 0.0)):
-                factor = Factor(matrices[f"{name}_{side}"], dropout).train(self.training)
+            first, second = (matrices[f"{name}_{side}"] for side in "AB")
+            base = layer.base_layer
+            factors: tuple[Factor, Factor]
+            if isinstance(base, nn.Conv2d):
+                factors = (ConvolvedFactor(first, self.adapters.dropout, under=base), ConvolvedFactor(second))
+            else:
+                factors = (Factor(first, self.adapters.dropout), Factor(second))
+            for side, factor in zip("AB", factors, strict=True):
                 cast(nn.ModuleDict, layer.get_submodule(f"lora_{side}"))["default"] = factor
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> AdaptedLayers:
+        """Set the mode of the adapters; the frozen encoder stays in evaluation mode (dropout, running means, shifted places)."""
+        super().train(False)
+        self.training = mode
+        for part in self._encoder.modules():
+            if isinstance(part, Factor):
+                part.train(mode)
+        return self
 
     def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """Return the encoder's last hidden states ``(n, tokens, dim)``.

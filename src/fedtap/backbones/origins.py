@@ -66,10 +66,10 @@ def folders_of(settings: BackboneSettings) -> dict[Role, Path]:
     pretrained = settings.weights == "pretrained"
     found: dict[Role, Path] = {}
     if settings.name == "towers":
-        for role, name in _towers(settings):
-            if pretrained_tower.names_one(name, settings):
-                place = settings.local(name)
-                found[role] = place if (place / "config.json").is_file() else fetched(name, weights=pretrained)
+        for role, _ in _towers(settings):
+            folder = pretrained_tower.folder_of(role, settings)
+            if folder is not None:
+                found[role] = folder
     elif settings.path is not None:
         found["path"] = settings.local(settings.path)
     elif pretrained:
@@ -80,7 +80,7 @@ def folders_of(settings: BackboneSettings) -> dict[Role, Path]:
 def origins_of(settings: BackboneSettings) -> tuple[Origin, ...]:
     """Return where the weights of each role come from; every file of theirs is read, for its digest."""
     folders = folders_of(settings)
-    named: list[tuple[Role, str]] = _towers(settings)
+    named: list[tuple[Role, str]] = [*_towers(settings)]
     if settings.name != "towers":
         named = [("path", settings.path or _published(settings))]
     found: list[Origin] = []
@@ -95,7 +95,7 @@ def origins_of(settings: BackboneSettings) -> tuple[Origin, ...]:
             continue
         folder = folders[role]
         files = {file.name: _checksum(file) for file in files_of(folder, weights=settings.weights == "pretrained")}
-        if folder.parent.name == "snapshots" and not settings.local(name).is_dir():
+        if folder.parent.name == "snapshots" and not (settings.local(name) / "config.json").is_file():
             found.append(Origin(role=role, source="hub", name=name, revision=_commit(folder), files=files))
         else:
             found.append(Origin(role=role, source="folder", name=folder.name, files=files))
@@ -142,13 +142,14 @@ def named(settings: BackboneSettings, origins: Iterable[Origin]) -> BackboneSett
     return settings.model_copy(update={each.role: each.name for each in origins if each.in_a_folder})
 
 
-def _towers(settings: BackboneSettings) -> list[tuple[Role, str]]:
+def _towers(settings: BackboneSettings) -> list[tuple[pretrained_tower.Side, str]]:
     return [("vision", settings.vision), ("text", settings.text)]
 
 
 def _published(settings: BackboneSettings) -> str:
     """Return the name on the hub of a backbone that is one model."""
-    return str(importlib.import_module(REGISTRY[settings.name]).HUB)
+    names: Any = importlib.import_module(REGISTRY[settings.name]).HUB
+    return str(names if isinstance(names, str) else names[settings.name])
 
 
 def _pinned(role: Role, name: str) -> str | None:

@@ -1,6 +1,6 @@
 """The backbone `towers`: any vision tower beside any text tower. A new tower is one file and one line here.
 
-Beside the towers that come as packages, any transformer of the hub or of a local folder will do (``pretrained_tower.py``).
+Beside the towers that come as packages, any encoder of the hub or of a local folder will do (``pretrained_tower.py``).
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import torch
 
 from fedtap.backbones import pretrained_tower
 from fedtap.backbones.base import Backbone, BackboneSpec, ImageTower, TextTower
+from fedtap.backbones.encoders import check_targets
 from fedtap.runtime.errors import UserError, nearest
+from fedtap.runtime.folder_or_hub import folder_named
 from fedtap.scenario.scenario import BackboneSettings
 
 VISION: dict[str, str] = {
@@ -45,18 +47,23 @@ class TextModule(Protocol):
         """Return the tower, for texts of at most ``tokens`` tokens."""
 
 
-def _find(registry: dict[str, str], kind: str, name: str) -> object:
+def _find(registry: dict[str, str], side: pretrained_tower.Side, settings: BackboneSettings) -> object:
+    name = settings.vision if side == "vision" else settings.text
     if name not in registry:
-        raise UserError(f"backbone.{kind}: unknown tower '{name}'; {nearest(name, registry)}")
+        folder_named(name, settings.local(name), key=f"backbone.{side}")
+        raise UserError(
+            f"backbone.{side}: unknown tower '{name}', and there is no such folder; {nearest(name, registry)}, a folder, or a "
+            "name of the hub (owner/name)"
+        )
     return importlib.import_module(registry[name])
 
 
 def _vision(settings: BackboneSettings) -> VisionModule:
-    return cast(VisionModule, _find(VISION, "vision", settings.vision))
+    return cast(VisionModule, _find(VISION, "vision", settings))
 
 
 def _text(settings: BackboneSettings) -> TextModule:
-    return cast(TextModule, _find(TEXT, "text", settings.text))
+    return cast(TextModule, _find(TEXT, "text", settings))
 
 
 def spec(settings: BackboneSettings) -> BackboneSpec:
@@ -64,52 +71,53 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
     if settings.path is not None:
         raise UserError("backbone.path: 'towers' reads its weights from installed packages; remove this key")
     _check(settings)
-    lead, vision_adapters, text_adapters = 0, None, None
-    if pretrained_tower.names_one(settings.vision, settings):
-        vision_dim, vision_tokens, lead, vision_adapters = pretrained_tower.vision_sizes(settings)
+    if pretrained_tower.names_one("vision", settings):
+        image = pretrained_tower.image_sizes(settings)
     else:
-        vision_dim, vision_tokens = _vision(settings).vision_sizes(settings.image_size)
-    if pretrained_tower.names_one(settings.text, settings):
-        text_dim, vocabulary, embedding_dim, text_adapters = pretrained_tower.text_sizes(settings)
+        image = pretrained_tower.ImageSizes(*_vision(settings).vision_sizes(settings.image_size), 0, False, None)
+    if pretrained_tower.names_one("text", settings):
+        text = pretrained_tower.text_sizes(settings)
     else:
-        text_dim, vocabulary, embedding_dim = _text(settings).text_sizes()
+        text = pretrained_tower.TextSizes(*_text(settings).text_sizes(), None)
+    check_targets(settings, pretrained_tower.configs(settings) if settings.lora is not None else {})
     untrained = f" ({settings.weights})" if settings.weights != "pretrained" else ""
     return BackboneSpec(
         name=f"towers:{settings.vision}+{settings.text}{untrained}",
-        vision_dim=vision_dim,
-        vision_tokens=vision_tokens,
-        text_dim=text_dim,
+        vision_dim=image.dim,
+        vision_tokens=image.tokens,
+        text_dim=text.dim,
         text_tokens=settings.text_tokens,
-        vocabulary=vocabulary,
-        embedding_dim=embedding_dim,
-        vision_lead=lead,
-        vision_placed=pretrained_tower.names_one(settings.vision, settings),
-        vision_adapters=vision_adapters,
-        text_adapters=text_adapters,
+        vocabulary=text.vocabulary,
+        embedding_dim=text.embedding_dim,
+        vision_lead=image.lead,
+        vision_placed=image.placed,
+        vision_adapters=image.adapters,
+        text_adapters=text.adapters,
     )
 
 
 def _check(settings: BackboneSettings) -> None:
     """Refuse what only towers of the hub or of a folder can do, where one of the two is another."""
-    own = [name for name in (settings.vision, settings.text) if not pretrained_tower.names_one(name, settings)]
+    sides: tuple[tuple[pretrained_tower.Side, str], ...] = (("vision", settings.vision), ("text", settings.text))
+    own = [name for side, name in sides if not pretrained_tower.names_one(side, settings)]
     if settings.weights == "untrained-tiny":
         raise UserError("backbone.weights: 'towers' has no such weights; set vision and text to untrained-tiny instead")
     if own and settings.weights != "pretrained":
         raise UserError(f"backbone.weights: {own[0]} has no untrained weights; remove this key, or name another tower")
     if own and settings.lora is not None:
         raise UserError(
-            f"backbone.lora: {own[0]} cannot be adapted; remove this key, or name a transformer of the hub or a folder"
+            f"backbone.lora: {own[0]} cannot be adapted; remove this key, or name an encoder of the hub or a folder"
         )
 
 
 def build(settings: BackboneSettings, device: torch.device) -> Backbone:
     """Return the two towers; their weights are read when the first item is encoded."""
     sizes = spec(settings)
-    if pretrained_tower.names_one(settings.text, settings):
+    if pretrained_tower.names_one("text", settings):
         text = pretrained_tower.text_tower(settings, device)
     else:
         text = _text(settings).text_tower(settings.text_tokens, device)
-    if pretrained_tower.names_one(settings.vision, settings):
+    if pretrained_tower.names_one("vision", settings):
         vision = pretrained_tower.vision_tower(settings, device)
     else:
         vision = _vision(settings).vision_tower(settings.image_size, device)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fedtap.backbones.base import Features, Image, ImageTower, TextTower, scaling
 from fedtap.backbones.checkpoints import Checkpoint
-from fedtap.backbones.lora import AdaptedLayers, Adapters, Encoder, queries_and_values
+from fedtap.backbones.lora import AdaptedLayers, Adapters, Encoder
 from fedtap.backbones.vocabulary import Vocabulary
 from fedtap.data.images import resize
 from fedtap.runtime.errors import UserError
@@ -44,27 +44,6 @@ class Pixels:
         pixels = resize(image, self.size, self.resample).astype(np.float32) / np.float32(255)
         scaled = (pixels - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
         return np.ascontiguousarray(scaled.transpose(2, 0, 1))
-
-
-def adapters(settings: BackboneSettings, config: Any, place: str) -> Adapters | None:
-    """Return the adapters that the settings ask of an encoder of this configuration, or None.
-
-    Raises
-    ------
-    UserError
-        If they are to adapt more layers than there are; ``place`` names the encoder.
-    """
-    lora, layers = settings.lora, int(config.num_hidden_layers)
-    if lora is None:
-        return None
-    adapted = layers if lora.layers == "all" else lora.layers
-    if adapted > layers:
-        raise UserError(
-            f"backbone.lora.layers: {place} has {layers} layers, not {adapted}; give at most {layers}, or all"
-        )
-    first = layers - adapted
-    matrices = queries_and_values(range(first, layers), int(config.hidden_size))
-    return Adapters(first, matrices, lora.rank, lora.alpha, lora.dropout)
 
 
 class _Adaptable:
@@ -165,15 +144,19 @@ class TransformerTexts(_Adaptable, TextTower):
         return self._features(ids, mask)
 
 
-def patches(settings: BackboneSettings, model: str, patch: int) -> int:
+def patches(settings: BackboneSettings, model: str, patch: int, *, smallest: int = 0) -> int:
     """Return how many patches an image of the settings' size has.
 
     Raises
     ------
     UserError
-        If it is not a whole number of patches a side; ``model`` names who cuts it.
+        If it is not a whole number of patches a side, or smaller than ``smallest``; ``model`` names who cuts it.
     """
     size = settings.image_size
+    if size < smallest:
+        raise UserError(
+            f"backbone.image_size: {model} takes no images below {smallest} pixels, not {size}; give {smallest}"
+        )
     if size % patch:
         near = max(patch, round(size / patch) * patch)
         raise UserError(
@@ -182,9 +165,9 @@ def patches(settings: BackboneSettings, model: str, patch: int) -> int:
     return int((size // patch) ** 2)
 
 
-def check_length(settings: BackboneSettings, model: str, most: int) -> None:
-    """Raise UserError if texts may have more tokens than a model has positions."""
-    if settings.text_tokens > most:
+def check_length(settings: BackboneSettings, model: str, most: int | None) -> None:
+    """Raise UserError if texts may have more tokens than a model has positions; None is no limit."""
+    if most is not None and settings.text_tokens > most:
         raise UserError(
             f"backbone.text_tokens: {model} takes at most {most} tokens, not {settings.text_tokens}; give {most}"
         )

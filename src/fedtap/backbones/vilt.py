@@ -139,6 +139,8 @@ def _adapters(settings: BackboneSettings, config: Any) -> Adapters:
         return Adapters(0, {})
     if lora.layers != "all":
         raise UserError("backbone.lora.layers: ViLT's towers have no layers, only patches to adapt; remove this key")
+    if lora.targets is not None:
+        raise UserError("backbone.lora.targets: ViLT's towers have nothing but patches to adapt; remove this key")
     patch = {"patch": (3 * config.patch_size**2, config.hidden_size)}
     return Adapters(0, patch, lora.rank, lora.alpha, lora.dropout)
 

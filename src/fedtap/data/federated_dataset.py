@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedtap.batch import NO_TOKEN
 from fedtap.data.cross import CrossExamples
 from fedtap.data.encode import Note, inputs_of
 from fedtap.data.example import Example, ImageRef
@@ -150,7 +151,7 @@ class FederatedDataset:
             return Pictures([_thumbnail(_present(example.image, pair, "image")) for example in examples])
         limit = self._scenario.network.answer_tokens
         ids = [self._backbone.vocabulary.encode(str(_present(e.target, pair, "target")), limit) for e in examples]
-        padded = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.long)
+        padded = torch.full((len(ids), max(map(len, ids))), NO_TOKEN)
         for row, tokens in enumerate(ids):
             padded[row, : len(tokens)] = torch.tensor(tokens)
         return padded

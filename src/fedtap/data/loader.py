@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fedtap.batch import Batch, TaskBatch
+from fedtap.batch import NO_TOKEN, Batch, TaskBatch
 from fedtap.data.prefetch import on_device
 from fedtap.pairs import Pair
 
@@ -52,7 +52,7 @@ class TaskExamples:
         tower is adapted from its first layer on: pixels ``(3, size, size)`` float32, and token ids ``(tokens,)`` int64.
     target
         ``(n,)`` long (classification), ``(n, 3, 64, 64)`` uint8 or :class:`Pictures` (reconstruction), or ``(n, length)`` long,
-        padded with 0.
+        padded with :data:`~fedtap.batch.NO_TOKEN`.
     written
         Text generation: each answer as its author wrote it. The token ids of ``target`` may be cut, and know fewer words.
     """
@@ -170,7 +170,7 @@ def _as_target(pair: Pair, target: Tensor) -> Tensor:
     if pair.type == "reconstruction":
         return target.to(torch.float32).div(127.5).sub(1)
     if pair.type == "text_generation":
-        return target[:, : max(1, int((target != 0).sum(dim=1).max()))]
+        return target[:, : max(1, int((target != NO_TOKEN).sum(dim=1).max()))]
     return target
 
 

@@ -27,6 +27,8 @@ from fedtap.experiment.planning import check
 from fedtap.experiment.requirements import check_one_process
 from fedtap.experiment.run import auto_note
 from fedtap.runtime.errors import RunError, UserError
+from fedtap.runtime.folder_or_hub import is_path
+from fedtap.runtime.home import expanded
 from fedtap.runtime.installing import install
 from fedtap.runtime.lock import ROUNDS, locked
 from fedtap.runtime.storage import read_json
@@ -150,8 +152,9 @@ def as_written(scenario: Scenario) -> dict[str, Any]:
     raw = scenario.resolved()
     del raw["population"], raw["tasks_per_client"]  # the clients that they make are listed
     raw["backbone"] = scenario.backbone.whole().model_dump(mode="json")
-    encoder = scenario.folder / raw["evaluation"]["bertscore_encoder"]
-    if encoder.is_dir():
+    name = raw["evaluation"]["bertscore_encoder"]
+    encoder = scenario.folder / expanded(name)
+    if is_path(name) or encoder.is_dir():
         raw["evaluation"]["bertscore_encoder"] = str(encoder.resolve())
     return raw
 

@@ -21,6 +21,7 @@ from fedtap.backbones import minilm
 from fedtap.backbones.batches import bucket_length, run_fixed_batches
 from fedtap.backbones.weights import load_once, quiet
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.folder_or_hub import folder_named
 from fedtap.runtime.home import expanded
 from fedtap.runtime.installing import install
 from fedtap.runtime.text import one_line
@@ -52,7 +53,7 @@ def find_encoder(name: str, folder: Path, device: torch.device) -> TokenEncoder:
     if name == minilm.NAME:
         return PackagedEncoder(device)
     place = (folder / expanded(name)).resolve()
-    if place.is_dir():
+    if folder_named(name, place, key=KEY) is not None:
         return FolderEncoder(place.name, place, device)
     return FolderEncoder(name, _cached(name, place), device)
 

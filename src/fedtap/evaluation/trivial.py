@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from fedtap.batch import NO_TOKEN
 from fedtap.data.loader import ClientData, Split, TaskExamples
 from fedtap.evaluation import baselines
 from fedtap.evaluation.evaluate import Row, rows_of
@@ -64,9 +65,7 @@ def _mean_picture(train: TaskExamples, test: TaskExamples) -> Found:
 
 
 def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words, text_metrics: Sequence[TextMetric]) -> Found:
-    ids = {
-        split: [[t for t in row if t != words.pad_id] for row in splits[split].labels().tolist()] for split in splits
-    }
+    ids = {split: [[t for t in row if t != NO_TOKEN] for row in splits[split].labels().tolist()] for split in splits}
     vocabulary = words.embedding.shape[0]
     unigram = baselines.unigram(ids["train"], ids["validation"], ids["test"], vocabulary)
     answers = {split: list(splits[split].written) for split in ids}

@@ -153,7 +153,8 @@ def words_of(backbone: Backbone, device: torch.device, shortlist: int | None = N
     """Return a backbone's frozen words, on a device; training draws so many of them for a step (None: sums over all)."""
     vocabulary = backbone.vocabulary
     embedding = vocabulary.embedding.to(device)
-    return Words(embedding, vocabulary.start_id, vocabulary.end_id, vocabulary.decode, vocabulary.pad_id, shortlist)
+    barred = vocabulary.never_written
+    return Words(embedding, vocabulary.start_id, vocabulary.end_id, vocabulary.decode, barred, shortlist)
 
 
 def generates_text(clients: Iterable[ClientSettings]) -> bool:

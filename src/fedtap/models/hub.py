@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from fedtap.models.folder import BACKBONE, CARD, CONFIG, WEIGHTS
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.folder_or_hub import is_hub_name
 from fedtap.runtime.text import one_line
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 _FILES = [CONFIG, WEIGHTS, CARD, f"{BACKBONE}/**"]
 """What a model consists of: nothing else of a repository is fetched."""
 
@@ -24,7 +23,7 @@ def fetched_model(name: str, revision: str | None = None) -> Path:
     UserError
         If the name is none of the hub's, or the model cannot be fetched.
     """
-    if not _NAME.fullmatch(name):
+    if not is_hub_name(name):
         raise UserError(f"{name}: no such folder, and no name on the hub (owner/name); check the path")
     from huggingface_hub import snapshot_download
 
@@ -44,7 +43,7 @@ def push(name: str, save: Callable[[Path], object], *, private: bool, token: str
     UserError
         If the name is none of the hub's, or the hub cannot be reached, or refuses.
     """
-    if not _NAME.fullmatch(name):
+    if not is_hub_name(name):
         raise UserError(f"{name}: no name on the hub; give owner/name")
     from huggingface_hub import HfApi
 

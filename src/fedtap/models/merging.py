@@ -6,6 +6,7 @@ LoRA: :math:`x W + \frac{\alpha}{r} x A B = x (W + \frac{\alpha}{r} A B)`. Co-Lo
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, cast
@@ -69,14 +70,14 @@ def _merged(
 
 @torch.no_grad()
 def merge_tower(layers: AdaptedLayers) -> None:
-    """Put a linear map in the place of each adapted one of a network's own tower; the shared frozen weights stay as they are."""
+    """Put a plain map in the place of each adapted one of a network's own tower; the shared frozen weights stay as they are."""
     for path, adapted in layers.adapted().items():
-        frozen = cast(nn.Linear, adapted.base_layer)
+        frozen = cast("nn.Linear | nn.Conv2d", adapted.base_layer)
         scale = float(cast(Any, adapted).scaling["default"])
         first, second = (cast(Any, adapted.get_submodule(f"lora_{side}"))["default"].weight for side in "AB")
-        plain = nn.Linear(frozen.in_features, frozen.out_features, bias=frozen.bias is not None, device="meta")
-        plain.weight = nn.Parameter(frozen.weight + scale * (first @ second).T, requires_grad=False)
-        if frozen.bias is not None:
-            plain.bias = nn.Parameter(frozen.bias.clone(), requires_grad=False)
+        plain = copy.copy(frozen)  # with a dictionary of its own: the frozen map keeps its weights
+        plain._parameters = dict(frozen._parameters)
+        added = scale * (first @ second).T
+        plain.weight = nn.Parameter(frozen.weight + added.view_as(frozen.weight), requires_grad=False)
         above, _, name = path.rpartition(".")
         setattr(layers.encoder.get_submodule(above), name, plain)

@@ -110,7 +110,9 @@ def _published(folder: Path) -> nn.Module:
         with quiet():
             return cast(
                 nn.Module,
-                AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32),
+                AutoModel.from_pretrained(
+                    folder, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+                ),
             )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder}: AutoModel cannot read it ({one_line(error)}); use --format fedtap") from error

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator, mo
 
 from fedtap.pairs import Fusion
 from fedtap.runtime.errors import UserError, nearest
+from fedtap.runtime.folder_or_hub import means_folder
 from fedtap.runtime.home import expanded
 from fedtap.scenario.backbone import BackboneSettings as BackboneSettings
 from fedtap.scenario.backbone import LoraSettings as LoraSettings
@@ -326,6 +327,8 @@ FOLDERS = ("backbone.path", "backbone.vision", "backbone.text", "evaluation.bert
 
 def _where_the_command_runs(key: str, value: Any) -> Any:
     """Return a value of the command line whole, where it names a folder: there, unlike in a file, paths start where one is."""
-    if key in FOLDERS and isinstance(value, str) and (folder := expanded(value)).is_dir():
-        return str(folder.resolve())
-    return value
+    if key not in FOLDERS or not isinstance(value, str):
+        return value
+    folder = expanded(value)
+    meant = means_folder(value, folder) or (key == "backbone.path" and folder.is_dir())
+    return str(folder.resolve()) if meant else value

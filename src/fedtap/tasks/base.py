@@ -59,7 +59,8 @@ class ScoreSettings:
 class Words:
     """The frozen words that text generation is tied to.
 
-    ``embedding`` is ``(vocabulary, embedding_dim)``; beside it the special tokens, and what turns token ids into text.
+    ``embedding`` is ``(vocabulary, embedding_dim)``; beside it the special tokens, and what turns token ids into text. ``pad_id``
+    is never written; it is None where the vocabulary pads with its end token.
     ``shortlist`` is how many words are drawn where training estimates the softmax; None: it is exact.
     """
 
@@ -67,7 +68,7 @@ class Words:
     start_id: int
     end_id: int
     decode: Callable[[Sequence[int]], str]
-    pad_id: int = 0
+    pad_id: int | None = 0
     shortlist: int | None = None
 
 

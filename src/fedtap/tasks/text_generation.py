@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from fedtap.batch import NO_TOKEN
 from fedtap.tasks.attention import CausalAttention, CrossAttention, FeedForward, KeysValues
 from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.metrics import TextScores
@@ -125,7 +126,7 @@ class TextGeneration(TaskType):
         assert words is not None
         start = target.new_full((target.shape[0], 1), words.start_id)
         previous = torch.cat([start, target[:, :-1]], dim=1)
-        hidden: Tensor = head(fused, words.embedding[previous])
+        hidden: Tensor = head(fused, words.embedding[previous.clamp(min=0)])
         return hidden
 
     def losses(self, output: Tensor, target: Tensor, words: Words | None) -> Losses:
@@ -134,7 +135,7 @@ class TextGeneration(TaskType):
         With a shortlist it is estimated where a gradient is asked for, and exact everywhere else.
         """
         assert words is not None
-        real = target != words.pad_id
+        real = target != NO_TOKEN
         if words.shortlist is not None and output.requires_grad:
             flat = sampled_token_losses(output[real], words.embedding, target[real], words.shortlist)
         else:
@@ -148,7 +149,7 @@ class TextGeneration(TaskType):
         Up to the first token that differs it has seen the target's own, as ``output`` has under teacher forcing.
         """
         assert words is not None
-        real = target != words.pad_id
+        real = target != NO_TOKEN
         missed = likeliest(output[real], words.embedding, barred=words.pad_id) != target[real]
         return torch.zeros_like(real).masked_scatter(real, missed).any(dim=1)
 
@@ -157,7 +158,7 @@ class TextGeneration(TaskType):
     ) -> Tensor:
         """Return ``tau^2 KL(teacher || student)``, mean over non-padding tokens."""
         assert words is not None
-        real = target != words.pad_id
+        real = target != NO_TOKEN
         return token_divergences(student[real], teacher[real], words.embedding, temperature).mean()
 
     def answers(self, head: nn.Module, fused: Fused, output: Tensor | None, words: Words | None) -> list[str]:
@@ -200,7 +201,8 @@ def generate(head: nn.Module, fused: Fused, words: Words) -> list[list[int]]:
     for place in range(head.length):
         hidden, left = head.step(words.embedding[tokens], place, before, memory, mask)
         logits = hidden @ words.embedding.T
-        logits[:, words.pad_id] = -torch.inf
+        if words.pad_id is not None:
+            logits[:, words.pad_id] = -torch.inf
         tokens = logits.argmax(dim=-1)
         goes_on = tokens != words.end_id
         for row, token in zip(writing, tokens.tolist(), strict=True):

