@@ -77,7 +77,7 @@ class House(NamedTuple):
 def house(method: str, folder: Path) -> House:
     algorithm = make({}, method)
     every = tuple(pair for pairs in CLIENTS.values() for pair in pairs)
-    network = build_network(every, name=algorithm.architecture or "experts")
+    network = build_network(every, name=algorithm.architecture or "experts", adaptation=adaptation_of(algorithm))
     start_of = network.initial_state
     # Away from the start, at which many tensors are zero: after a step of AdamW from there all numbers of a tensor are plus or
     # minus the rate, and two small tensors may be equal by chance.
@@ -94,6 +94,11 @@ def house(method: str, folder: Path) -> House:
     start = ServerState(network.initial_state(keys).select(algorithm.travels))
     server = Server(algorithm=algorithm, architecture=architecture, state=start, cards=cards)
     return House(algorithm, server, Spy(site, cards), store, site, [])
+
+
+def adaptation_of(algorithm: Algorithm) -> str:
+    """Return the adaptation that a method brings where a scenario trains whole layers."""
+    return algorithm.adaptations.get("full", "full")
 
 
 def moved(state: ComponentState) -> ComponentState:
@@ -154,7 +159,9 @@ def fingerprint(tensor: torch.Tensor) -> bytes:
 def whole(built: House) -> ComponentState:
     """Return every tensor that a client could hold."""
     return build_network(
-        tuple(pair for pairs in CLIENTS.values() for pair in pairs), name=built.algorithm.architecture or "experts"
+        tuple(pair for pairs in CLIENTS.values() for pair in pairs),
+        name=built.algorithm.architecture or "experts",
+        adaptation=adaptation_of(built.algorithm),
     ).initial_state()
 
 
