@@ -3,8 +3,9 @@
 ``npm install emoji-datasource-google emoji-datasource-twitter`` puts them into ``node_modules``, where they are found from the
 current folder upwards, as npm itself does; ``path`` names the folder of an unpacked package instead. Pictures of the two artists
 are of the same emoji. An example is known by its emoji, whoever drew it and whatever is asked of it: no emoji is in two splits of
-any artist, nor is its name. Of emoji that an artist has drawn alike to the last bit (flags of one country's territories, Twitter's
-families) the first is taken; the five swatches of skin tones are left out. Not here: other artists, whose pictures are not free.
+any artist, nor is its name. Of emoji that an artist has drawn alike to the last bit (flags of one country's territories,
+Twitter's families) the first is taken; the five swatches of skin tones are left out. Not here: artists whose pictures are not
+free.
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ def _listed(file: Path, artist: str) -> Iterator[tuple[int, str, str, int]]:
     try:
         rows = parse(read_bounded(file, _MOST))
     except FileNotFoundError as error:
-        raise UserError(f"{file}: no such file; 'path' must be the folder of an unpacked emoji-datasource-{artist}") from error
+        raise UserError(
+            f"{file}: no such file; 'path' must be the folder of an unpacked emoji-datasource-{artist}"
+        ) from error
     except (OSError, NotPlainError) as error:
         raise UserError(f"{file}: cannot be read ({error}); {mend}") from error
     if not isinstance(rows, list) or not rows:
@@ -120,13 +123,17 @@ def _listed(file: Path, artist: str) -> Iterator[tuple[int, str, str, int]]:
             raise UserError(f"{file}: entry {number} has no plain name, category, code and place; {mend}")
         if row.get(f"has_img_{artist}") is True and row["category"] != _LEFT_OUT:
             if row["category"] not in index:
-                raise UserError(f"{file}: entry {number} is of category '{row['category']}', which Unicode does not have; {mend}")
+                raise UserError(
+                    f"{file}: entry {number} is of category '{row['category']}', which Unicode does not have; {mend}"
+                )
             yield row["sort_order"], row["unified"], row["name"].lower(), index[row["category"]]
 
 
 def _is_plain(row: dict[str, Any]) -> bool:
     name, category, code = (row.get(key) for key in ("name", "category", "unified"))
-    texts = all(isinstance(text, str) and 0 < len(text) <= _NAME_LENGTH and text.isprintable() for text in (name, category))
+    texts = all(
+        isinstance(text, str) and 0 < len(text) <= _NAME_LENGTH and text.isprintable() for text in (name, category)
+    )
     return texts and isinstance(code, str) and bool(_CODE.fullmatch(code)) and type(row.get("sort_order")) is int
 
 
