@@ -31,7 +31,8 @@ def trains(method: str, architecture: str) -> bool:
 
 
 def client_of(method: str, pairs: tuple[Pair, ...], *, on: str = "experts", **settings: object) -> LocalClient:
-    network = build_network(pairs, name=algorithms()[method].architecture or on)
+    kind = algorithms()[method]
+    network = build_network(pairs, name=kind.architecture or on, adaptation=kind.adaptations.get("full", "full"))
     return local_client(pairs, network=network, **{**SETTINGS, **settings})
 
 

@@ -16,7 +16,8 @@ FOLDER = Path(__file__).parents[2] / "scenarios"
 FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))
 HUB = {"paper-flava.yaml", "paper-vilt.yaml"}  # on data of a model hub: tests/data/sources/test_paper_federations.py
 VARIED = [("scale.yaml", "population=100"), ("skewed.yaml", "tasks_per_client=1")]
-CASES = [(name,) for name in FILES if name not in HUB] + VARIED
+NPM = {"vendors.yaml"}  # on pictures of npm's registry: tests/data/sources/test_emoji.py
+CASES = [(name,) for name in FILES if name not in HUB | NPM] + VARIED
 MEASURED = [
     case for case in CASES if not case[0].startswith("paper-")
 ]  # the paper's twins are for tests, not for figures
@@ -40,7 +41,7 @@ def named(case: tuple[str, ...]) -> str:
 
 def test_there_are_the_federations_that_the_documents_name() -> None:
     assert set(FILES) >= {
-        f"{name}.yaml" for name in ("quickstart", "homogeneous", "skewed", "newsroom", "hundred", "scale")
+        f"{name}.yaml" for name in ("quickstart", "homogeneous", "skewed", "newsroom", "hundred", "scale", "vendors")
     }
 
 
@@ -53,7 +54,7 @@ def test_it_says_what_it_is_for(name: str) -> None:
     assert load(name).name == Path(name).stem
 
 
-@pytest.mark.parametrize("case", CASES, ids=named)
+@pytest.mark.parametrize("case", [*CASES, *((name,) for name in sorted(NPM))], ids=named)
 def test_it_is_valid_and_can_be_planned(case: tuple[str, ...]) -> None:
     scenario = load(*case)
     make(scenario.method)

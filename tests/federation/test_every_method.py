@@ -77,12 +77,13 @@ class House(NamedTuple):
 def house(method: str, folder: Path) -> House:
     algorithm = make({}, method)
     every = tuple(pair for pairs in CLIENTS.values() for pair in pairs)
-    network = build_network(every, name=algorithm.architecture or "experts")
+    network = build_network(every, name=algorithm.architecture or "experts", adaptation=adaptation_of(algorithm))
     start_of = network.initial_state
     # Away from the start, at which many tensors are zero: after a step of AdamW from there all numbers of a tensor are plus or
     # minus the rate, and two small tensors may be equal by chance.
     network.initial_state = lambda keys=None: moved(start_of(keys))
-    training = {"lr": 0.01, "warmup_rounds": 1, "finetune_steps": 2, "finetune_lr": 0.01, "select_every": 1}
+    # A rate at which fine-tuning gains: where no step is kept, what is a client's own may be what it was sent, and no secret.
+    training = {"lr": 0.01, "warmup_rounds": 1, "finetune_steps": 2, "finetune_lr": 0.001, "select_every": 1}
     scenario = scenario_of(CLIENTS, rounds=3, local_steps=2, training=training)
     store, dataset = ClientStore(folder), Datasets()
     site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=0, data=dataset, store=store)
@@ -94,6 +95,11 @@ def house(method: str, folder: Path) -> House:
     start = ServerState(network.initial_state(keys).select(algorithm.travels))
     server = Server(algorithm=algorithm, architecture=architecture, state=start, cards=cards)
     return House(algorithm, server, Spy(site, cards), store, site, [])
+
+
+def adaptation_of(algorithm: Algorithm) -> str:
+    """Return the adaptation that a method brings where a scenario trains whole layers."""
+    return algorithm.adaptations.get("full", "full")
 
 
 def moved(state: ComponentState) -> ComponentState:
@@ -154,7 +160,9 @@ def fingerprint(tensor: torch.Tensor) -> bytes:
 def whole(built: House) -> ComponentState:
     """Return every tensor that a client could hold."""
     return build_network(
-        tuple(pair for pairs in CLIENTS.values() for pair in pairs), name=built.algorithm.architecture or "experts"
+        tuple(pair for pairs in CLIENTS.values() for pair in pairs),
+        name=built.algorithm.architecture or "experts",
+        adaptation=adaptation_of(built.algorithm),
     ).initial_state()
 
 

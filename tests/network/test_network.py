@@ -80,7 +80,7 @@ def test_padding_changes_no_output(pair: Pair, fusion: str) -> None:
         assert_same(loss_sum(network, network(padded), padded), loss_sum(network, network(batch), batch))
 
 
-@pytest.mark.parametrize("adaptation", ["full", "lora", "colora"])
+@pytest.mark.parametrize("adaptation", ["full", "lora", "colora", "dual"])
 def test_permuting_a_mixed_batch_permutes_its_outputs(adaptation: str) -> None:
     network = away_from_start(MIXED, adaptation=adaptation)
     data = client_data(MIXED, 4)

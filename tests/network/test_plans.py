@@ -57,7 +57,8 @@ class Recorded(Mapping[ComponentKey, nn.Module]):
 
 @pytest.fixture(
     scope="module",
-    params=[(fusion, adaptation) for fusion in ("joint", "paths") for adaptation in ("full", "lora", "colora")],
+    params=[(fusion, adaptation) for fusion in ("joint", "paths") for adaptation in ("full", "lora", "colora")]
+    + [("joint", "dual")],
     ids=str,
 )
 def house(request: pytest.FixtureRequest) -> tuple[Experts, dict[ComponentKey, nn.Module], nn.ModuleDict]:

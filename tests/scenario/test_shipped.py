@@ -23,7 +23,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_file_of_the_folder_has_its_name() -> None:
     assert {path.stem for path in (ROOT / "scenarios").iterdir()} == shipped().keys()
-    assert len(shipped()) == 10
+    assert len(shipped()) == 11
 
 
 def test_a_name_is_known_anywhere() -> None:

@@ -11,21 +11,25 @@ from fedtap.algorithms import outside
 from fedtap.algorithms.apfl import Apfl
 from fedtap.algorithms.base import Algorithm
 from fedtap.algorithms.choice import Choice
+from fedtap.algorithms.clustered import Clustered
 from fedtap.algorithms.colora import CoLora
 from fedtap.algorithms.disentafl import DisentAfl
 from fedtap.algorithms.disentafl_ft import DisentAflFineTuning
 from fedtap.algorithms.ditto import Ditto
 from fedtap.algorithms.fedala import FedAla
+from fedtap.algorithms.fedalt import FedAlt
 from fedtap.algorithms.fedavg import FedAvg
 from fedtap.algorithms.fedavg_ft import FedAvgFineTuning
 from fedtap.algorithms.fedavg_grouped import FedAvgGrouped
 from fedtap.algorithms.fedbn import FedBn
 from fedtap.algorithms.feddat import FedDat
+from fedtap.algorithms.feddpa_f import FedDpaF
 from fedtap.algorithms.fedhca2 import FedHca2
 from fedtap.algorithms.fedper import FedPer
 from fedtap.algorithms.fedprox import FedProx
 from fedtap.algorithms.fedrep import FedRep
 from fedtap.algorithms.fedsa_lora import FedSaLora
+from fedtap.algorithms.flow import Flow
 from fedtap.algorithms.local import Local
 from fedtap.algorithms.lp_ft import LpFt
 from fedtap.algorithms.perfedavg import PerFedAvg
@@ -50,6 +54,10 @@ _METHODS: tuple[type[Algorithm], ...] = (
     FedRep,
     FedBn,
     FedSaLora,
+    FedDpaF,
+    FedAlt,
+    Flow,
+    Clustered,
     Ditto,
     PFedMe,
     PerFedAvg,

@@ -23,7 +23,10 @@ better on the validation split at all, ``paired`` what is so with confidence (do
 ``guard_adoption: off`` is the paper's, ``on`` takes what a gate lets in only where no task of the client is worse; ``scope:
 path`` is the paper's, ``exclusive`` replaces only what no other task of the client uses. ``adopt: parts`` asks no gate: of each
 path X takes the trunk (as in :mod:`fedper`), the head, all (the federated model) or nothing (as in :mod:`local`), by trial on
-validation, task by task (:mod:`fedtap.personalization.parts`). ``choose: on`` has each task use, of the slice, the teacher and
+validation, task by task (:mod:`fedtap.personalization.parts`). ``start: chosen`` trains W, task by task, from what was received
+or from the received trunk under X's head, whichever is better on validation (:mod:`fedtap.personalization.start`), and so does
+the fine-tuning after the last round: with ``personal: shared`` and ``distil: off`` a :mod:`fedper` that decides for itself where
+a private head is worth having. ``choose: on`` has each task use, of the slice, the teacher and
 X, the one that is best on validation. The final models are chosen on validation, as for every method. Cheaper and softer ways,
 off by default: ``personal: shared`` (X is not trained in the rounds: W gets all steps, and X adopts what is better on
 validation), ``replace: soft`` (a part of the way) and ``average`` (X is the mean over time of the client's own trained slices),
@@ -51,7 +54,8 @@ from fedtap.personalization.loss_history import LossHistory
 from fedtap.personalization.parts import replace_parts
 from fedtap.personalization.refit import refit_heads
 from fedtap.personalization.replacement import Gate, Scope, keep_personal, replace_hard, replace_soft, verdicts_of
-from fedtap.runtime.errors import nearest
+from fedtap.personalization.start import chosen_start, with_start
+from fedtap.runtime.errors import UserError, nearest
 from fedtap.training.client import LocalClient, Trained
 from fedtap.training.terms import Disentangle, Teacher
 
@@ -74,6 +78,7 @@ class TapParams(Params):
 
     ``margin`` (nats, or MSE) and ``weight`` (of distillation) may be refined per task family in ``margins`` and ``weights``.
     ``adopt`` says what a hard replacement takes: a ``path`` whose gate opens, or of each path the best of its ``parts``.
+    ``start`` says what W is trained from: what was ``received``, or for each task the better head (``chosen``).
     ``alpha`` is the level of the paired gate, ``temperature`` tau; ``guard_adoption`` is of what is adopted whole. ``replace``
     (``hard``, ``soft``, ``average``, ``off``) and ``distil`` switch the stages; ``pace`` is the share of the way that an average
     goes in a round. ``personal`` says whether X has training steps of its own (``separate``) or shares W's; ``personal_from`` is
@@ -90,6 +95,7 @@ class TapParams(Params):
     replace: Annotated[Literal["hard", "soft", "average", "off"], BeforeValidator(switch)] = "hard"
     pace: Annotated[float, Field(gt=0, le=1)] = 0.5
     adopt: Literal["path", "parts"] = "path"
+    start: Literal["received", "chosen"] = "received"
     gate: Gate = "margin"
     guard_adoption: bool = False
     margin: NonNegative = 0.01
@@ -160,7 +166,8 @@ class Tap(Algorithm):
         steps = client.scenario.local_steps
         federated_steps, personal_steps = split(steps, self.params.compute) if apart else (steps, 0)
         terms = [Disentangle(self.params.disentangle)] if self.params.disentangle else []
-        federated = client.train(received, federated_steps, "federated", terms=terms)
+        begun, starts = self._begun(client, received, state)
+        federated = client.train(begun, federated_steps, "federated", terms=terms)
         history = LossHistory.of(state.facts).after_federated(federated.losses, client.round)
         personal, decisions = self._adopt(client, federated, state, history)
         history = history.after_replacement(decisions)
@@ -169,9 +176,10 @@ class Tap(Algorithm):
             replaced = any(decision.outcome != "kept" for decision in decisions)
             trained = client.train(personal, personal_steps, "personal" if replaced else "federated", stays=True)
             personal, losses = trained.state, trained.losses
-        update = Update(federated.state, client.counts(), federated.losses, losses, decisions)
         facts = {**history.after_personal(losses).facts, "took_part": True, "apart": apart or _was_apart(state)}
         asked = int(state.facts.get("verdicts", 0)) + verdicts_of(decisions)
+        decisions = with_start(decisions, starts)
+        update = Update(federated.state, client.counts(), federated.losses, losses, decisions)
         facts |= {"verdicts": asked} if asked else {}
         return update, ClientState({"personal": personal}, facts)
 
@@ -187,9 +195,25 @@ class Tap(Algorithm):
             done = replace(done, facts={**done.facts, "chosen": chosen}, decisions=[*done.decisions, *decisions])
         return done
 
+    def _begun(
+        self, client: LocalClient, received: ComponentState, state: ClientState
+    ) -> tuple[ComponentState, list[Decision]]:
+        """Return what W is trained from, and for each task what was decided about it."""
+        if self.params.start == "received":
+            return received, []
+        if client.scenario.privacy.local is not None:
+            raise UserError(
+                "method.start=chosen lets a client's private head and validation data shape what is sent, which privacy.local "
+                "does not cover; set start=received, or remove privacy.local"
+            )
+        if not state.facts.get("took_part"):
+            return received, []  # it has no head of its own yet
+        return chosen_start(client, received, state.models["personal"])
+
     def _finished(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         steps = client.scenario.training.finetune_steps
         personal = state.models["personal"]
+        received, _ = self._begun(client, received, state)
         if self.params.replace != "off" and not state.facts.get("took_part"):
             personal = received  # it never took part: its personal model has no history that the slice could be behind
         if self.params.mix == "end":
@@ -197,7 +221,7 @@ class Tap(Algorithm):
             mixed, decisions = keep_personal(client, tuned, personal, scope=self._scope(client))
             return ClientState({"finetuned": tuned, "personal": mixed}, dict(state.facts), decisions)
         if not self.params.distil and self.params.mix == "off" and not self.params.choose:
-            done = client.finetune(personal, steps, "finish")
+            done = client.finetune(received if self.params.start == "chosen" else personal, steps, "finish")
             return ClientState({"personal": done.state}, dict(state.facts))
         teacher_steps, student_steps = split(steps, self.params.compute)
         teacher = client.finetune(received, teacher_steps, "finish").state

@@ -20,6 +20,7 @@ from fedtap.experiment.planning import ARCHITECTURES
 from fedtap.models.answers import LoadedModel
 from fedtap.network.blocks import ATTENTION_NAMES, EXPERT_NAMES, FrozenLayers
 from fedtap.network.network import Network
+from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import NetworkSettings
 
 
@@ -29,6 +30,11 @@ def merged_network(model: LoadedModel) -> Network:
     state = saved.state
     blueprint = saved.blueprint
     frozen = {name: layers for name, layers in model.network.frozen.items() if isinstance(layers, FrozenLayers)}
+    if frozen and settings.dual:
+        raise UserError(
+            f"'{saved.name}' mixes two adapters for each input, which no merged matrix can do; use --format fedtap, or a method "
+            "with one adapter a matrix"
+        )
     if frozen:
         blueprint = replace(blueprint, network=settings.model_copy(update={"adaptation": "full"}))
         state = ComponentState(

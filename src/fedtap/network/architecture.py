@@ -40,12 +40,14 @@ class Stream:
     """What the fusion made of one modality of a pair's examples, path by path, before the paths are averaged.
 
     ``routes`` names the paths, ``tokens`` is ``(paths, n, tokens, dim)``, ``mask`` ``(n, tokens)`` bool, True at tokens.
+    ``direction`` ``(n, dim)`` is what gates saw of the examples (:func:`fedtap.network.blocks.direction`), where there are any.
     """
 
     modality: Modality
     routes: tuple[str, ...]
     tokens: Tensor
     mask: Tensor
+    direction: Tensor | None = None
 
     def path(self, route: str) -> Fused:
         """Return what the path with this name made of the examples.

@@ -2,8 +2,9 @@
 
 Each module holds the parameters of one component, stacked over the L layers of its stack; the products are in ``fusion.py``,
 where the components that a batch needs are stacked, so that several are one product. With ``adaptation: full`` the components
-hold the layers themselves, with ``lora`` low-rank adapters of frozen layers (:class:`FrozenLayers`), and with ``colora`` only the
-small inner factors of such adapters, whose outer factors are frozen with the layers.
+hold the layers themselves, with ``lora`` low-rank adapters of frozen layers (:class:`FrozenLayers`), with ``dual`` and
+``dual_near`` two of them and a gate, and with ``colora`` only the small inner factors of such adapters, whose outer factors are
+frozen with the layers.
 """
 
 from __future__ import annotations
@@ -126,6 +127,43 @@ class LowRank(nn.Module):
             parameter.copy_(
                 torch.zeros(parameter.shape) if name.endswith("_B") else xavier(tuple(parameter.shape), generator)
             )
+
+
+class DualLowRank(LowRank):
+    r"""Two low-rank adapters a matrix, mixed by an input's gate: ``x W + (alpha/r) (g x A B + (1 - g) x A' B')``.
+
+    A and B are the first adapter, ``*_shared_A`` and ``*_shared_B`` (A', B') the second: what each is for is the method's to say.
+    g in [0, 1] is one number for each example, component and layer, of the example's direction (:func:`direction`):
+    :math:`g = a(\langle w, d(x) \rangle + b)` with ``gate_w`` ``(L, dim)`` and ``gate_b`` ``(L,)``, and a of :func:`gated`. No
+    gradient flows through the direction. Both second factors, w and b start at zero.
+    """
+
+    def __init__(self, names: Sequence[str], settings: NetworkSettings) -> None:
+        super().__init__(names, settings)
+        for name, parameter in list(self.named_parameters()):
+            matrix, side = name[:-2], name[-1]
+            self.register_parameter(f"{matrix}_shared_{side}", nn.Parameter(torch.empty_like(parameter)))
+        self.gate_w = nn.Parameter(torch.empty(settings.layers, settings.dim))
+        self.gate_b = nn.Parameter(torch.empty(settings.layers))
+
+    @torch.no_grad()
+    def start(self, generator: torch.Generator) -> None:
+        """Draw both A, zero the rest."""
+        for name, parameter in self.named_parameters():
+            parameter.copy_(
+                xavier(tuple(parameter.shape), generator) if name.endswith("_A") else torch.zeros(parameter.shape)
+            )
+
+
+def direction(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Return what a gate sees of examples: the mean of their real tokens, of length one, ``(n, dim)``, without a gradient."""
+    real = mask[..., None].to(tokens.dtype)
+    return nn.functional.normalize((tokens.detach() * real).sum(dim=1), dim=-1)
+
+
+def gated(logits: Tensor, adaptation: str) -> Tensor:
+    """Return the first adapter's share: the sigmoid (``dual``), or the number itself within [0, 1] (``dual_near``)."""
+    return logits.clamp(0.0, 1.0) if adaptation == "dual_near" else logits.sigmoid()
 
 
 class InnerFactors(nn.Module):

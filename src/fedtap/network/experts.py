@@ -18,11 +18,13 @@ from fedtap.network.blocks import (
     ATTENTION_NAMES,
     EXPERT_NAMES,
     DomainExpert,
+    DualLowRank,
     FrozenLayers,
     FullWeights,
     InnerFactors,
     LowRank,
     StackStart,
+    direction,
     outer_factors,
     seeded_layer,
 )
@@ -124,6 +126,8 @@ class Experts(Architecture):
                 return LowRank(adapted, network)
             case "colora":
                 return InnerFactors(adapted, network)
+            case "dual" | "dual_near":
+                return DualLowRank(adapted, network)
 
     def _stack_start(self, stack: str, seed: int) -> StackStart:
         count = self.blueprint.network.layers
@@ -167,9 +171,10 @@ class Experts(Architecture):
             routes = self.routes(modality, family)
             names = tuple(route.name for route in routes)
             results = _fuse(fusion, routes, members, components)
-            for (index, *_), (whole, apart) in zip(members, results, strict=True):
+            for (index, _, tokens, own), (whole, apart) in zip(members, results, strict=True):
                 fused[index].append(whole)
-                streams[index].append(Stream(modality, names, apart, whole.mask))
+                seen = direction(tokens, own) if self.blueprint.network.dual else None
+                streams[index].append(Stream(modality, names, apart, whole.mask, seen))
         outputs: list[TaskOutput] = []
         for part, held, apart_by_modality in zip(batch, fused, streams, strict=True):
             whole = held[0] if len(held) == 1 else _side_by_side(held)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedtap.backbones.dropout import dropped_product
-from fedtap.network.blocks import DomainExpert, FrozenLayers
+from fedtap.network.blocks import DomainExpert, FrozenLayers, direction, gated
 from fedtap.pairs import STACKS, ComponentKey, Route
 from fedtap.scenario.scenario import NetworkSettings
 
@@ -58,6 +58,7 @@ class Fusion:
         self._frozen = frozen
         self._eps = eps
         self._dropout = settings.lora_dropout if training else 0.0
+        self._direction: Tensor | None = None
 
     def __call__(
         self, x: Tensor, mask: Tensor, routes: Sequence[Route], shared: nn.Module | None, domains: DomainRows
@@ -91,6 +92,7 @@ class Fusion:
         s = shared(x) if shared is not None else x
         if shared is None and any(route.takes_shared_input for route in routes):
             raise KeyError("a route takes the shared input, but the model has no shared projection")
+        self._direction = direction(x, mask) if self._settings.dual else None
         # The routes start from two inputs at most: what is the same for all routes of an input is computed once for it.
         inputs = [s, x] if any(route.takes_shared_input for route in routes) else [x]
         start = [0 if route.takes_shared_input else len(inputs) - 1 for route in routes]
@@ -191,7 +193,8 @@ class Fusion:
     def _weights(self, stack: str, layer: int, held: Sequence[nn.Module], names: Sequence[str]) -> dict[str, Tensor]:
         """Return each named tensor stacked to ``(streams, ...)``, or ``(...)`` where it is frozen and so common to all.
 
-        Low-rank factors come beside it as ``name_A`` and ``name_B``, and those within them as ``name_P`` and ``name_Q``.
+        Low-rank factors come beside it as ``name_A`` and ``name_B``, and those within them as ``name_P`` and ``name_Q``. Of two
+        adapters the factors stand side by side, and ``gate`` ``(streams, n)`` is the first one's share.
         """
         weights: dict[str, Tensor] = {}
         for name in names:
@@ -205,6 +208,14 @@ class Fusion:
                     weights[factor] = self._stacked(held, factor, layer)
                 elif hasattr(frozen, factor):
                     weights[factor] = frozen.get_buffer(factor)[layer]
+            if self._direction is not None and f"{name}_A" in weights:
+                for factor, axis in ((f"{name}_A", -1), (f"{name}_B", -2)):
+                    shared = self._stacked(held, f"{name}_shared_{factor[-1]}", layer)
+                    weights[factor] = torch.cat([weights[factor], shared], dim=axis)
+                if "gate" not in weights:
+                    logits = self._stacked(held, "gate_w", layer) @ self._direction.T
+                    bias = self._stacked(held, "gate_b", layer)
+                    weights["gate"] = gated(logits + bias[:, None], self._settings.adaptation)
         return weights
 
     def _stacked(self, held: Sequence[nn.Module], name: str, layer: int) -> Tensor:
@@ -246,6 +257,8 @@ class Fusion:
                 inner = dropped_product(_chosen(flat, which), weights[f"{name}_w_A"], self._dropout, pre=before)
                 if f"{name}_w_P" in weights:  # the outer factors are common to all streams, and frozen
                     inner = torch.baddbmm(weights[f"{name}_w_Q"][:, None, :], inner, weights[f"{name}_w_P"])
+                if "gate" in weights:
+                    inner = _shared_out(inner, weights["gate"], rank)
                 up = weights[f"{name}_w_B"]
                 up = up if up.dim() == 3 else up.expand(len(inner), *up.shape)
                 out = torch.baddbmm(out, inner, up, alpha=alpha / rank)
@@ -258,6 +271,12 @@ def _chosen(x: Tensor, which: Sequence[int]) -> Tensor:
         return x
     parts = x.unbind()
     return torch.stack([parts[index] for index in which])
+
+
+def _shared_out(inner: Tensor, gate: Tensor, rank: int) -> Tensor:
+    """Return ``(streams, n tokens, 2 rank)``: the first adapter's part by the gate ``(streams, n)``, the second's by the rest."""
+    share = gate.repeat_interleave(inner.shape[1] // gate.shape[1], dim=1)[..., None]
+    return torch.cat([inner[..., :rank] * share, inner[..., rank:] * (1 - share)], dim=-1)
 
 
 def _norm(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

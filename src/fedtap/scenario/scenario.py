@@ -55,8 +55,10 @@ class NetworkSettings(Settings):
 
     ``name`` is the architecture: ``experts`` (algorithm.md, section 5), ``plain`` (one fusion transformer that all share, no
     experts) or ``probe`` (a linear classifier on pooled features; classification only). A method may bring its own.
-    ``adaptation`` is ``full`` (fusion layers trained from a seeded start), ``lora`` (frozen, with low-rank adapters) or
-    ``colora`` (frozen, and so are the adapters' outer factors: of each only a square of the rank's size is trained and sent).
+    ``adaptation`` is ``full`` (fusion layers trained from a seeded start), ``lora`` (frozen, with low-rank adapters), ``colora``
+    (frozen, and so are the adapters' outer factors: of each only a square of the rank's size is trained and sent), ``dual``
+    (frozen, with two adapters a matrix, mixed for each input by a learned gate) or ``dual_near`` (the same, mixed by how near the
+    input is to what a client knows). The last three are what methods bring that need them.
     ``lora_rank`` and ``lora_alpha`` are those of all adapters of the fusion, but for the experts' where those are given;
     ``lora_dropout`` is theirs in training.
     ``answer_tokens`` bounds generated text. ``head_dim`` is the width of the heads where it is not ``dim``: a fusion as wide as a
@@ -69,7 +71,7 @@ class NetworkSettings(Settings):
     layers: Depth = 1
     expert_dim: Width = 256
     domain_dim: Width = 32
-    adaptation: Literal["full", "lora", "colora"] = "full"
+    adaptation: Literal["full", "lora", "colora", "dual", "dual_near"] = "full"
     lora_rank: Width = 8
     lora_alpha: Rate = 16.0
     lora_dropout: Annotated[Float, Field(ge=0, lt=1)] = 0.0
@@ -102,6 +104,11 @@ class NetworkSettings(Settings):
         if matrix in ("up_w", "down_w"):
             return self.expert_lora_rank or self.lora_rank, self.expert_lora_alpha or self.lora_alpha
         return self.lora_rank, self.lora_alpha
+
+    @property
+    def dual(self) -> bool:
+        """Whether each adapted matrix has two adapters and a gate."""
+        return self.adaptation in ("dual", "dual_near")
 
     def of_heads(self) -> NetworkSettings:
         """Return the settings that heads are built from: those of their own width, with attention heads of the same size."""

@@ -14,6 +14,7 @@ from fedtap.data.sources.dataset import SavedDataset
 from fedtap.data.sources.dialogues import COMPUTING, SMALL_TALK, TRIVIA
 from fedtap.data.sources.digits import Digits
 from fedtap.data.sources.easy_vqa import EasyVQA
+from fedtap.data.sources.emoji import EMOJI_GOOGLE, EMOJI_TWITTER
 from fedtap.data.sources.fashion_mnist import FASHION_MNIST
 from fedtap.data.sources.folder import Folder
 from fedtap.data.sources.mmlu import MORAL_SCENARIOS, PROFESSIONAL_LAW, PROFESSIONAL_MEDICINE
@@ -31,6 +32,8 @@ _REGISTRY: tuple[Source, ...] = (
     SENTIMENT,
     LONG_SENTIMENT,
     EasyVQA(),
+    EMOJI_GOOGLE,
+    EMOJI_TWITTER,
     TRIVIA,
     SMALL_TALK,
     COMPUTING,
