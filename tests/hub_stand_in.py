@@ -1,4 +1,4 @@
-"""A stand-in of the Hugging Face hub on loopback: what its client and `datasets` ask of it, and what goes wrong with it on purpose.
+"""A stand-in of the Hugging Face hub on loopback: what its client and `datasets` ask of it, and what goes wrong on purpose.
 
 It serves repositories from memory: their description, their tree, and their files with the digests, commits and ranges that the
 hub's client goes by. `paper_hub` has the repositories of the paper's two federations, with the hub's layouts and schemas and tiny
@@ -158,7 +158,9 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(200, {})
         elif what == "tree":
             below = more.partition("/")[2]
-            self._reply(200, self._tree(repo, below, deep="recursive=True" in self.path or "recursive=true" in self.path))
+            self._reply(
+                200, self._tree(repo, below, deep="recursive=True" in self.path or "recursive=true" in self.path)
+            )
         elif what in ("", "revision"):
             told = {
                 "id": name,
@@ -247,7 +249,7 @@ def served(hub: Hub) -> Iterator[Hub]:
 
 
 def point_at(hub: Hub, home: Path, patch: pytest.MonkeyPatch) -> None:
-    """Have this process's client and `datasets` ask this hub, and keep what they fetch in ``home``: as HF_ENDPOINT and HF_HOME do."""
+    """Have this process's client and `datasets` ask this hub, and keep what comes in ``home``: HF_ENDPOINT and HF_HOME."""
     import datasets
     from huggingface_hub import constants, hf_api
 

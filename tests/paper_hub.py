@@ -36,7 +36,7 @@ DATA_SETS = ("sh0416/ag_news", "zh-plus/tiny-imagenet", "cais/mmlu", *LAYOUTS)
 
 
 def paper_hub(folder: Path, *, many: int = 40, names: tuple[str, ...] = DATA_SETS, models: tuple[str, ...] = ()) -> Hub:
-    """Return a hub with some of the data sets, of about so many rows, and with twins of some of the models (``flava``, ``vilt``)."""
+    """Return a hub with some of the data sets, of about so many rows, and twins of some models (``flava``, ``vilt``)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(test_paper_federations, "MANY", many)
         repos = {("dataset", name): _data_set(name) for name in names}

@@ -235,4 +235,6 @@ def test_examples_weigh_what_their_class_weighs_but_in_no_test(build: Build, sce
     torch.testing.assert_close(train.weights, expected)
     assert tasks[DIGITS.task]["validation"].weights is not None
     assert tasks[DIGITS.task]["test"].weights is None
-    assert all(part.weights is None for task, splits in tasks.items() if task != DIGITS.task for part in splits.values())
+    assert all(
+        part.weights is None for task, splits in tasks.items() if task != DIGITS.task for part in splits.values()
+    )

@@ -14,6 +14,13 @@ from hub_stand_in import Hub
 ALL = ["datasets--cais--mmlu.json", "datasets--sh0416--ag_news.json", "models--facebook--flava-full.json"]
 
 
+def kept(kind: str, name: str) -> record.Fetched:
+    """Return the record of a repository, which must be there."""
+    found = record.read(kind, name)
+    assert found is not None
+    return found
+
+
 @pytest.mark.usefixtures("no_report")
 def test_what_was_fetched_is_all_that_a_run_needs(
     hub: Hub, scenario: Path, tmp_path: Path, fedtap: Command, monkeypatch: pytest.MonkeyPatch
@@ -59,16 +66,14 @@ def test_it_says_what_will_come_and_brings_nothing_else(
     assert not lies & {"pytorch_model.bin", "data.tar", "classes.py"}
 
 
-def test_again_it_asks_nobody_and_looks_at_every_digest(
-    hub: Hub, scenario: Path, fedtap: Command, home: Path
-) -> None:
+def test_again_it_asks_nobody_and_looks_at_every_digest(hub: Hub, scenario: Path, fedtap: Command, home: Path) -> None:
     assert fedtap("fetch", scenario, "--yes").code == 0
     asked = len(hub.asked)
     again = fedtap("fetch", scenario)  # nothing is to come: nobody has to agree
     assert again.code == 0, again.err
     assert "0 bytes are to come" in again.out
     assert len(hub.asked) == asked
-    weights = (record.read("model", FLAVA) or pytest.fail()).folder / "model.safetensors"
+    weights = kept("model", FLAVA).folder / "model.safetensors"
     whole = weights.read_bytes()
     weights.resolve().write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     mended = fedtap("fetch", scenario)
@@ -87,9 +92,9 @@ def test_runs_keep_to_the_commit_that_was_fetched_until_another_is_asked_for(
     old, news.commit = news.commit, "c" * 40
     news.branches = ("main", old)  # the hub has both
     assert fedtap("fetch", scenario).code == 0
-    assert (record.read("dataset", NEWS) or pytest.fail()).revision == old
+    assert kept("dataset", NEWS).revision == old
     assert fedtap("fetch", scenario, "--yes", "--update").code == 0
-    assert (record.read("dataset", NEWS) or pytest.fail()).revision == "c" * 40
+    assert kept("dataset", NEWS).revision == "c" * 40
     assert fedtap("fetch", scenario, "--yes", "--revision", f"{NEWS}=main").code == 0
 
 
@@ -98,7 +103,7 @@ def test_more_of_a_data_set_comes_from_the_same_commit(hub: Hub, scenario: Path,
     text = scenario.read_text()
     scenario.write_text(text.replace("mmlu_professional_law", "mmlu_moral_scenarios"))
     assert fedtap("fetch", scenario, "--yes").code == 0
-    found = record.read("dataset", EXAMS) or pytest.fail()
+    found = kept("dataset", EXAMS)
     assert set(found.parts) == {"professional_law", "moral_scenarios"}
     assert found.missing() == ()
 

@@ -213,8 +213,8 @@ def fetched(hub: str, *, weights: bool, revision: str | None = None) -> Path:
         return Path(snapshot_download(hub, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises a dozen kinds, and httpx's beside them
         raise UserError(
-            f"backbone: '{hub}' cannot be fetched from the hub ({one_line(error)}); run `fedtap fetch SCENARIO` with a connection, "
-            "or give a local folder of it instead"
+            f"backbone: '{hub}' cannot be fetched from the hub ({one_line(error)}); run `fedtap fetch SCENARIO` with a "
+            "connection, or give a local folder of it instead"
         ) from error
 
 

@@ -78,7 +78,7 @@ def folders_of(settings: BackboneSettings) -> dict[Role, Path]:
 
 
 def wanted_of(settings: BackboneSettings) -> dict[str, tuple[str, ...]]:
-    """Return the models of the hub that a backbone is made of, and patterns of which each must match a file; nothing is fetched."""
+    """Return a backbone's models of the hub, and patterns of which each must match a file; nothing is fetched."""
     weights = ("*.safetensors",) if settings.weights == "pretrained" else ()
     if settings.name != "towers":
         needed = weights and settings.path is None

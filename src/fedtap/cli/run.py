@@ -92,7 +92,9 @@ def run(
     ] = 0.0,
     fetch: Annotated[
         bool,
-        typer.Option("--fetch", help="First bring what it needs of the model hub, as `fedtap fetch SCENARIO --yes` does."),
+        typer.Option(
+            "--fetch", help="First bring what it needs of the model hub, as `fedtap fetch SCENARIO --yes` does."
+        ),
     ] = False,
 ) -> None:
     """Train a federation, personalise every client's model, evaluate all of them, and write the report.

@@ -1,4 +1,4 @@
-"""What a scenario needs of the hub: models and data sets by name, and what of each. Nothing is asked, and nothing fetched, here."""
+"""What a scenario needs of the hub: models and data sets by name, and what of each. Nothing is asked or fetched here."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ def _data_sets(scenario: Scenario) -> list[Need]:
     ]
 
 
-def _keep_the_wider(
-    found: dict[str, tuple[HubSource, TaskSettings]], kind: HubSource, task: TaskSettings
-) -> None:
+def _keep_the_wider(found: dict[str, tuple[HubSource, TaskSettings]], kind: HubSource, task: TaskSettings) -> None:
     """Keep, of the tasks on one configuration, one that reads the most columns: a label as well, where some need it."""
     config = kind.config or ""
     if config not in found or len(kind.columns(task)) > len(kind.columns(found[config][1])):

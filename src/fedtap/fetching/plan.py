@@ -82,7 +82,9 @@ class Item:
         )
 
 
-def plan_of(scenario: Scenario, *, revisions: Mapping[str, str] | None = None, update: bool = False) -> tuple[Item, ...]:
+def plan_of(
+    scenario: Scenario, *, revisions: Mapping[str, str] | None = None, update: bool = False
+) -> tuple[Item, ...]:
     """Return what will come for a scenario, and what is here already.
 
     Parameters

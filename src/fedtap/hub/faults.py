@@ -1,4 +1,4 @@
-"""What goes wrong between this machine and the hub, each in one line with its mend. Not here: what is wrong with what has come."""
+"""What goes wrong between this machine and the hub, each in one line with its mend. Not here: what is wrong with what came."""
 
 from __future__ import annotations
 

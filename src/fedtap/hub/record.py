@@ -1,7 +1,7 @@
 """What ``fedtap fetch`` has brought, by repository: its commit, and the digest of every file. A run takes that and asks nobody.
 
-A record is written when all of its files are there and are what the hub lists, and lies beside them in ``HF_HOME``: who takes that
-folder to another machine takes it along. Not here: the files.
+A record is written when all of its files are there and are what the hub lists, and lies beside them in ``HF_HOME``: who takes
+that folder to another machine takes it along. Not here: the files.
 """
 
 from __future__ import annotations

@@ -49,10 +49,8 @@ class Seal(BaseModel):
         """Tell whether a file has the size and the digest; it is read block by block, however large."""
         if not self.fits(file):
             return False
-        if self.how == "sha256":
-            found = hashlib.sha256()
-        else:
-            found = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+        blob = hashlib.sha1(b"blob %d\0" % self.size, usedforsecurity=False)
+        found = hashlib.sha256() if self.how == "sha256" else blob
         with file.open("rb") as stream:
             while block := stream.read(_BLOCK):
                 found.update(block)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +71,9 @@ def bring(repository: Repository, paths: Sequence[str], progress: Progress | Non
 
 def drop_damaged(folder: Path, files: Mapping[str, Seal]) -> list[str]:
     """Remove, and return, those files that are there and are not what they must be."""
-    wrong = [path for path, seal in sorted(files.items()) if (folder / path).exists() and not seal.matches(folder / path)]
+    wrong = [
+        path for path, seal in sorted(files.items()) if (folder / path).exists() and not seal.matches(folder / path)
+    ]
     for path in wrong:
         file = folder / path
         content = file.resolve()
@@ -81,7 +84,7 @@ def drop_damaged(folder: Path, files: Mapping[str, Seal]) -> list[str]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the hub's client from drawing bars and telling of each retry: what comes of them is told in one line."""
+    """Keep the hub's client from drawing bars and telling of each retry or of the disk: what comes of it is told in one line."""
     from huggingface_hub.utils import (
         are_progress_bars_disabled,
         disable_progress_bars,
@@ -93,7 +96,9 @@ def quiet() -> Iterator[None]:
     set_verbosity_error()
     disable_progress_bars()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Not enough free disk space")
+            yield
     finally:
         set_verbosity(level)
         if bars:

@@ -19,8 +19,8 @@ class EvaluationSettings(Settings):
     """How models are tested.
 
     ``cross_examples`` bounds the cross-client test of a client's task; ``save`` says which models are written. ``text_metrics``
-    are of :data:`TEXT_METRICS`, ``class_metrics`` of :data:`CLASS_METRICS`; ``bertscore_encoder`` is ``minilm-l6``, a folder that ``save_pretrained`` wrote, or the name of a
-    model in the hub's cache on this machine.
+    are of :data:`TEXT_METRICS`, ``class_metrics`` of :data:`CLASS_METRICS`; ``bertscore_encoder`` is ``minilm-l6``, a folder that
+    ``save_pretrained`` wrote, or the name of a model in the hub's cache on this machine.
     """
 
     cross_examples: Positive = 256

@@ -36,9 +36,7 @@ def fetch(
             help="Take this commit, tag or branch of a repository; by default what was fetched before, or else the newest.",
         ),
     ] = None,
-    update: Annotated[
-        bool, typer.Option("--update", help="Take the newest of what was fetched before, too.")
-    ] = False,
+    update: Annotated[bool, typer.Option("--update", help="Take the newest of what was fetched before, too.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would come.")] = False,
 ) -> None:
@@ -128,7 +126,11 @@ def _show(items: Sequence[Item]) -> None:
     show_table(head, rows, title=f"From {endpoint()}", numeric_from=6)
     to_come = sum(item.to_come for item in items)
     data = sum(item.size for item in items if item.need.kind == "dataset")
-    copies = f"; beside it about {human_bytes(data)} for the copies of data sets that `datasets` makes" if data and to_come else ""
+    copies = (
+        f"; beside it about {human_bytes(data)} for the copies of data sets that `datasets` makes"
+        if data and to_come
+        else ""
+    )
     say(
         f"{plural(len(items), 'repository', 'repositories')}, {human_bytes(sum(item.size for item in items))}, of which "
         f"{human_bytes(to_come)} are to come, into {cache()} ({human_bytes(free_bytes())} free){copies}"

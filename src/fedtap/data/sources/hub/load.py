@@ -17,7 +17,10 @@ from fedtap.runtime.storage import raise_full
 Splits = Mapping[str, Any]
 """Data sets (``datasets.Dataset``) by the name of their split."""
 
-_WAY_OUT = "run `fedtap fetch SCENARIO`, or save it where it can be had with DatasetDict.save_to_disk, and give that folder as the task's 'path'"
+_WAY_OUT = (
+    "run `fedtap fetch SCENARIO`, or save it where it can be had with DatasetDict.save_to_disk, and give that folder as the "
+    "task's 'path'"
+)
 
 
 def from_folder(path: Path, *, place: str) -> Splits:
