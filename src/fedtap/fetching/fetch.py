@@ -45,7 +45,13 @@ def fetch(scenario: Scenario, items: Sequence[Item] | None = None, tell: Tell = 
     wanted = plan_of(scenario) if items is None else items
     check_room(wanted)
     for item in wanted:
-        _fetch(item, tell)
+        try:
+            _fetch(item, tell)
+        except RunError as error:
+            raise UserError(
+                f"{item.repository.name}: no space left for its record, or for the copy of about its size that `datasets` makes; "
+                "free some, or set HF_HOME to a folder on another disk, then give the command again: its files are kept"
+            ) from error
     place_of.cache_clear()  # what was looked for before is here now
     if any(item.need.kind == "model" for item in wanted):
         spec(scenario.backbone)
@@ -90,13 +96,7 @@ def _check_data(item: Item, made: Fetched) -> None:
     """Have ``datasets`` read each configuration, which makes the copy that runs use, and look at its columns."""
     for config, (source, task) in item.need.tasks.items():
         place = f"source '{source.name}'"
-        try:
-            data = from_record(made, config or None, place=place)
-        except RunError as error:
-            raise UserError(
-                f"{made.name}: no space left for the copy that `datasets` makes of it, of about its size; free some, or set "
-                "HF_HOME to a folder on another disk, then give the command again: its files are kept"
-            ) from error
+        data = from_record(made, config or None, place=place)
         for split in item.parts[config]:
             here = f"{made.name} at {made.revision[:12]}, split '{split}'"
             check_columns(data[split], source.columns(task), place=here)
