@@ -187,11 +187,12 @@ def _of_table(seen: SeenTable) -> GuessedTask:
         if answer.filled > len(classes) and min(answer.values.values()) == 1:
             rare = [name for name in classes if answer.values[name] == 1]
             doubts["classes"] = f"{len(rare)} of them are in one row only ({', '.join(rare[:3])}); slips of the pen?"
-        elif max(answer.values.values()) >= UNEQUAL * min(answer.values.values()):
-            most, least = (choose(classes, key=answer.values.__getitem__) for choose in (max, min))
+        counts = answer.values
+        most, least = max(classes, key=counts.__getitem__), min(classes, key=counts.__getitem__)
+        if 1 < counts[least] <= counts[most] / UNEQUAL:
             reasons.append(
-                f"'{most}' in {answer.values[most]} rows and '{least}' in {answer.values[least]}: with class_weights: balanced "
-                "both have the same say"
+                f"'{most}' in {counts[most]} rows and '{least}' in {counts[least]}: with class_weights: balanced both have the "
+                "same say"
             )
     elif answer is not None:
         if answer.name != "target":
