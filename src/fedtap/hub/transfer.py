@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from logging import ERROR
 from pathlib import Path
 
 from fedtap.hub.faults import told
@@ -85,15 +86,15 @@ def drop_damaged(folder: Path, files: Mapping[str, Seal]) -> list[str]:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the hub's client from drawing bars and telling of each retry or of the disk: what comes of it is told in one line."""
-    from huggingface_hub.utils import (
+    from huggingface_hub.utils.logging import get_verbosity, set_verbosity
+    from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,
     )
-    from huggingface_hub.utils.logging import get_verbosity, set_verbosity, set_verbosity_error
 
     level, bars = get_verbosity(), not are_progress_bars_disabled()
-    set_verbosity_error()
+    set_verbosity(ERROR)
     disable_progress_bars()
     try:
         with warnings.catch_warnings():
