@@ -153,6 +153,7 @@ def test_a_method_names_its_judge_and_an_unknown_one_is_refused() -> None:
 @pytest.mark.parametrize("judge", ["cross_entropy", "metric"])
 def test_what_is_trained_with_weights_is_judged_with_them_but_not_by_the_metric(judge: str) -> None:
     network, held = build_network((DIGITS,)), examples(DIGITS, 3)
+    network.load(network.initial_state())
     weights = torch.tensor([2.0, 0.5, 0.25])
     plain = scored(network, {"digits": held}, judge)["digits"]
     found = scored(network, {"digits": replace(held, weights=weights)}, judge)["digits"]

@@ -442,6 +442,7 @@ def weighed(batch: tuple, *weights: float) -> tuple:
 
 def test_a_weight_multiplies_the_loss_of_its_example() -> None:
     network = build_network((DIGITS, MOOD))
+    network.load(jittered(network.initial_state()))
     batch = mixed_batch((DIGITS, MOOD))
     network.eval()
     digits, mood = network(batch)
@@ -459,6 +460,7 @@ def test_parts_of_a_batch_keep_the_weights_of_their_examples() -> None:
     assert torch.cat([part.weights for part in parts]).tolist() == [2.0, 0.5, 0.25]
     assert all(part.weights is None for small in micro_batches(batch, 2) for part in small if part.pair == MOOD)
     network = build_network((DIGITS, MOOD))
+    network.load(jittered(network.initial_state()))
     network.eval()
     whole = [[p.grad.clone() for p in network.parameters() if p.grad is not None] for _ in [take(network, batch, None)]]
     cut = [[p.grad.clone() for p in network.parameters() if p.grad is not None] for _ in [take(network, batch, 2)]]

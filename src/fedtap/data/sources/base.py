@@ -110,7 +110,7 @@ class Source(ABC):
             known = self.classes(task)
             for name in map(composed, task.class_weights):
                 if name not in known:
-                    raise UserError(f"{place}, class_weights: no class '{name}'; {nearest(name, known)}")
+                    raise UserError(f"{place}: class_weights: no class '{name}'; {nearest(name, known)}")
 
     def _check_classes(self, task: TaskSettings, place: str) -> None:
         if task.type != "classification":
