@@ -20,20 +20,22 @@ from fedtap.hub import record, repository, transfer
 from fedtap.hub.record import Fetched
 from fedtap.reporting.html.formatting import human_bytes
 from fedtap.runtime.errors import RunError, UserError
-from fedtap.scenario.scenario import Scenario
+from fedtap.scenario.scenario import Scenario, load_scenario
 
 Tell = Callable[[dict[str, Any]], None]
 
 
-def fetch(scenario: Scenario, items: Sequence[Item] | None = None, tell: Tell = lambda event: None) -> None:
+def fetch(
+    scenario: str | Path | Scenario, items: Sequence[Item] | None = None, tell: Tell = lambda event: None
+) -> None:
     """Bring what a scenario needs of the hub, check all of it, and record it: from then on runs need no connection.
 
     Parameters
     ----------
     scenario
-        Who needs it.
+        A YAML file, the name of one that comes with fedtap, or a scenario already loaded.
     items
-        As :func:`fedtap.fetching.plan.plan_of` gave them.
+        As :func:`fedtap.fetching.plan.plan_of` gave them; by default what was fetched before, or else the newest.
     tell
         Hears events: ``fetching`` (name, done, total, in bytes), from another thread, and ``fetched`` (name, revision).
 
@@ -42,7 +44,8 @@ def fetch(scenario: Scenario, items: Sequence[Item] | None = None, tell: Tell = 
     UserError
         If there is no room, or something does not come, or is not what the hub lists, or cannot be used.
     """
-    wanted = plan_of(scenario) if items is None else items
+    loaded = scenario if isinstance(scenario, Scenario) else load_scenario(scenario)
+    wanted = plan_of(loaded) if items is None else items
     check_room(wanted)
     for item in wanted:
         try:
@@ -54,7 +57,7 @@ def fetch(scenario: Scenario, items: Sequence[Item] | None = None, tell: Tell = 
             ) from error
     place_of.cache_clear()  # what was looked for before is here now
     if any(item.need.kind == "model" for item in wanted):
-        spec(scenario.backbone)
+        spec(loaded.backbone)
 
 
 def check_room(items: Sequence[Item]) -> None:
