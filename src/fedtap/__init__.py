@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fedtap.algorithms.registry import register
+    from fedtap.fetching.fetch import fetch
     from fedtap.launch import run
     from fedtap.models.personal_model import PersonalModel
     from fedtap.models.predict import predict
@@ -23,6 +24,7 @@ __all__ = [
     "UserError",
     "__version__",
     "compare",
+    "fetch",
     "onboard",
     "predict",
     "register",
@@ -36,6 +38,7 @@ _HOMES = {
     "RunError": "fedtap.runtime.errors",
     "UserError": "fedtap.runtime.errors",
     "compare": "fedtap.study.compare",
+    "fetch": "fedtap.fetching.fetch",
     "onboard": "fedtap.onboarding.onboard",
     "predict": "fedtap.models.predict",
     "register": "fedtap.algorithms.registry",

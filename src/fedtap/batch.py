@@ -39,6 +39,8 @@ class TaskBatch:
     stands_for
         In a part of a larger batch: how many of the whole's examples of this pair its mean loss speaks for, so that the parts
         together weigh as the whole does (see :func:`micro_batches`). None: as many as it has.
+    weights
+        ``(n,)`` float32, what the loss of each example counts for in training; None: all alike.
     """
 
     pair: Pair
@@ -48,6 +50,7 @@ class TaskBatch:
     text_mask: Tensor | None
     target: Tensor
     stands_for: float | None = None
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])
@@ -71,7 +74,7 @@ class TaskBatch:
             text, mask = text[:, :longest], mask[:, :longest]
         if self.pair.type == "text_generation":
             target = target[:, : max(1, int((target != NO_TOKEN).sum(dim=1).max()))]
-        return TaskBatch(self.pair, rows, part.image, text, mask, target)
+        return TaskBatch(self.pair, rows, part.image, text, mask, target, weights=part.weights)
 
     def pinned(self) -> TaskBatch:
         """Return it in memory from which an accelerator can copy while it works."""
@@ -86,7 +89,7 @@ class TaskBatch:
             return None if tensor is None else change(tensor)
 
         moved = of(self.image), of(self.text), of(self.text_mask), change(self.target)
-        return TaskBatch(self.pair, self.rows, *moved, self.stands_for)
+        return TaskBatch(self.pair, self.rows, *moved, self.stands_for, of(self.weights))
 
 
 Batch = tuple[TaskBatch, ...]

@@ -214,3 +214,28 @@ def test_the_order_in_which_clients_are_listed_changes_nothing_abroad(build: Bui
     (here,), (there,) = (data.cross("c1", TEN_KINDS["c1"][0], limit=7) for data in (one, other))
     assert torch.equal(here.labels(), there.labels())
     assert all(np.array_equal(a, b) for a, b in zip(here.text or (), there.text or (), strict=True))
+
+
+def test_examples_weigh_what_their_class_weighs_but_in_no_test(build: Build, scenario: Scenario) -> None:
+    asked = [
+        client.model_copy(
+            update={
+                "tasks": tuple(
+                    task.model_copy(update={"class_weights": "balanced"}) if task.name == DIGITS.task else task
+                    for task in client.tasks
+                )
+            }
+        )
+        for client in scenario.clients
+    ]
+    dataset = build(scenario=scenario.model_copy(update={"clients": tuple(asked)}))
+    client = next(client for client, pairs in TEN_KINDS.items() if DIGITS in pairs and len(pairs) > 1)
+    tasks = dataset.client_data(client).tasks
+    train, counts = tasks[DIGITS.task]["train"], tasks[DIGITS.task]["train"].labels().bincount()
+    expected = len(train) / (int((counts > 0).sum()) * counts[train.labels()])
+    torch.testing.assert_close(train.weights, expected)
+    assert tasks[DIGITS.task]["validation"].weights is not None
+    assert tasks[DIGITS.task]["test"].weights is None
+    assert all(
+        part.weights is None for task, splits in tasks.items() if task != DIGITS.task for part in splits.values()
+    )

@@ -100,6 +100,10 @@ def test_what_may_be_meant_otherwise_is_said_at_its_key(tmp_path: Path) -> None:
     assert "text_generation" in few.doubts["type"]
     slip = guessed(lines(tmp_path / "t.jsonl", [*labelled("a", "b"), {"text": "a slip", "label": "bb"}]))
     assert slip.doubts["classes"].startswith("1 of them are in one row only (bb)")
+    rows = [{"text": f"words of note {i}", "label": "sick" if i < 2 else "well"} for i in range(22)]
+    unequal = "'well' in 20 rows and 'sick' in 2: with class_weights: balanced both have the same say"
+    assert unequal in guessed(lines(tmp_path / "u.jsonl", rows)).reasons
+    assert "class_weights" not in str(guessed(lines(tmp_path / "v.jsonl", rows[:-1])).reasons)
     gone = guessed(lines(tmp_path / "t.jsonl", [{"image": f"{i}.png", "label": "ab"[i % 2]} for i in range(4)]))
     assert gone.doubts["path"].startswith("4 of 4 pictures are not where")
     sure = guessed(lines(tmp_path / "t.jsonl", labelled("a", "b")))

@@ -1,7 +1,9 @@
 """Batches: who is in them, in which order, and padded how far."""
 
 from collections import Counter
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 from fedtap.batch import NO_TOKEN as NONE
 from fedtap.batch import Batch, batch_size
-from fedtap.data.loader import ClientData, Pictures, TaskExamples
+from fedtap.data.loader import ClientData, Pictures, TaskExamples, class_weights
 from tiny import CPU, DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, client_data, examples
 
 SIZES = {"digits": 5, "mood": 11, "memes": 4}
@@ -165,3 +167,30 @@ def test_a_picture_to_draw_is_read_when_a_batch_needs_it_and_once() -> None:
     assert batch.target[:, 0, 0, 0].tolist() == pytest.approx([3 / 127.5 - 1, 1 / 127.5 - 1])
     made.take([1, 2], [0, 1])
     assert read == [3, 1, 2]
+
+
+NAMES = ("a", "b", "röd")
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("balanced", [4 / (2 * 1), 4 / (2 * 3), 1.0]),  # nobody has the third
+        ({"a": 3.0}, [12 / 6, 4 / 6, 4 / 6]),
+        ({"b": 2.0, "ro\u0308d": 5.0}, [4 / 7, 8 / 7, 20 / 7]),
+    ],
+)
+def test_class_weights_have_a_mean_of_one(asked: Any, expected: list[float]) -> None:
+    labels = torch.tensor([0, 1, 1, 1])
+    found = class_weights(asked, NAMES, labels)
+    torch.testing.assert_close(found, torch.tensor(expected))
+    assert float(found[labels].mean()) == pytest.approx(1.0)
+
+
+def test_a_batch_has_the_weights_of_its_examples() -> None:
+    made = replace(examples(DIGITS, 4), weights=torch.tensor([1.0, 2.0, 3.0, 4.0]))
+    batch = made.take([3, 0], [0, 1])
+    assert batch.weights is not None
+    assert batch.weights.tolist() == [4.0, 1.0]
+    assert batch.to(CPU).weights.tolist() == [4.0, 1.0]
+    assert examples(DIGITS, 4).take([3, 0], [0, 1]).weights is None

@@ -48,6 +48,10 @@ def test_classes_need_no_data_and_only_classification_has_them(name: str) -> Non
         ({"source": "sentiment", "columns": {"text": "x"}}, "'columns' means nothing to this source; remove it"),
         ({"source": "csv", "classes": 2}, "'path' is missing; add it"),
         ({"source": "jsonl", "path": "x"}, "'classes' is missing; add a list of names, or a number n"),
+        (
+            {"source": "csv", "path": "x", "classes": ["sick", "well"], "class_weights": {"sik": 2.0}},
+            "class_weights: no class 'sik'; did you mean 'sick'?",
+        ),
         ({"source": "csv", "path": "x", "classes": ["a"]}, "'classes' must be at least two, not 1"),
         ({"source": "csv", "path": "x", "classes": ["a", "b", "a"]}, "class 'a' is listed twice"),
         (

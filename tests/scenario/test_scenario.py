@@ -160,11 +160,48 @@ def test_an_unknown_key_is_refused_with_the_nearest(change: dict[str, Any], expe
         ({"text_metrics": ["bleu"]}, "unknown metric 'bleu'; known: bertscore, meteor"),
         ({"text_metrics": ["meteor", "meteor"]}, "'evaluation.text_metrics': 'meteor' stands twice; name it once"),
         ({"text_metrics": 3}, "'evaluation.text_metrics'"),
+        ({"class_metrics": "auc"}, "'evaluation.class_metrics': unknown metric 'auc'; did you mean 'auroc'?"),
+        ({"class_metrics": ["auroc", "auroc"]}, "'evaluation.class_metrics': 'auroc' stands twice; name it once"),
         ({"bertscore_encoder": ""}, "'evaluation.bertscore_encoder'"),
     ],
 )
 def test_a_wrong_metric_is_refused_with_the_nearest(evaluation: dict[str, Any], expected: str) -> None:
     assert expected in refusal(raw(evaluation=evaluation))
+
+
+@pytest.mark.parametrize(
+    ("task", "expected"),
+    [
+        (
+            {"class_weights": "balancd"},
+            "'clients.0.tasks.0.class_weights': must be balanced, or a weight for each class",
+        ),
+        ({"class_weights": {True: 2}}, "a class is read as true, not as text; put quotes around it"),
+        ({"class_weights": {"a": 0}}, "the weight of class 'a' must be a number above 0"),
+        ({"class_weights": {"a": float("nan")}}, "the weight of class 'a' must be a number above 0"),
+        (
+            {"class_weights": "balanced", "type": "text_generation"},
+            "'class_weights' is for classification, not for text_",
+        ),
+    ],
+)
+def test_wrong_weights_of_classes_are_refused(task: dict[str, Any], expected: str) -> None:
+    assert expected in refusal(raw(clients=[{"id": "a", "tasks": [{**TASK, **task}]}]))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"local_epochs": 0}, "'local_epochs'"),
+        ({"local_epochs": 1, "theory": True}, "local_epochs and theory do not go together"),
+        (
+            {"local_epochs": 1, "privacy": {"local": {"noise": 1.0, "clip": 1.0}}},
+            "local_epochs and privacy.local do not go together",
+        ),
+    ],
+)
+def test_epochs_that_cannot_be_counted_are_refused(change: dict[str, Any], expected: str) -> None:
+    assert expected in refusal(raw(**change))
 
 
 def test_metrics_of_text_by_name() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 from scipy.ndimage import gaussian_filter
-from sklearn.metrics import accuracy_score, f1_score, log_loss
+from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score, roc_auc_score
 
 from fedtap.pairs import Pair
 from fedtap.tasks.metrics import (
@@ -377,3 +377,37 @@ def test_outcomes_of_single_examples_are_in_their_order_and_make_up_the_metric()
     for scores, metric in ((right, "mse"), (text, "accuracy"), (drawn, "psnr")):
         with pytest.raises(KeyError):
             scores.outcomes(metric)
+
+
+BESIDE = ("balanced_accuracy", "auroc")
+
+
+@pytest.mark.parametrize(("classes", "seed"), [(2, 0), (2, 1), (4, 2), (9, 3)])
+def test_balanced_accuracy_and_auroc_are_scikit_learns(classes: int, seed: int) -> None:
+    logits, target = random_classification(seed, 40, classes)
+    target[target == classes - 1] = 0 if classes > 2 else classes - 1  # of more than two, one has no example
+    logits[:6] = logits[0]  # ties
+    found = scored(lambda: ClassificationScores(classes, BESIDE), 40, {7, 20}, logits, target)
+    shares, present = logits.double().softmax(dim=1).numpy(), sorted(set(target.tolist()))
+    recall = recall_score(target, shares.argmax(axis=1), labels=present, average="macro")
+    assert found["balanced_accuracy"] == (pytest.approx(recall), 40)
+    areas = [roc_auc_score(target.numpy() == each, shares[:, each]) for each in present]
+    assert found["auroc"] == (pytest.approx(np.mean(areas), abs=1e-6), 40)
+    usual = scored(lambda: ClassificationScores(classes), 40, {7, 20}, logits, target)
+    assert usual.keys() == {"accuracy", "macro_f1", "cross_entropy"}
+    assert {name: found[name] for name in usual} == usual
+
+
+def test_auroc_by_hand_and_where_there_is_none() -> None:
+    shares = torch.tensor([0.9, 0.6, 0.6, 0.2])  # of class 1; of four pairs three are in order, one is a tie
+    logits, target = torch.stack([1 - shares, shares], dim=1).log(), torch.tensor([1, 0, 1, 0])
+    scores = ClassificationScores(2, ["auroc"])
+    scores.update(logits, target)
+    assert scores.value()["auroc"] == (pytest.approx(3.5 / 4), 4)
+    alone = ClassificationScores(2, BESIDE)
+    alone.update(logits, torch.ones(4, dtype=torch.long))
+    assert "auroc" not in alone.value()
+    assert alone.value()["balanced_accuracy"] == (0.75, 4)
+    lost = ClassificationScores(2, ["auroc"])
+    lost.update(logits * float("nan"), target)
+    assert math.isnan(lost.value()["auroc"][0])

@@ -332,3 +332,16 @@ def test_a_term_that_compares_examples_needs_the_batch_whole(settings: dict[str,
     roomy = local_client((DIGITS, MOOD), training={"micro_batch": 8})  # as large as a batch: nothing is cut
     whole = local_client((DIGITS, MOOD), training={}).train(state, 2, "federated", terms=terms).state
     assert roomy.train(state, 2, "federated", terms=terms).state.equal(whole)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "examples", "steps"),
+    [(None, 20, 4), (1, 16, 2), (1, 17, 3), (2, 17, 5), (0.5, 16, 1), (0.01, 16, 1), (1.1, 80, 11), (3, 5, 3)],
+)
+def test_steps_are_those_of_so_many_passes_over_all_tasks(epochs: float | None, examples: int, steps: int) -> None:
+    """Batches are of 8, or of all that there are."""
+    client = local_client((DIGITS, MOOD), n={"digits": examples - 2, "mood": 2}, local_epochs=epochs)
+    assert client.scenario.local_steps == steps
+    state = client.initial_state()
+    client.train(state, client.scenario.local_steps, "federated")
+    assert client.steps_taken == steps

@@ -1,6 +1,7 @@
 """By what models are judged on validation: each judge by hand, and that every decision asks the one that the method names."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,10 +16,10 @@ from fedtap.personalization.choice import choose_by_task
 from fedtap.personalization.guard import guard
 from fedtap.personalization.replacement import replace_hard, replace_soft
 from fedtap.training.client import LocalClient
-from fedtap.training.judge import BLUNTEST, SHARPEST, best_sharpness, judgements
+from fedtap.training.judge import BLUNTEST, SHARPEST, best_sharpness, judgements, scored
 from fedtap.training.model_selection import mean_ratio
 from fedtap.training.schedule import finetune_rates
-from tiny import CLASSES, DIGITS, LAW, REDRAW, VOCABULARY, VQA, build_network, local_client, words
+from tiny import CLASSES, DIGITS, LAW, REDRAW, VOCABULARY, VQA, build_network, examples, local_client, words
 
 TWO = torch.tensor([0, 1, 1, 0])
 SURE = torch.tensor([[9.0, -9.0], [-9.0, 9.0], [-9.0, 9.0], [-9.0, 9.0]])
@@ -148,3 +149,13 @@ def test_a_method_names_its_judge_and_an_unknown_one_is_refused() -> None:
     assert make({"name": "fedavg_ft", "judge": "metric"}).params.judge == "metric"
     with pytest.raises(Exception, match="method 'tap': 'judge'"):
         make({"name": "tap", "judge": "guess"})
+
+
+@pytest.mark.parametrize("judge", ["cross_entropy", "metric"])
+def test_what_is_trained_with_weights_is_judged_with_them_but_not_by_the_metric(judge: str) -> None:
+    network, held = build_network((DIGITS,)), examples(DIGITS, 3)
+    network.load(network.initial_state())
+    weights = torch.tensor([2.0, 0.5, 0.25])
+    plain = scored(network, {"digits": held}, judge)["digits"]
+    found = scored(network, {"digits": replace(held, weights=weights)}, judge)["digits"]
+    torch.testing.assert_close(found, plain * weights if judge == "cross_entropy" else plain)

@@ -1,6 +1,7 @@
 """The training loop against hand-computed losses and a hand-written AdamW."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -432,3 +433,40 @@ def test_parts_hold_every_example_once_and_no_padding_that_nobody_needs() -> Non
                     assert not full[len(kept) :].any()
     assert next(micro_batches(batch, None)) is batch
     assert next(micro_batches(batch, 10)) is batch
+
+
+def weighed(batch: tuple, *weights: float) -> tuple:
+    """Return a batch whose first part has weights."""
+    return (replace(batch[0], weights=torch.tensor(weights)), *batch[1:])
+
+
+def test_a_weight_multiplies_the_loss_of_its_example() -> None:
+    network = build_network((DIGITS, MOOD))
+    network.load(jittered(network.initial_state()))
+    batch = mixed_batch((DIGITS, MOOD))
+    network.eval()
+    digits, mood = network(batch)
+    each = F.cross_entropy(digits.output, batch[0].target, reduction="none")
+    expected = (2.0 * each[0] + 0.5 * each[1] + 0.25 * each[2] + F.cross_entropy(mood.output, batch[1].target) * 3) / 6
+    means = TaskMeans()
+    torch.testing.assert_close(batch_loss(network, weighed(batch, 2.0, 0.5, 0.25), means), expected)
+    assert means.means()["digits"] == pytest.approx(float((each * torch.tensor([2.0, 0.5, 0.25])).mean().detach()))
+    torch.testing.assert_close(batch_loss(network, weighed(batch, 1.0, 1.0, 1.0)), batch_loss(network, batch))
+
+
+def test_parts_of_a_batch_keep_the_weights_of_their_examples() -> None:
+    batch = weighed(mixed_batch((DIGITS, MOOD)), 2.0, 0.5, 0.25)
+    parts = [part for small in micro_batches(batch, 2) for part in small if part.pair == DIGITS]
+    assert torch.cat([part.weights for part in parts]).tolist() == [2.0, 0.5, 0.25]
+    assert all(part.weights is None for small in micro_batches(batch, 2) for part in small if part.pair == MOOD)
+    network = build_network((DIGITS, MOOD))
+    network.load(jittered(network.initial_state()))
+    network.eval()
+    whole = [[p.grad.clone() for p in network.parameters() if p.grad is not None] for _ in [take(network, batch, None)]]
+    cut = [[p.grad.clone() for p in network.parameters() if p.grad is not None] for _ in [take(network, batch, 2)]]
+    for one, other in zip(whole[0], cut[0], strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def take(network: Network, batch: tuple, micro: int | None) -> None:
+    plain_gradient(network, batch, Objective(partial(batch_loss, network), micro))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from fedtap.backbones.lora import Adapters
 from fedtap.backbones.vocabulary import Vocabulary
 from fedtap.backbones.weights import checksum, load_once, package_folder, quiet, tower_id
+from fedtap.hub import record
 from fedtap.runtime import text
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.folder_or_hub import folder_named
@@ -31,6 +32,7 @@ from fedtap.scenario.scenario import BackboneSettings
 
 Model = TypeVar("Model", bound=nn.Module)
 _SMALL, _WEIGHTS = ("*.json", "vocab.txt"), ("*.safetensors",)
+"""The files of a checkpoint, as the hub's client takes patterns; with weights of any other form it would have to be unpickled."""
 _MAX_JSON = 16_000_000  # bytes; tokenizers with thousands of added tokens have some megabytes of them
 
 
@@ -112,16 +114,23 @@ class Checkpoint:
         return Path(self.path) if self.path is not None else fetched(self.hub, weights=True)
 
     def config(self, kind: type[Any], tiny: Callable[[], Any]) -> Any:
-        """Return the model's configuration; that of the hub's model is the class's default, so that nothing has to be fetched."""
+        """Return the model's configuration.
+
+        That of the hub's model is the class's default where it was never brought by ``fedtap fetch``: nothing has to be fetched.
+        """
+        if self.weights == "untrained-tiny":
+            return tiny()
+        folder = self.path
+        if folder is None:
+            here = None if self.untrained else record.at_hand("model", self.hub)
+            if here is None:
+                return kind()
+            folder = str(here.folder)
         try:
             with quiet():
-                if self.weights == "untrained-tiny":
-                    return tiny()
-                if self.path is None:
-                    return kind()
-                return kind.from_pretrained(self.path, local_files_only=True)
+                return kind.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, TypeError) as error:
-            raise UserError(f"{self.path}/config.json: {one_line(error)}; restore it from the checkpoint") from error
+            raise UserError(f"{folder}/config.json: {one_line(error)}; restore it from the checkpoint") from error
 
     def load(self, kind: type[Model], config: Any) -> Model:
         """Return the model: read strictly, or made from a fixed seed where it is untrained.
@@ -190,7 +199,8 @@ class Checkpoint:
 def fetched(hub: str, *, weights: bool, revision: str | None = None) -> Path:
     """Return the folder of a model of the hub, fetched if it never was.
 
-    ``weights`` says whether its weights are needed too; ``revision`` is a commit, by default the newest.
+    ``weights`` says whether its weights are needed too; ``revision`` is a commit, by default that of ``fedtap fetch``, or else
+    the newest.
 
     Raises
     ------
@@ -199,13 +209,24 @@ def fetched(hub: str, *, weights: bool, revision: str | None = None) -> Path:
     """
     from huggingface_hub import snapshot_download
 
+    wanted = wanted_files(weights=weights)
+    here = record.at_hand("model", hub)
+    if here is not None and revision in (None, here.revision):
+        if not weights or here.repository.matching(_WEIGHTS):
+            return here.folder
+        revision = here.revision
     try:
-        wanted = [*_SMALL, *(_WEIGHTS if weights else ())]
         return Path(snapshot_download(hub, revision=revision, allow_patterns=wanted))
     except Exception as error:  # the hub's client raises a dozen kinds, and httpx's beside them
         raise UserError(
-            f"backbone: '{hub}' cannot be fetched from the hub ({one_line(error)}); give a local folder of it instead"
+            f"backbone: '{hub}' cannot be fetched from the hub ({one_line(error)}); run `fedtap fetch SCENARIO` with a "
+            "connection, or give a local folder of it instead"
         ) from error
+
+
+def wanted_files(*, weights: bool) -> list[str]:
+    """Return what is wanted of a checkpoint on the hub, as patterns of its client."""
+    return [*_SMALL, *(_WEIGHTS if weights else ())]
 
 
 def files_of(folder: Path, *, weights: bool) -> list[Path]:

@@ -77,6 +77,27 @@ def folders_of(settings: BackboneSettings) -> dict[Role, Path]:
     return found
 
 
+def wanted_of(settings: BackboneSettings) -> dict[str, tuple[str, ...]]:
+    """Return a backbone's models of the hub, and patterns of which each must match a file; nothing is fetched."""
+    weights = ("*.safetensors",) if settings.weights == "pretrained" else ()
+    if settings.name != "towers":
+        needed = weights and settings.path is None
+        return {_published(settings): ("config.json", "tokenizer.json", *weights)} if needed else {}
+    beside = {"vision": "preprocessor_config.json", "text": "tokenizer.json"}
+    found: dict[str, tuple[str, ...]] = {}
+    for role, name in _towers(settings):
+        if pretrained_tower.names_one(name, settings) and not (settings.local(name) / "config.json").is_file():
+            found[name] = tuple(sorted({"config.json", beside[role], *weights, *found.get(name, ())}))
+    return found
+
+
+def revisions_of(settings: BackboneSettings) -> dict[str, str]:
+    """Return the commit of each model of the hub that a backbone is made of."""
+    weights = settings.weights == "pretrained"
+    found = {name: _commit(fetched(name, weights=weights)) for name in wanted_of(settings)}
+    return {name: commit for name, commit in sorted(found.items()) if commit is not None}
+
+
 def origins_of(settings: BackboneSettings) -> tuple[Origin, ...]:
     """Return where the weights of each role come from; every file of theirs is read, for its digest."""
     folders = folders_of(settings)
@@ -180,14 +201,7 @@ def _check_folder(origin: Origin, folder: Path, settings: BackboneSettings) -> N
     """Refuse a folder with other weights; what its configuration asks for has bounds, since it may be a stranger's."""
     if not (folder / "config.json").is_file():
         raise UserError(f"backbone: {folder} has no config.json; give the folder of '{origin.name}' ({origin.role})")
-    try:
-        config = parse(read_bounded(folder / "config.json", _MAX_CONFIG))
-    except (OSError, NotPlainError) as error:
-        raise UserError(
-            f"{folder / 'config.json'}: cannot be read ({error}); restore it from the checkpoint"
-        ) from error
-    if isinstance(config, dict) and "auto_map" in config:
-        raise UserError(f"{folder / 'config.json'}: asks for code of its own (auto_map); take a checkpoint without")
+    refuse_code(folder / "config.json")
     if settings.weights != "pretrained" and folder.name != origin.name:
         raise UserError(
             f"backbone: {folder}: untrained weights are made from the folder's name; call it '{origin.name}' as before"
@@ -202,6 +216,16 @@ def _check_folder(origin: Origin, folder: Path, settings: BackboneSettings) -> N
                 f"backbone: {folder / name} is not that of '{origin.name}', beside which the model was trained (its digest is "
                 "another); give that folder"
             )
+
+
+def refuse_code(file: Path) -> None:
+    """Refuse a configuration that asks for code of its own, or is none."""
+    try:
+        config = parse(read_bounded(file, _MAX_CONFIG))
+    except (OSError, NotPlainError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); restore it from the checkpoint") from error
+    if isinstance(config, dict) and "auto_map" in config:
+        raise UserError(f"{file}: asks for code of its own (auto_map); take a checkpoint without")
 
 
 def _checksum(file: Path) -> str:

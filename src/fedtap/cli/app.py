@@ -17,7 +17,7 @@ from fedtap.cli import compare, flower, methods, node, report, run, scenario, st
 from fedtap.cli.models import export, onboard, predict, serve
 from fedtap.cli.own import new
 from fedtap.cli.screen import examples, write_what_the_output_can
-from fedtap.cli.start import demo, doctor
+from fedtap.cli.start import demo, doctor, fetch
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.home import give_home
 from fedtap.runtime.installing import install_package
@@ -41,6 +41,7 @@ app = typer.Typer(
 )
 app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("new", cls=new.ManyPlaces, epilog=new.EXAMPLES)(new.new)
+app.command("fetch", epilog=fetch.EXAMPLES)(fetch.fetch)
 app.command("run", cls=run.ResumeAlone, epilog=run.EXAMPLES)(run.run)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)

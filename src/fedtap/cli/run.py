@@ -23,6 +23,7 @@ EXAMPLES = examples(
     "fedtap run quickstart --engine ray --workers 4",
     "fedtap run quickstart --resume",
     "fedtap run quickstart --extend rounds=30",
+    "fedtap run paper-flava --fetch --device cuda",
 )
 
 
@@ -89,6 +90,12 @@ def run(
             help="With --engine ray: what each worker takes of the GPUs, 0.5 for a half.",
         ),
     ] = 0.0,
+    fetch: Annotated[
+        bool,
+        typer.Option(
+            "--fetch", help="First bring what it needs of the model hub, as `fedtap fetch SCENARIO --yes` does."
+        ),
+    ] = False,
 ) -> None:
     """Train a federation, personalise every client's model, evaluate all of them, and write the report.
 
@@ -99,6 +106,7 @@ def run(
     import fedtap
     from fedtap.algorithms.registry import make
     from fedtap.cli.progress import watcher
+    from fedtap.cli.start.fetch import bring
     from fedtap.experiment.folder import default_path
     from fedtap.scenario.scenario import load_scenario
 
@@ -108,6 +116,8 @@ def run(
     rounds = None if extend is None else rounds_of(extend)
     name = make(loaded.method, method, place=f"{scenario}: method").name
     folder = out or default_path(loaded.name, name, seed)
+    if fetch:
+        bring(loaded)
     try:
         with watcher(rounds or loaded.rounds) as watch:
             results = fedtap.run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from fedtap.data.encode import Note, inputs_of
 from fedtap.data.example import Example, ImageRef
 from fedtap.data.feature_extractor import FoundationModel
 from fedtap.data.images import RECONSTRUCTION_SIZE, resize
-from fedtap.data.loader import ClientData, Pictures, Split, TaskExamples
+from fedtap.data.loader import ClientData, Pictures, Split, TaskExamples, class_weights
 from fedtap.data.partition import Partition, fingerprints
 from fedtap.data.shortfalls import shortfalls
+from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS
 from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
@@ -97,13 +99,26 @@ class FederatedDataset:
         tasks: dict[str, Mapping[Split, TaskExamples]] = {}
         for pair in self._scenario.client(client).pairs:
             splits = self._partition[client][pair.task]
-            tasks[pair.task] = {split: self.encode(pair, splits[split]) for split in SPLITS}
+            encoded = {split: self.encode(pair, splits[split]) for split in SPLITS}
+            tasks[pair.task] = self._weighed(client, pair, encoded)
         self._held[client] = ClientData(tasks)
         if len(self._held) > KEPT:
             self._held.popitem(last=False)
             self._images.release()
             self._texts.release()
         return self._held[client]
+
+    def _weighed(self, client: str, pair: Pair, splits: Mapping[Split, TaskExamples]) -> Mapping[Split, TaskExamples]:
+        """Return a task's splits with the weights of their classes, where it has any; a test weighs nothing."""
+        task = next(task for task in self._scenario.client(client).tasks if task.name == pair.task)
+        if task.class_weights is None:
+            return splits
+        names = source(task.source).classes(task)
+        weights = class_weights(task.class_weights, names, splits["train"].labels())
+        return {
+            split: part if split == "test" else replace(part, weights=weights[part.labels()])
+            for split, part in splits.items()
+        }
 
     def fingerprints(self) -> dict[str, str]:
         """Return for each client a digest of its examples."""

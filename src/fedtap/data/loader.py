@@ -12,7 +12,9 @@ from torch import Tensor
 
 from fedtap.batch import NO_TOKEN, Batch, TaskBatch
 from fedtap.data.prefetch import on_device
+from fedtap.data.sources.base import composed
 from fedtap.pairs import Pair
+from fedtap.scenario.clients import ClassWeights
 
 Split = Literal["train", "validation", "test"]
 Features = Sequence[np.ndarray[Any, Any]]
@@ -55,6 +57,8 @@ class TaskExamples:
         padded with :data:`~fedtap.batch.NO_TOKEN`.
     written
         Text generation: each answer as its author wrote it. The token ids of ``target`` may be cut, and know fewer words.
+    weights
+        ``(n,)`` float32, what the loss of each example counts for in training; None: all alike.
     """
 
     pair: Pair
@@ -62,6 +66,7 @@ class TaskExamples:
     text: Features | None
     target: Tensor | Pictures
     written: Sequence[str] = ()
+    weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -79,6 +84,7 @@ class TaskExamples:
             text,
             mask,
             target,
+            weights=None if self.weights is None else self.weights[torch.as_tensor(indices, dtype=torch.long)],
         )
 
     def targets(self) -> Tensor:
@@ -164,6 +170,42 @@ class ClientData:
             indices.append(index)
             rows.append(row)
         return tuple(self.tasks[task]["train"].take(*grouped[task]) for task in self.tasks if task in grouped)
+
+
+def class_weights(asked: ClassWeights, names: Sequence[str], labels: Tensor) -> Tensor:
+    r"""Return what the loss of each class's examples counts for at a client, ``(C,)`` float32.
+
+    With :math:`n_c` of its n training examples in class c, K classes among them, and given weights :math:`a_c`:
+
+    .. math:: w_c = \frac{n \, a_c}{\sum_i a_{y_i}}, \qquad \text{balanced: } w_c = \frac{n}{K n_c}
+
+    so that the mean weight of the training examples is 1, and rates and the balance between tasks keep their meaning. Counts are
+    the client's own, and leave it in no other way than through what it trains.
+
+    Parameters
+    ----------
+    asked
+        ``balanced``, or a weight for some of the classes by name; the others have 1.
+    names
+        The classes.
+    labels
+        ``(n,)`` long, the class of each training example of the client.
+
+    Examples
+    --------
+    >>> class_weights("balanced", ("sick", "well"), torch.tensor([0, 1, 1, 1]))
+    tensor([2.0000, 0.6667])
+    >>> class_weights({"sick": 3.0}, ("sick", "well"), torch.tensor([0, 1, 1, 1]))
+    tensor([2.0000, 0.6667])
+    """
+    counts = torch.bincount(labels, minlength=len(names)).double()
+    if isinstance(asked, str):
+        given = torch.where(counts > 0, 1 / counts.clamp(min=1), 0.0)
+        # of a class without a training example nothing is known: on validation it counts as the mean one does
+        return torch.where(counts > 0, given * len(labels) / (given * counts).sum(), 1.0).float()
+    weights = {composed(name): weight for name, weight in asked.items()}
+    given = torch.tensor([weights.get(name, 1.0) for name in names], dtype=torch.float64)
+    return (given * len(labels) / (given * counts).sum()).float()
 
 
 def _as_target(pair: Pair, target: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from fedtap.backbones import minilm
 from fedtap.backbones.batches import bucket_length, run_fixed_batches
 from fedtap.backbones.weights import load_once, quiet
+from fedtap.hub import record
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.folder_or_hub import folder_named
 from fedtap.runtime.home import expanded
@@ -169,6 +170,8 @@ def _cached(name: str, place: Path) -> Path:
     """Return the folder of a hub's model in this machine's cache."""
     from huggingface_hub import try_to_load_from_cache
 
+    if "/" in name and (here := record.at_hand("model", name)) is not None:
+        return here.folder
     try:
         found = try_to_load_from_cache(name, "config.json")
     except ValueError:  # the hub has no names of this form
@@ -176,7 +179,7 @@ def _cached(name: str, place: Path) -> Path:
     if not isinstance(found, str):
         raise UserError(
             f"{KEY}: '{name}' is neither {minilm.NAME}, nor a folder ({place}), nor in the hub's cache on this machine; give a "
-            f"folder, or get the model beforehand with: hf download {name}"
+            f"folder, or get the model beforehand with: fedtap fetch SCENARIO"
         )
     return Path(found).parent
 

@@ -65,6 +65,7 @@ def evaluate_client(
     cross_examples: int | None,
     unseen: bool,
     text_metrics: Sequence[TextMetric] = (),
+    class_metrics: Sequence[str] = (),
     outcomes: Outcomes | None = None,
 ) -> list[Row]:
     """Return the rows of a client: each of its models on each task that the architecture serves.
@@ -85,6 +86,8 @@ def evaluate_client(
         Whether the client was held out of training; its own test split is then named ``unseen``.
     text_metrics
         What generated texts are scored by beside the usual metrics.
+    class_metrics
+        What classifiers are scored by beside the usual metrics, by name.
     outcomes
         Told what each model did on each example of the client's own test split.
     """
@@ -100,7 +103,7 @@ def evaluate_client(
         network.load(state)
         for pair in served:
             classes = network.architecture.blueprint.heads[pair.head].classes
-            settings = ScoreSettings(classes, tuple(text_metrics))
+            settings = ScoreSettings(classes, tuple(text_metrics), tuple(class_metrics))
             for split, examples in (("unseen" if unseen else "test", own[pair.task]), ("cross", cross[pair.task])):
                 if examples:
                     scores = scored(network, examples, settings)

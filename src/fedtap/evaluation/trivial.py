@@ -29,17 +29,19 @@ def trivial_rows(
     words: Words | None,
     unseen: bool,
     text_metrics: Sequence[TextMetric] = (),
+    class_metrics: Sequence[str] = (),
 ) -> list[Row]:
     """Return majority class, mean picture, unigram cross-entropy, most frequent answer and question-only, where they apply.
 
     All are fitted on the client's own training split and scored on its own test split. ``text_metrics`` score the most
-    frequent answer too: it says what they give to a text that has nothing to do with the input.
+    frequent answer too: it says what they give to a text that has nothing to do with the input. So do ``class_metrics`` of the
+    majority class, which has the same share of every example.
     """
     rows: list[Row] = []
     for pair in pairs:
         splits = data.tasks[pair.task]
         if pair.type == "classification":
-            found = _majority(splits["train"], splits["test"])
+            found = _majority(splits["train"], splits["test"], class_metrics)
         elif pair.type == "reconstruction":
             found = _mean_picture(splits["train"], splits["test"])
         else:
@@ -54,9 +56,15 @@ def trivial_rows(
 Found = dict[str, dict[str, tuple[float, int]]]
 
 
-def _majority(train: TaskExamples, test: TaskExamples) -> Found:
+def _majority(train: TaskExamples, test: TaskExamples, class_metrics: Sequence[str]) -> Found:
     value = baselines.majority(train.labels().numpy(), test.labels().numpy())
-    return {"majority": {"accuracy": (value, len(test))}}
+    found = {"accuracy": (value, len(test))}
+    present = len(test.labels().unique())
+    if "balanced_accuracy" in class_metrics:
+        found["balanced_accuracy"] = (float(value > 0) / present, len(test))
+    if "auroc" in class_metrics and present > 1:
+        found["auroc"] = (0.5, len(test))
+    return {"majority": found}
 
 
 def _mean_picture(train: TaskExamples, test: TaskExamples) -> Found:

@@ -37,6 +37,11 @@ def convergence_plan(scenario: Scenario, method: str | None = None) -> Federatio
 
 def plan_for(scenario: Scenario, algorithm: Algorithm) -> FederationPlan:
     """Return :func:`convergence_plan` for a method that is made already."""
+    if scenario.local_epochs is not None:
+        raise UserError(
+            f"scenario '{scenario.name}', local_epochs: the theorem has one number of steps for all clients; give local_steps "
+            "instead (--set local_epochs=null --set local_steps=10)"
+        )
     holdings, tasks, examples = _holdings(scenario, algorithm, architecture_of(scenario, algorithm))
     if not tasks:
         raise UserError(

@@ -16,7 +16,8 @@ from pydantic import Field
 
 from fedtap.components import ComponentState
 from fedtap.experiment.folder import RunFolder
-from fedtap.experiment.same_run import new_clients, require_same_run
+from fedtap.experiment.provenance import hub_commits
+from fedtap.experiment.same_run import new_clients, require_same_commits, require_same_run
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.federation.sampling import schedule
 from fedtap.federation.words import MAX_ROUND, Strict, required
@@ -83,6 +84,8 @@ class Extension:
         """
         folder = self.folder
         self._check_data(data)
+        commits = hub_commits(folder.scenario)
+        require_same_commits(self.record, commits, folder.record)
         held = Checkpoint.load(folder.checkpoint, folder.run)
         if held is None or held.round != self.rounds:
             at = "missing" if held is None else f"of round {held.round}"
@@ -102,6 +105,7 @@ class Extension:
         told = {
             **folder.describe(device),
             "data": dict(data),
+            **({"hub": commits} if commits else {}),
             KEY: [*before, {**step, "same_schedule": self.same_schedule}],
         }
         write_sealed_json(folder.record, told, {"what": "run", "run": folder.run})

@@ -18,8 +18,8 @@ from fedtap.algorithms.outside import code_of
 from fedtap.algorithms.registry import make
 from fedtap.data.sources import source
 from fedtap.experiment.planning import architecture_name, network_of
-from fedtap.experiment.provenance import versions
-from fedtap.experiment.same_run import from_here, kind_of, require_same_run
+from fedtap.experiment.provenance import hub_commits, versions
+from fedtap.experiment.same_run import from_here, kind_of, require_same_commits, require_same_run
 from fedtap.experiment.site import device_name
 from fedtap.federation.store import ClientStore
 from fedtap.reporting.cards import CardTask, model_card
@@ -122,10 +122,15 @@ class RunFolder:
         """
         if not self.begun:
             description = {**self.describe(device), "data": dict(data or {})}
+            if commits := hub_commits(self.scenario):
+                description["hub"] = commits
             description["environment"]["resolved_device"] = device_name(device)
             write_sealed_json(self.record, description, {"what": "run", "run": self.run})
             return
-        old = self.recorded().get("data") or {}
+        record = self.recorded()
+        if record.get("hub"):
+            require_same_commits(record, hub_commits(self.scenario), self.record)
+        old = record.get("data") or {}
         for client in sorted(old.keys() & (data or {}).keys()):
             if data is not None and old[client] != data[client]:
                 raise UserError(

@@ -13,6 +13,11 @@ from typing import Any
 import torch
 
 from fedtap import __version__
+from fedtap.backbones.origins import revisions_of
+from fedtap.data.sources import source
+from fedtap.data.sources.hub.source import HubSource
+from fedtap.hub import record
+from fedtap.scenario.scenario import Scenario
 
 
 def provenance() -> dict[str, Any]:
@@ -38,6 +43,21 @@ def _installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def hub_commits(scenario: Scenario) -> dict[str, str]:
+    """Return the commit of each repository of the hub that a run uses, as far as it is known.
+
+    It is known of a backbone, and of what ``fedtap fetch`` has brought; of a data set that the library ``datasets`` found in its
+    own cache it is not.
+    """
+    found = revisions_of(scenario.backbone)
+    for client in scenario.clients:
+        for task in client.tasks:
+            kind = source(task.source)
+            if isinstance(kind, HubSource) and task.path is None and (here := record.read("dataset", kind.hub)):
+                found[kind.hub] = here.revision
+    return dict(sorted(found.items()))
 
 
 def commit(folder: Path) -> str | None:

@@ -88,3 +88,13 @@ def _first_difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         if a != b:
             return f"{key}.{_first_difference(a, b)}" if isinstance(a, dict) and isinstance(b, dict) else key
     return ""
+
+
+def require_same_commits(old: Mapping[str, Any], now: Mapping[str, str], place: Path) -> None:
+    """Refuse to go on with a run beside another commit of a repository of the hub, where both are known."""
+    for name, was in (old.get("hub") or {}).items():
+        if now.get(name, was) != was:
+            raise UserError(
+                f"{place}: holds a run with {name} of the hub at {str(was)[:12]}, and here is {now[name][:12]}; bring that one "
+                f"(fedtap fetch SCENARIO --revision {name}={was}), or give another --out"
+            )

@@ -59,6 +59,7 @@ class SiteContext:
             cross_examples=self.scenario.evaluation.cross_examples if cross else None,
             unseen=client.unseen,
             text_metrics=self.text_metrics,
+            class_metrics=self.scenario.evaluation.class_metrics,
             outcomes=outcomes,
         )
         rows += trivial_rows(
@@ -68,6 +69,7 @@ class SiteContext:
             words=self.network.words,
             unseen=client.unseen,
             text_metrics=self.text_metrics,
+            class_metrics=self.scenario.evaluation.class_metrics,
         )
         return models, rows
 

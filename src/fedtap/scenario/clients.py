@@ -5,7 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -29,6 +29,24 @@ Size = Annotated[int | Literal["all"], BeforeValidator(_size)]
 """How many examples of a split; ``all``: whatever there is."""
 
 
+def _weights(value: Any) -> Any:
+    """Refuse, in one line, what is neither the word nor weights by the names of classes."""
+    if value in (None, "balanced"):
+        return value
+    if not isinstance(value, Mapping) or not value:
+        raise ValueError("must be balanced, or a weight for each class by its name: {sick: 5, well: 1}")
+    for name, weight in value.items():
+        if not isinstance(name, str):
+            raise ValueError(f"a class is {read_as(name)}, not as text; put quotes around it")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= 1e6:
+            raise ValueError(f"the weight of class '{name}' must be a number above 0, and 1e6 at the most")
+    return value
+
+
+ClassWeights: TypeAlias = Literal["balanced"] | Mapping[str, float]
+"""What the loss of a class's examples counts for: ``balanced``, or a weight by class; a class that is not named has 1."""
+
+
 class TaskSettings(Settings):
     """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources of a site's own data.
 
@@ -39,7 +57,8 @@ class TaskSettings(Settings):
     becomes the folder that holds them, with the ``parts`` below it. ``group`` says what keeps examples together in one split: a
     table's column; for a ``folder`` the level of a sub-folder below the class's (``1``), or a pattern of file names
     (``"{group}_*"``). ``range`` and ``window`` are the values of pictures that are shown as black and white. ``on_unreadable``
-    is that of ``data`` unless given here.
+    is that of ``data`` unless given here. ``class_weights`` is what the loss of a class's examples counts for in training:
+    ``balanced`` (all classes of the client alike, however many examples they have), or weights by name.
     """
 
     name: str
@@ -52,6 +71,7 @@ class TaskSettings(Settings):
     pictures: str | None = None
     columns: Mapping[str, str] = {}
     classes: tuple[str, ...] | Many | None = None
+    class_weights: Annotated[ClassWeights | None, BeforeValidator(_weights)] = None
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str | None = None
     sheet: Annotated[str, Field(min_length=1)] | None = None
@@ -107,6 +127,12 @@ class TaskSettings(Settings):
     def _reconstruction_sees_images(self) -> TaskSettings:
         if self.type == "reconstruction" and self.modality != "image":
             raise ValueError(f"reconstruction needs modality 'image', not '{self.modality}'")
+        return self
+
+    @model_validator(mode="after")
+    def _classes_weigh(self) -> TaskSettings:
+        if self.class_weights is not None and self.type != "classification":
+            raise ValueError(f"'class_weights' is for classification, not for {self.type}; remove it")
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ An unknown key is refused with the nearest known name. Everything here can be ch
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -48,6 +49,8 @@ from fedtap.scenario.shipped import mend_of, scenario_file
 from fedtap.scenario.theory import Theory
 from fedtap.scenario.training import Precision as Precision
 from fedtap.scenario.training import TrainingSettings as TrainingSettings
+
+LocalEpochs = Annotated[Float, Field(gt=0, le=1_000)]
 
 
 class NetworkSettings(Settings):
@@ -129,6 +132,8 @@ class Scenario(Settings):
     whose path uses it (``component``), all its examples (``client``), or as much as any other (``uniform``). ``sampling`` is
     how a round's clients are chosen: ``dealt`` like cards, everybody once before anybody twice; ``uniform``, all sets alike;
     ``coverage``, the more often the fewer hold the rarest of a client's components, and weighed the less for it.
+    ``local_epochs`` goes before ``local_steps``: a client takes, in a round, as many steps as that many passes over its training
+    examples have batches, so that who has more takes more.
     """
 
     name: str
@@ -139,6 +144,7 @@ class Scenario(Settings):
     round_timeout: Rate | None = None
     min_replies: Positive = 1
     local_steps: Positive = 10
+    local_epochs: LocalEpochs | None = None
     batch_size: Positive = 32
     backbone: BackboneSettings = Field(default=BackboneSettings(), validate_default=True)
     network: NetworkSettings = NetworkSettings()
@@ -191,6 +197,7 @@ class Scenario(Settings):
         clash = self.safety.clash() or (None if self.theory is None else self.theory.clash(self.privacy))
         if clash is not None:
             raise ValueError(clash)
+        self._epochs_clash()
         heads: dict[str, tuple[str, str, str]] = {}
         for client in self.clients:
             for task in client.tasks:
@@ -202,6 +209,30 @@ class Scenario(Settings):
                         "here; give one of them another name or `head`"
                     )
         return self
+
+    def _epochs_clash(self) -> None:
+        if self.local_epochs is None:
+            return
+        for key, why in (
+            ("theory", None if self.theory is None else "the theorem has one number of steps for all"),
+            (
+                "privacy.local",
+                None if self.privacy.local is None else "private steps are paid for before they are counted",
+            ),
+        ):
+            if why is not None:
+                raise ValueError(f"local_epochs and {key} do not go together: {why}; give local_steps instead")
+
+    def paced(self, examples: int) -> Scenario:
+        """Return it as a client with so many training examples, over all its tasks, has it: with its own ``local_steps``.
+
+        Where they count in epochs, there is one more where batches do not come out even, and one at the least.
+        """
+        if self.local_epochs is None:
+            return self
+        batches = examples / max(1, min(self.batch_size, examples))
+        steps = math.ceil(self.local_epochs * batches - 1e-9)  # what is even but for rounding is even
+        return self.model_copy(update={"local_steps": max(1, steps)})
 
     @property
     def safety(self) -> Safety:

@@ -48,11 +48,13 @@ class HeadSizes:
 class ScoreSettings:
     """What an accumulator of scores depends on; each type of task takes of it what concerns it.
 
-    ``classes`` is 0 but for classification; ``text_metrics`` are those that generated texts are scored by beside the usual.
+    ``classes`` is 0 but for classification; ``text_metrics`` are those that generated texts are scored by beside the usual,
+    ``class_metrics`` those of classifiers, by name.
     """
 
     classes: int = 0
     text_metrics: tuple[TextMetric, ...] = ()
+    class_metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,10 @@ class Losses:
     def mean(self) -> Tensor:
         """Return the mean over all units, a scalar."""
         return self.total.sum() / self.units.sum().clamp(min=1)
+
+    def weighed(self, weights: Tensor | None) -> Losses:
+        """Return them with each example counting for its weight ``(n,)``; None: all as they are."""
+        return self if weights is None else Losses(self.total * weights, self.units)
 
     def per_example(self) -> Tensor:
         """Return each example's mean loss, ``(n,)``."""

@@ -109,8 +109,8 @@ class Classification(TaskType):
         return logits.softmax(dim=-1)
 
     def new_scores(self, settings: ScoreSettings) -> ClassificationScores:
-        """Return accuracy, macro-F1 and cross-entropy."""
-        return ClassificationScores(settings.classes)
+        """Return accuracy, macro-F1 and cross-entropy, and what is asked for beside them."""
+        return ClassificationScores(settings.classes, settings.class_metrics)
 
     def score(
         self,

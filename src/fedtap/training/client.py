@@ -60,7 +60,7 @@ class LocalClient:
     network
         The process's one network; models are swapped in.
     scenario
-        Schedule and training settings.
+        Schedule and training settings; where it counts in epochs, its ``local_steps`` become this client's own.
     seed
         The run's seed.
     round
@@ -85,7 +85,7 @@ class LocalClient:
         self.pairs = network.architecture.served(pairs)
         self.data = data
         self.network = network
-        self.scenario = scenario
+        self.scenario = scenario.paced(sum(data.size(pair.task) for pair in self.pairs))
         self.seed = seed
         self.round = round
         self.judge = judge

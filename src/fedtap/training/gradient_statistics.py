@@ -46,7 +46,7 @@ class _Losses:
 
     def __call__(self, network: Network, batch: Batch, outputs: Sequence[TaskOutput]) -> Tensor:
         for part, output in zip(batch, outputs, strict=True):
-            losses = TASK_TYPES[part.pair.type].losses(output.output, part.target, network.words)
+            losses = TASK_TYPES[part.pair.type].losses(output.output, part.target, network.words).weighed(part.weights)
             self.means.add(part.pair.task, float(losses.total.detach().sum()), float(losses.units.sum()))
         return torch.zeros((), device=network.device)
 

@@ -1,6 +1,7 @@
 r"""The local training loop: an optimizer on :math:`\sum_o (n_o / B) L_o`, and whatever terms a method adds.
 
-``L_o`` is the mean loss of the batch's examples of task o (cross-entropy, or mean squared error in the normalised image space).
+``L_o`` is the mean loss of the batch's examples of task o (cross-entropy, or mean squared error in the normalised image space);
+with a task's ``class_weights`` each example's loss is multiplied by its class's weight.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def batch_loss(
     total = torch.zeros((), device=network.device)
     size = batch_size(batch)
     for part, output in zip(batch, outputs, strict=True):
-        losses = TASK_TYPES[part.pair.type].losses(output.output, part.target, network.words)
+        losses = TASK_TYPES[part.pair.type].losses(output.output, part.target, network.words).weighed(part.weights)
         if means is not None:
             means.add(part.pair.task, float(losses.total.detach().sum()), float(losses.units.sum()))
         total = total + losses.mean() * (part.weight / size)

@@ -26,6 +26,7 @@ TEXTS = _words(
     "text sentence note notes question review content body description prompt input comment message document article report "
     "abstract premise context query instruction"
 )
+UNEQUAL = 10  # times as many rows of one class as of another, from which on it is said
 LABELS = _words("label labels class classes category diagnosis sentiment grade finding outcome y tag topic kind")
 TARGETS = _words(
     "target targets answer answers output response completion summary caption reply translation findings impression"
@@ -186,6 +187,13 @@ def _of_table(seen: SeenTable) -> GuessedTask:
         if answer.filled > len(classes) and min(answer.values.values()) == 1:
             rare = [name for name in classes if answer.values[name] == 1]
             doubts["classes"] = f"{len(rare)} of them are in one row only ({', '.join(rare[:3])}); slips of the pen?"
+        counts = answer.values
+        most, least = max(classes, key=counts.__getitem__), min(classes, key=counts.__getitem__)
+        if 1 < counts[least] <= counts[most] / UNEQUAL:
+            reasons.append(
+                f"'{most}' in {counts[most]} rows and '{least}' in {counts[least]}: with class_weights: balanced both have the "
+                "same say"
+            )
     elif answer is not None:
         if answer.name != "target":
             columns["target"] = answer.name

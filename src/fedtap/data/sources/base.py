@@ -5,14 +5,14 @@ from __future__ import annotations
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from fedtap.data.example import Example
 from fedtap.data.sources.intake import Intake
 from fedtap.pairs import Modality, TaskName
-from fedtap.runtime.errors import UserError
+from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.scenario import TaskSettings
 
 _KEYS = (
@@ -103,6 +103,14 @@ class Source(ABC):
             raise UserError(f"{place}: 'path' is missing; add it, relative to the scenario's folder")
         if "classes" in self.takes:
             self._check_classes(task, place)
+        self._check_weights(task, place)
+
+    def _check_weights(self, task: TaskSettings, place: str) -> None:
+        if isinstance(task.class_weights, Mapping):
+            known = self.classes(task)
+            for name in map(composed, task.class_weights):
+                if name not in known:
+                    raise UserError(f"{place}: class_weights: no class '{name}'; {nearest(name, known)}")
 
     def _check_classes(self, task: TaskSettings, place: str) -> None:
         if task.type != "classification":

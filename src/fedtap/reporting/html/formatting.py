@@ -14,6 +14,8 @@ FAMILIES = {
 METRICS = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
+    "balanced_accuracy": "balanced accuracy",
+    "auroc": "AUROC",
     "cross_entropy": "cross-entropy",
     "perplexity": "perplexity",
     "mse": "MSE",

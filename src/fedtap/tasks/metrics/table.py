@@ -14,6 +14,8 @@ HIGHER_IS_BETTER: Mapping[str, bool] = MappingProxyType(
     {
         "accuracy": True,
         "macro_f1": True,
+        "balanced_accuracy": True,
+        "auroc": True,
         "cross_entropy": False,
         "perplexity": False,
         "mse": False,
@@ -33,6 +35,8 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "accuracy": (0.0, 1.0),
         "macro_f1": (0.0, 1.0),
+        "balanced_accuracy": (0.0, 1.0),
+        "auroc": (0.0, 1.0),
         "cross_entropy": (0.0, 1e6),
         "perplexity": (1.0, 1e100),
         "mse": (0.0, 1e6),
@@ -50,7 +54,7 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
 
 _OF_TYPE: Mapping[TaskName, frozenset[str]] = MappingProxyType(
     {
-        "classification": frozenset({"accuracy", "macro_f1", "cross_entropy"}),
+        "classification": frozenset({"accuracy", "macro_f1", "balanced_accuracy", "auroc", "cross_entropy"}),
         "reconstruction": frozenset({"mse", "psnr", "ssim"}),
         "text_generation": frozenset(
             [

@@ -8,6 +8,8 @@ from logging import ERROR
 from pathlib import Path
 from typing import Any
 
+from fedtap.hub import record
+from fedtap.hub.record import Fetched
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.installing import install
 from fedtap.runtime.storage import raise_full
@@ -15,7 +17,10 @@ from fedtap.runtime.storage import raise_full
 Splits = Mapping[str, Any]
 """Data sets (``datasets.Dataset``) by the name of their split."""
 
-_WAY_OUT = "save it where it can be had with DatasetDict.save_to_disk, and give that folder as the task's 'path'"
+_WAY_OUT = (
+    "run `fedtap fetch SCENARIO`, or save it where it can be had with DatasetDict.save_to_disk, and give that folder as the "
+    "task's 'path'"
+)
 
 
 def from_folder(path: Path, *, place: str) -> Splits:
@@ -42,7 +47,7 @@ def from_folder(path: Path, *, place: str) -> Splits:
 
 
 def from_hub(name: str, config: str | None, *, place: str) -> Splits:
-    """Return the splits of a data set of the hub, from the cache of the library ``datasets`` where they lie there already.
+    """Return the splits of a data set of the hub: what ``fedtap fetch`` has brought, or else what the library ``datasets`` finds.
 
     Raises
     ------
@@ -53,9 +58,15 @@ def from_hub(name: str, config: str | None, *, place: str) -> Splits:
     """
     datasets = _library()
     whole = name if config is None else f"{name} ({config})"
+    here = record.at_hand("dataset", name)
+    if here is not None and (config or "") in here.parts:
+        return from_record(here, config, place=place)
     try:
         with _without_retries_told():
-            found: Splits = datasets.load_dataset(name, config)
+            if here is None:
+                found: Splits = datasets.load_dataset(name, config)
+            else:  # another configuration of it was fetched: both are of one commit
+                found = datasets.load_dataset(name, config, revision=here.revision)
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         if isinstance(error, OSError):
             raise_full(error, Path(datasets.config.HF_DATASETS_CACHE))
@@ -64,6 +75,50 @@ def from_hub(name: str, config: str | None, *, place: str) -> Splits:
             f"({_brief(error)}); connect this machine, or {_WAY_OUT}"
         ) from error
     return found
+
+
+def from_record(here: Fetched, config: str | None, *, place: str) -> Splits:
+    """Return the splits of a data set that was fetched: read from its files, and nobody is asked.
+
+    Raises
+    ------
+    UserError
+        If they cannot be read; ``place`` names the task in the message.
+    RunError
+        If the disk is full.
+    """
+    datasets = _library()
+    files = {split: list(paths) for split, paths in here.parts[config or ""].items()}
+    try:
+        with _without_retries_told(), _without_bars(datasets):
+            found: Splits = datasets.load_dataset(
+                str(here.folder), config, data_files=files, verification_mode="no_checks"
+            )
+    except (OSError, ValueError, RuntimeError, LookupError, TypeError, datasets.exceptions.DatasetsError) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        if isinstance(cause, OSError):
+            raise_full(cause, Path(datasets.config.HF_DATASETS_CACHE))
+        raise UserError(
+            f"{place}: {here.name} at {here.revision[:12]} cannot be read ({_brief(cause, here.folder)}); fetch another "
+            f"revision of it: fedtap fetch SCENARIO --revision {here.name}=COMMIT"
+        ) from error
+    return found
+
+
+def files_on_hub(name: str, config: str | None, revision: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the files of each split of a data set, as ``datasets`` finds them by the data set's own card, which is fetched.
+
+    Parameters
+    ----------
+    name, config
+        Which it is.
+    revision
+        A commit.
+    """
+    builder = _library().load_dataset_builder(name, config, revision=revision)
+    found: Mapping[str, Any] = builder.config.data_files or {}
+    marks = f"datasets/{name}@{revision}/"
+    return {str(split): tuple(str(file).partition(marks)[2] for file in files) for split, files in found.items()}
 
 
 def _library() -> Any:
@@ -86,6 +141,18 @@ def _without_retries_told() -> Iterator[None]:
         yield
     finally:
         set_verbosity(level)
+
+
+@contextmanager
+def _without_bars(datasets: Any) -> Iterator[None]:
+    """Keep ``datasets`` from drawing bars of its own."""
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def _brief(error: Exception, path: Path | None = None) -> str:

@@ -178,16 +178,7 @@ def rows(data: Any, columns: Mapping[str, Column], *, place: str, intake: Intake
     UserError
         If there are no rows, a column is missing or of another kind, or a value cannot be used.
     """
-    schema = data.data.schema
-    for name, column in columns.items():
-        if name not in data.column_names:
-            near = nearest(name, data.column_names)
-            raise UserError(f"{place}: no column '{name}' ({near}); it needs the columns that it has on the hub")
-        kind = schema.field(name).type
-        if not column.fits(kind):
-            raise UserError(f"{place}: column '{name}' holds {kind}; it needs {column.holds}, as on the hub")
-    if len(data) == 0:
-        raise UserError(f"{place}: no rows in it; give one that has some")
+    check_columns(data, columns, place=place)
     table = data.select_columns(list(columns)).with_format("arrow")
     for start in range(0, len(table), BATCH):
         batch = table[start : start + BATCH]
@@ -209,6 +200,26 @@ def rows(data: Any, columns: Mapping[str, Column], *, place: str, intake: Intake
                 intake.unreadable(error)
                 continue
             yield Row(place, index, read)
+
+
+def check_columns(data: Any, columns: Mapping[str, Column], *, place: str) -> None:
+    """Refuse a split without rows, without one of these columns, or with one of another kind; no row is read.
+
+    Raises
+    ------
+    UserError
+        See above.
+    """
+    schema = data.data.schema
+    for name, column in columns.items():
+        if name not in data.column_names:
+            near = nearest(name, data.column_names)
+            raise UserError(f"{place}: no column '{name}' ({near}); it needs the columns that it has on the hub")
+        kind = schema.field(name).type
+        if not column.fits(kind):
+            raise UserError(f"{place}: column '{name}' holds {kind}; it needs {column.holds}, as on the hub")
+    if len(data) == 0:
+        raise UserError(f"{place}: no rows in it; give one that has some")
 
 
 def _is_text(kind: Any) -> bool:
