@@ -98,8 +98,8 @@ def run(
     """
     import fedtap
     from fedtap.algorithms.registry import make
-    from fedtap.cli.progress import watcher
     from fedtap.experiment.folder import default_path
+    from fedtap.reporting.progress.run import watcher
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario, settings or [])
@@ -109,7 +109,7 @@ def run(
     name = make(loaded.method, method, place=f"{scenario}: method").name
     folder = out or default_path(loaded.name, name, seed)
     try:
-        with watcher(rounds or loaded.rounds) as watch:
+        with watcher(rounds or loaded.rounds, screen(errors=True)) as watch:
             results = fedtap.run(
                 loaded,
                 method=method,
