@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib import rc_context
+from matplotlib.ticker import MaxNLocator
 
 from fedtap.reporting.html.formatting import family_name, plural
 from fedtap.reporting.html.svg import INK, SERIES, STYLE, Drawing
@@ -78,7 +79,7 @@ def replacements(lines: Sequence[Timeline]) -> Drawing:
                 axes.plot(x, y, mark, color=edge, markerfacecolor=colour, markersize=6, label=name)
         _named(axes, [one_line(f"{line.client} · {line.task}", 40) for line in reversed(lines)])
         axes.set_xlabel("round")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_title("When the federated model took over")
         figure.legend(loc="outside lower center", ncols=3)
     return figure
@@ -98,7 +99,7 @@ def cost(rounds: Mapping[int, Traffic], seconds: Curve) -> Drawing:
         spent.set_title("seconds a round")
         for axes in (moved, spent):
             axes.set_xlabel("round")
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if rounds:
             figure.legend(loc="outside lower left", ncols=2)
     return figure
