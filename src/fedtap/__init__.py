@@ -71,11 +71,13 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Load what is heavy when it is first asked for: ``import fedtap`` alone takes no torch."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module 'fedtap' has no attribute '{name}'")
+if not TYPE_CHECKING:  # to a type checker, which sees the imports above, every name would seem to be there
+
+    def __getattr__(name: str) -> Any:
+        """Load what is heavy when it is first asked for: ``import fedtap`` alone takes no torch."""
+        if name in _HOMES:
+            return getattr(import_module(_HOMES[name]), name)
+        raise AttributeError(f"module 'fedtap' has no attribute '{name}'")
 
 
 def __dir__() -> list[str]:

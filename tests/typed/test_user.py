@@ -3,6 +3,7 @@
 With libraries' types left out, so that it takes seconds; `make check` has mypy look at the same file with all of them.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -16,13 +17,15 @@ USER = Path(__file__).with_name("user.py")
 WRONG = """
 import fedtap
 
-result = fedtap.run("quickstart", sed=3)
+result = fedtap.RunResult.open("runs/x")
 result.metod
+fedtap.run("quickstart", sed=3)
 fedtap.compare("quickstart", seeds=("one",), out="runs/x")
 number: int = result.report
 fedtap.nothing
 """
-TOLD = ('"sed"', '"metod"', "Sequence[int]", 'expression has type "Path"', '"nothing"')
+LINES = (5, 6, 7, 8, 9)
+TOLD = ('"metod"', '"sed"', "Sequence[int]", 'expression has type "Path"', '"nothing"')
 
 
 @pytest.mark.slow
@@ -48,17 +51,21 @@ def test_mypy_takes_a_users_file_and_tells_what_is_wrong_in_another(tmp_path: Pa
     assert done.stderr == ""
     lines = [line for line in done.stdout.splitlines() if ": error: " in line]
     assert [line for line in lines if not line.startswith("wrong.py:")] == []
-    for number, text in zip((4, 5, 6, 7, 8), TOLD, strict=True):
+    for number, text in zip(LINES, TOLD, strict=True):
         assert any(line.startswith(f"wrong.py:{number}:") and text in line for line in lines), (text, lines)
 
 
 @pytest.mark.slow
-def test_pyright_takes_a_users_file(tmp_path: Path) -> None:
-    pyright = os.environ.get("FEDTAP_PYRIGHT") or shutil.which("pyright") or shutil.which("basedpyright")
+def test_pyright_takes_a_users_file_and_tells_what_is_wrong_in_another(tmp_path: Path) -> None:
+    pyright = shutil.which("pyright")
     if pyright is None:
         pytest.skip("pyright is not installed")
-    settings = f'{{"extraPaths": ["{ROOT / "src"}"], "include": ["{USER}"], "typeCheckingMode": "standard"}}'
-    (tmp_path / "pyrightconfig.json").write_text(settings)
-    command = [pyright, "-p", str(tmp_path), "--pythonpath", sys.executable]
+    shutil.copy(USER, tmp_path / "user.py")
+    (tmp_path / "wrong.py").write_text(WRONG)
+    settings = {"extraPaths": [str(ROOT / "src")], "include": ["user.py", "wrong.py"], "typeCheckingMode": "standard"}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [pyright, "-p", str(tmp_path), "--pythonpath", sys.executable, "--outputjson"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
-    assert done.returncode == 0, done.stdout
+    told = json.loads(done.stdout)["generalDiagnostics"]
+    found = {(Path(each["file"]).name, each["range"]["start"]["line"] + 1) for each in told}
+    assert found == {("wrong.py", line) for line in LINES}, told
