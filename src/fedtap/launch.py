@@ -7,7 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from fedtap.experiment.folder import default_path
+from fedtap.reporting.progress.choice import run_progress
+from fedtap.results.run_result import RunResult
 from fedtap.runtime.errors import UserError, nearest
+from fedtap.scenario.overrides import Overrides
 from fedtap.scenario.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:
@@ -104,7 +108,7 @@ def run(
     method: str | None = None,
     seed: int = 0,
     out: str | Path | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     resume: Resume = False,
     extend: int | None = None,
     engine: str = "inprocess",
@@ -113,8 +117,9 @@ def run(
     ray_address: str | None = None,
     gpus_per_worker: float = 0.0,
     observers: Sequence[Observer] = (),
-) -> dict[str, Any]:
-    """Run a method on a scenario and return what results.json holds.
+    progress: bool | None = None,
+) -> RunResult:
+    """Run a method on a scenario and return its result.
 
     Parameters
     ----------
@@ -127,7 +132,8 @@ def run(
     out
         The run's folder; by default ``runs/<scenario>-<method>-seed<seed>``.
     overrides
-        ``section.key=value`` settings.
+        Settings that differ from the file's: ``{"training.lr": 1e-4}``, ``{"training": {"lr": 1e-4}}``, or
+        ``["training.lr=1e-4"]``.
     resume
         True: go on from the last complete round in ``out``, which must hold a run; the result is that of an uninterrupted run.
         ``"auto"``: go on, or start where there is none; an event ``note`` says which.
@@ -152,6 +158,14 @@ def run(
         With ``ray``: how many GPUs, or what part of one, each actor takes.
     observers
         Called with every event, and with passing ones on progress that are not written down.
+    progress
+        Whether to show how far the run is: in a notebook below the cell, elsewhere on standard error. By default in a notebook
+        alone.
+
+    Returns
+    -------
+    RunResult
+        A dictionary of what results.json holds, which has the tables, figures and models of the run as attributes.
 
     Raises
     ------
@@ -169,9 +183,12 @@ def run(
     if extend is not None:
         scenario, resume = _longer(scenario, extend, resume, engine), "extend"
 
-    def tell(event: dict[str, Any]) -> None:
-        for observer in observers:
-            observer(event)
-
     place = None if out is None else Path(out)
-    return chosen(scenario, method=method, seed=seed, out=place, resume=resume, device=device, tell=tell)
+    with run_progress(progress, scenario.rounds) as shown:
+
+        def tell(event: dict[str, Any]) -> None:
+            for observer in (*observers, *shown):
+                observer(event)
+
+        results = chosen(scenario, method=method, seed=seed, out=place, resume=resume, device=device, tell=tell)
+    return RunResult(place or default_path(scenario.name, str(results["method"]), seed), results)

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from fedtap.cli.batch_progress import BatchProgress
+from fedtap.reporting.progress.batch import BatchProgress
 
 
 def events(watch: BatchProgress, clock: list[float]) -> None:

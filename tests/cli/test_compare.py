@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import Command, Done
+from fedtap import ComparisonResult
+from fedtap.algorithms import outside
 
 
 def test_two_methods_two_seeds(tiny: Path, tmp_path: Path, fedtap: Command, done_here: Done) -> None:
@@ -53,6 +55,22 @@ def test_two_methods_two_seeds(tiny: Path, tmp_path: Path, fedtap: Command, done
     assert fedtap("compare", tiny, "-m", "local,probe,tap:distil=off", "--seeds", "0,1", "-o", out).code == 0
     assert done_here == ["tap-distil=off-seed0", "tap-distil=off-seed1"]
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_a_method_of_ones_own_comes_from_a_file(tiny: Path, tmp_path: Path, fedtap: Command, done_here: Done) -> None:
+    own = Path(__file__).parents[2] / "docs" / "examples" / "fedavgm.py"
+    before, out = dict(outside._held), tmp_path / "out"
+    try:
+        called = fedtap("compare", tiny, "-m", f"local,{own}", "--against", own, "--set", "rounds=1", "-o", out)
+    finally:
+        outside._held.clear()
+        outside._held.update(before)
+    assert called.code == 0, called.err
+    assert done_here == ["local-seed0", "fedavgm-seed0"]
+    found = ComparisonResult.open(out)
+    assert (found.methods, found["against"]) == (["local", "fedavgm"], "fedavgm")
+    assert found.run("fedavgm").method == "fedavgm"
+    assert str(own) not in (out / "comparison.json").read_text()
 
 
 def test_a_failed_run_is_named_and_its_method_left_out(

@@ -9,8 +9,8 @@ from rich.console import Console
 
 import fedtap as library
 from fedtap.cli import main
-from fedtap.cli.progress import LiveProgress, PlainProgress
-from fedtap.cli.round_summary import RoundSummary
+from fedtap.reporting.progress.round_summary import RoundSummary
+from fedtap.reporting.progress.run import LiveProgress, PlainProgress
 
 SCENARIO = """
 rounds: 2

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fedtap.cli.progress import DATA_LINES, DataLines
 from fedtap.reporting.events import read_events
+from fedtap.reporting.progress.run import DATA_LINES, DataLines
 from tiny_federation import TASKS, called, settings, write_scenario
 
 

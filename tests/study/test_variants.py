@@ -1,12 +1,19 @@
 """Labels of methods, lists of values, and federations of another size."""
 
+import io
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fedtap.algorithms.registry import algorithms
+from fedtap.algorithms import outside
+from fedtap.algorithms.fedavg import FedAvg
+from fedtap.algorithms.registry import algorithms, register
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import Scenario, load_scenario
+from fedtap.study import worker
+from fedtap.study.batch import Job
 from fedtap.study.grid import axes_of, points, scenario_at
 from fedtap.study.variants import file_name, split_list, unable, variant, variants
 from tiny_federation import write_scenario
@@ -96,3 +103,58 @@ def test_a_label_cannot_change_what_all_share(scenario: Scenario) -> None:
     for setting in ("data.train=5", "clients=[]", "population=9", "tasks_per_client=1", "evaluation.save=all"):
         with pytest.raises(UserError, match="must be the same for all methods"):
             variant(scenario, f"tap:{setting}")
+
+
+OWN = Path(__file__).parents[2] / "docs" / "examples" / "fedavgm.py"
+
+
+@pytest.fixture
+def nothing_registered() -> Iterator[None]:
+    """Leave the methods as they were."""
+    before = dict(outside._held)
+    yield
+    outside._held.clear()
+    outside._held.update(before)
+
+
+@pytest.mark.usefixtures("nothing_registered")
+def test_a_file_stands_for_its_method_wherever_it_lies(scenario: Scenario) -> None:
+    labels = [str(OWN), f"{OWN}:FedAvgM", f"{OWN}:FedAvgM:momentum=0.9", f"{OWN}:momentum=0.8+local_steps=1"]
+    found = variants(scenario, labels)
+    assert [each.label for each in found] == ["fedavgm", "fedavgm:momentum=0.9", "fedavgm:momentum=0.8+local_steps=1"]
+    assert [each.scenario.method["momentum"] for each in found] == [0.5, 0.9, 0.8]
+    assert {each.scenario.method["name"] for each in found} == {"fedavgm"}  # a scenario names no file
+    job = Job("fedavgm-seed0", found[0].scenario, 0, Path("out"))
+    assert job.method_file == f"{OWN}:FedAvgM"
+    assert Job("tap-seed0", variant(scenario, "tap").scenario, 0, Path("out")).method_file == ""
+
+
+@pytest.mark.usefixtures("nothing_registered")
+def test_a_runs_process_knows_the_method_of_the_file_and_of_no_scenario(scenario: Scenario, tmp_path: Path) -> None:
+    made = variant(scenario, f"{OWN}:local_steps=1").scenario
+    outside._held.clear()  # as in a process of its own
+    job = {
+        "name": "fedavgm-seed0",
+        "scenario": made.model_copy(update={"rounds": 1}).resolved(),
+        "folder": str(scenario.folder),
+        "seed": 0,
+        "out": str(tmp_path / "out"),
+        "device": "cpu",
+        "method_file": "",
+    }
+    code, why = worker._work(job, io.StringIO(), threading.Event())
+    assert (code, "no method 'fedavgm'" in why) == (2, True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedtap.reporting.run.report.render", lambda record, pages=(): "")
+        assert worker._work({**job, "method_file": f"{OWN}:FedAvgM"}, io.StringIO(), threading.Event()) == (0, "")
+    assert (tmp_path / "out" / "results.json").is_file()
+
+
+@pytest.mark.usefixtures("nothing_registered")
+def test_a_method_that_other_processes_cannot_find_is_refused(scenario: Scenario) -> None:
+    class Mine(FedAvg):
+        name = "mine_alone"
+
+    register(Mine)
+    with pytest.raises(UserError, match=r"known to this Python process alone.*mine\.py"):
+        variant(scenario, "mine_alone")

@@ -37,18 +37,18 @@ def check(
     is checked first. `fedtap run` does the same before its first round.
     """
     from fedtap.algorithms.registry import make
-    from fedtap.cli.progress import watcher
     from fedtap.data.partition import partition
     from fedtap.data.reading import remembering
     from fedtap.data.sources.intake import DataError
     from fedtap.experiment.planning import architecture_of, shortfalls_at_hand
+    from fedtap.reporting.progress.run import watcher
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(path, settings or [])
     told: list[dict[str, Any]] = []
     faults: list[str] = []
     number = 0
-    with watcher(loaded.rounds) as watch:
+    with watcher(loaded.rounds, screen(errors=True)) as watch:
         try:
             shares = partition(loaded, seed, tell=remembering(told, watch))
         except DataError as error:

@@ -44,7 +44,7 @@ def compare(
     gains are relative to it.
     """
     import fedtap
-    from fedtap.cli.batch_progress import say_where, watching
+    from fedtap.cli.watching import say_where, watching
 
     with watching(out) as watch:
         result = fedtap.compare(

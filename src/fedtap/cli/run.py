@@ -105,9 +105,9 @@ def run(
     """
     import fedtap
     from fedtap.algorithms.registry import make
-    from fedtap.cli.progress import watcher
     from fedtap.cli.start.fetch import bring
     from fedtap.experiment.folder import default_path
+    from fedtap.reporting.progress.run import watcher
     from fedtap.scenario.scenario import load_scenario
 
     loaded = load_scenario(scenario, settings or [])
@@ -119,7 +119,7 @@ def run(
     if fetch:
         bring(loaded)
     try:
-        with watcher(rounds or loaded.rounds) as watch:
+        with watcher(rounds or loaded.rounds, screen(errors=True)) as watch:
             results = fedtap.run(
                 loaded,
                 method=method,

@@ -68,7 +68,7 @@ def pairs(
     The same command goes on where it was interrupted, and more seeds, pairs, lengths or problems may be added to it.
     """
     import fedtap
-    from fedtap.cli.batch_progress import say_where, watching
+    from fedtap.cli.watching import say_where, watching
     from fedtap.reporting.pairs.page import pairs_sentences
 
     with watching(out) as watch:

@@ -55,7 +55,7 @@ def sweep(
     may be added to it. Without --base gains are relative to the first value of the first setting.
     """
     import fedtap
-    from fedtap.cli.batch_progress import say_where, watching
+    from fedtap.cli.watching import say_where, watching
     from fedtap.reporting.sweep.page import sweep_sentences
 
     with watching(out) as watch:

@@ -26,6 +26,7 @@ from fedtap.reporting.cards import CardTask, model_card
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.home import expanded
 from fedtap.runtime.storage import write_json
+from fedtap.scenario.overrides import Overrides, lines_of
 
 RESULT = "onboarding.json"
 SCHEMA = 1
@@ -67,7 +68,7 @@ def onboard(
     client: str | Path,
     to: str | Path,
     method: str | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     device: str = "auto",
     with_backbone: bool = False,
     observers: Sequence[Callable[[dict[str, Any]], None]] = (),
@@ -90,7 +91,7 @@ def onboard(
     method
         Where the run's method is a file of one's own: that file.
     overrides
-        ``section.key=value`` for what the site does, such as ``training.finetune_steps=100``.
+        Settings for what the site does, such as ``{"training.finetune_steps": 100}`` or ``["training.finetune_steps=100"]``.
     device
         ``auto``, ``cpu``, ``cuda`` or any torch device.
     with_backbone
@@ -109,7 +110,7 @@ def onboard(
             observer(event)
 
     place = expanded(to)
-    joining = read_joining(expanded(run), expanded(client), overrides)
+    joining = read_joining(expanded(run), expanded(client), lines_of(overrides))
     scenario, newcomer, seed = joining.scenario, joining.client, int(joining.record["seed"])
     algorithm = _algorithm(joining, method)
     empty_folder(place)

@@ -29,6 +29,7 @@ from fedtap.scenario.evaluation import EvaluationSettings as EvaluationSettings
 from fedtap.scenario.explain import explain as explain
 from fedtap.scenario.explain import location_of, whose
 from fedtap.scenario.heads import ClassificationSettings, ReconstructionSettings, TextGenerationSettings
+from fedtap.scenario.overrides import Overrides, lines_of
 from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse, read_parsed
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
@@ -273,8 +274,8 @@ class Scenario(Settings):
         return self.model_dump(mode="json")
 
 
-def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path | None = None) -> Scenario:
-    """Read a scenario from YAML and apply overrides of the form ``section.key=value``.
+def load_scenario(path: str | Path, overrides: Overrides = (), folder: Path | None = None) -> Scenario:
+    """Read a scenario from YAML and apply overrides of the form ``section.key=value``, or a mapping of them.
 
     Parameters
     ----------
@@ -302,13 +303,14 @@ def load_scenario(path: str | Path, overrides: Sequence[str] = (), folder: Path 
         raise UserError(f"{path}: a scenario is a mapping of keys such as 'rounds' and 'clients'")
     raw = with_current_keys(raw, str(path))
     raw.setdefault("name", path.stem)
-    for override in overrides:
-        apply_override(raw, override)
+    lines = lines_of(overrides)
+    for line in lines:
+        apply_override(raw, line)
     if "folder" in raw:
         raise UserError(
             f"{path}: unknown key 'folder'; relative paths start at the scenario's own folder, move the file there"
         )
-    given = [override.partition("=")[0].strip() for override in overrides]
+    given = [line.partition("=")[0].strip() for line in lines]
     folder = (path.parent if folder is None else folder).resolve()
     return build_scenario(raw, place=str(path), folder=folder, text=text, overridden=given)
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from fedtap.algorithms.outside import source_of
+from fedtap.algorithms.registry import make
 from fedtap.experiment.folder import RunFolder
 from fedtap.runtime.storage import digest
 from fedtap.runtime.threads import cores
@@ -41,6 +43,12 @@ class Job:
         config = self.scenario.resolved()
         parts = {key: config[key] for key in ("data", "clients", "backbone", "evaluation")}
         return digest(json.dumps(parts, sort_keys=True), str(self.seed))
+
+    @property
+    def method_file(self) -> str:
+        """Where the run's process finds a method of the user's own, ``FILE.py:CLASS``; nothing where its name will do."""
+        file = source_of(type(make(self.scenario.method)))
+        return str(Path(file).absolute()) if file else ""
 
     def finished(self) -> bool:
         """Tell whether the run needs no more work."""
@@ -162,6 +170,7 @@ class _Batch:
             "seed": job.seed,
             "out": str(job.out),
             "device": self._device,
+            "method_file": job.method_file,
         }
         self.tell({"event": "run_started", "name": job.name})
         with contextlib.suppress(BrokenPipeError):  # it has died already, and its reader will tell

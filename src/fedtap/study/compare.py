@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fedtap.algorithms.outside import is_file
 from fedtap.experiment.provenance import provenance
+from fedtap.reporting.progress.choice import batch_progress
 from fedtap.reporting.run.standings import BASELINES
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.lock import locked
 from fedtap.runtime.storage import write_bytes, write_json
+from fedtap.scenario.overrides import Overrides
 from fedtap.scenario.scenario import Scenario
 from fedtap.study.batch import Job, Observer
 from fedtap.study.comparison import compare_runs
+from fedtap.study.comparison_result import ComparisonResult
 from fedtap.study.families import Entrant
 from fedtap.study.folder import begin, checked_seeds, describe, failure, prepared, run_all, tell
 from fedtap.study.outcome import COUNTED, MEASURED, Gathered, cost_rows, gather
-from fedtap.study.variants import ALL, Variant, file_name, split_list, unable, variants
+from fedtap.study.variants import ALL, Variant, file_name, split_list, unable, variant, variants
 from fedtap.tasks.metrics import primary_metrics
 
 SCHEMA = 1
@@ -31,13 +35,14 @@ def compare(
     *,
     seeds: Sequence[int] = (0,),
     out: str | Path,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     jobs: int | None = None,
     device: str = "auto",
     against: str | None = None,
     observers: Sequence[Observer] = (),
-) -> dict[str, Any]:
-    """Run methods with several seeds and return what comparison.json holds.
+    progress: bool | None = None,
+) -> ComparisonResult:
+    """Run methods with several seeds and return what comes out.
 
     Parameters
     ----------
@@ -45,14 +50,15 @@ def compare(
         A YAML file, or a scenario already loaded (then ``overrides`` must be empty).
     methods
         Labels, or a string of them with commas: names of methods, with settings of their own after a colon
-        (``tap:gate=paired+scope=exclusive``); ``all`` for every registered method. ``local``, which gains are relative to, is
+        (``tap:gate=paired+scope=exclusive``); files with a method in them (``mine.py``, ``mine.py:CLASS``), which are called as
+        their methods are; ``all`` for every registered method. ``local``, which gains are relative to, is
         added where it is missing.
     seeds
         Each method is run with each.
     out
         The folder: ``runs/<method>-seed<seed>``, comparison.json, comparison.html, comparison.md, figures/, costs.json.
     overrides
-        ``section.key=value`` settings for all methods. Models are saved only if ``evaluation.save`` is among them.
+        Settings for all methods, as for :func:`fedtap.run`. Models are saved only if ``evaluation.save`` is among them.
     jobs
         Processes at a time; by default one for each core. The results do not depend on it.
     device
@@ -61,6 +67,13 @@ def compare(
         The label that all others are tested against; by default the best one.
     observers
         Called with the events of :func:`fedtap.study.batch.run_batch`, and with ``note`` (text).
+    progress
+        As for :func:`fedtap.run`.
+
+    Returns
+    -------
+    ComparisonResult
+        A dictionary of what comparison.json holds, which has tables, figures and the runs as attributes.
 
     Raises
     ------
@@ -78,19 +91,22 @@ def compare(
     if ALL in labels:
         for name in unable(loaded):
             tell(observers, f"'{name}' is left out: it cannot train the scenario's network.name={loaded.network.name}")
+    if against is not None and is_file(against):
+        against = variant(loaded, against, place="--against").label
     if against is not None and against not in [entry.label for entry in entered]:
         raise UserError(f"--against {against}: is not among the methods; name it in --methods too")
     folder = Path(out)
     plan = jobs_of(entered, checked_seeds(seeds), folder)
     everything = [job for its in plan.values() for job in its]
     about = describe(loaded)
-    with locked(folder):
+    with locked(folder), batch_progress(progress) as shown:
+        observers = (*observers, *shown)
         begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
         failed = run_all(folder, RECORD, everything, at_a_time=jobs, device=device, observers=observers)
         result = _write(folder, loaded, entered, gather(plan, failed), against)
     if failed:
         raise RunError(failure(failed, len(everything), "comparison.html" if result else ""))
-    return result
+    return ComparisonResult(folder, result)
 
 
 def jobs_of(entered: Sequence[Variant], seeds: Sequence[int], folder: Path) -> dict[str, list[Job]]:

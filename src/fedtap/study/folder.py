@@ -20,6 +20,7 @@ from fedtap.runtime.lock import LOCKS
 from fedtap.runtime.manifest import read_record
 from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
 from fedtap.runtime.storage import clear_scraps, scrap_of
+from fedtap.scenario.overrides import Overrides, lines_of
 from fedtap.scenario.scenario import Scenario, load_scenario
 from fedtap.study.batch import Job, Observer, default_jobs, run_batch
 
@@ -30,7 +31,7 @@ _MEND_RUNS = (
 )
 
 
-def prepared(scenario: str | Path | Scenario, overrides: Sequence[str]) -> Scenario:
+def prepared(scenario: str | Path | Scenario, overrides: Overrides) -> Scenario:
     """Return the scenario that all runs share; models are not saved unless it is asked for."""
     if isinstance(scenario, Scenario):
         if overrides:
@@ -39,7 +40,7 @@ def prepared(scenario: str | Path | Scenario, overrides: Sequence[str]) -> Scena
     else:
         loaded = load_scenario(scenario, overrides)
     check(loaded)
-    if any(override.split("=")[0].strip() == "evaluation.save" for override in overrides):
+    if any(override.split("=")[0].strip() == "evaluation.save" for override in lines_of(overrides)):
         return loaded
     return loaded.model_copy(update={"evaluation": loaded.evaluation.model_copy(update={"save": "none"})})
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import Scenario, load_scenario
-from fedtap.study.variants import split_list
+from fedtap.study.variants import file_name, split_list
 
 CLIENTS = "clients"
 """In a sweep this is a number of clients, and short for ``population``; in a scenario it is the list of them."""
@@ -91,6 +91,11 @@ def scenario_at(path: str | Path, fixed: Sequence[str], axes: Sequence[Axis], po
 def method_settings(axes: Sequence[Axis], point: dict[str, str]) -> list[str]:
     """Return the method's own settings at a point, as overrides."""
     return [f"method.{axis.parameter}={point[axis.key]}" for axis in axes if axis.of_method]
+
+
+def point_name(label: str, settings: Mapping[str, str]) -> str:
+    """Return what the runs of a method at a setting are called, without their seed."""
+    return "-".join(file_name(part) for part in (label, *(f"{key}={value}" for key, value in settings.items())))
 
 
 def _count(value: str) -> int:

@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from fedtap.experiment.provenance import provenance
+from fedtap.reporting.progress.choice import batch_progress
 from fedtap.runtime.errors import RunError
 from fedtap.runtime.lock import locked
 from fedtap.runtime.storage import write_bytes, write_json
+from fedtap.scenario.overrides import Overrides, axes_lines_of
 from fedtap.scenario.scenario import Scenario
 from fedtap.study.batch import Job, Observer
 from fedtap.study.comparison import SPLITS
 from fedtap.study.families import Entrant, family_rows
 from fedtap.study.folder import begin, checked_seeds, failure, prepared, run_all, tell
-from fedtap.study.grid import Axis, axes_of, method_settings, points, scenario_at
+from fedtap.study.grid import Axis, axes_of, method_settings, point_name, points, scenario_at
 from fedtap.study.outcome import COUNTED, MEASURED, Gathered, cost_rows, gather
 from fedtap.study.statistics import Run, client_task_gains, summarise_gains
-from fedtap.study.variants import Variant, file_name, split_list, variant
+from fedtap.study.sweep_result import SweepResult
+from fedtap.study.variants import Variant, split_list, variant
 from fedtap.tasks.metrics import primary_metrics
 
 SCHEMA = 1
@@ -45,7 +48,7 @@ class GridPoint:
 
 def sweep(
     scenario: str | Path,
-    settings: Sequence[str],
+    settings: Overrides,
     *,
     out: str | Path,
     method: str | None = None,
@@ -55,16 +58,18 @@ def sweep(
     jobs: int | None = None,
     device: str = "auto",
     observers: Sequence[Observer] = (),
-) -> dict[str, Any]:
-    """Run a method at every combination of settings and return what sweep.json holds.
+    progress: bool | None = None,
+) -> SweepResult:
+    """Run a method at every combination of settings and return what comes out.
 
     Parameters
     ----------
     scenario
         A YAML file.
     settings
-        ``key=v1,v2,v3`` for what is swept, ``key=value`` for what is changed at all points. ``clients`` is a number of
-        participating clients: their kinds repeat, and all together keep the same amount of data.
+        ``{"method.margin": [0.01, 0.1], "rounds": 5}``: a list for what is swept, one value for what is changed at all points;
+        or the same as ``["method.margin=0.01,0.1", "rounds=5"]``. ``clients`` is a number of participating clients: their
+        kinds repeat, and all together keep the same amount of data.
     out
         The folder: ``runs/<setting>-seed<seed>``, sweep.json, sweep.html, sweep.md, figures/, costs.json.
     method
@@ -77,8 +82,13 @@ def sweep(
     base
         A label that gains are relative to, at the same setting. By default gains are relative to the first value of the
         first swept setting, where the clients are the same.
-    jobs, device, observers
+    jobs, device, observers, progress
         As for :func:`fedtap.compare`.
+
+    Returns
+    -------
+    SweepResult
+        A dictionary of what sweep.json holds, which has tables, figures and the runs as attributes.
 
     Raises
     ------
@@ -87,7 +97,7 @@ def sweep(
     RunError
         If runs failed; it names them. What is complete is written nevertheless.
     """
-    axes, fixed = axes_of(settings)
+    axes, fixed = axes_of(axes_lines_of(settings))
     others = split_list(vs) if isinstance(vs, str) else list(vs)
     places = _places(scenario, axes, fixed, method, [label for label in others if label], base)
     folder = Path(out)
@@ -102,14 +112,15 @@ def sweep(
     everything = [job for its in plan.values() for job in its]
     first = places[0].variant.scenario
     about = {"schema": SCHEMA, "scenario": first.name}
-    with locked(folder):
+    with locked(folder), batch_progress(progress) as shown:
+        observers = (*observers, *shown)
         begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
         tell(observers, f"{len(places)} settings, seeds {', '.join(map(str, checked_seeds(seeds)))}")
         failed = run_all(folder, RECORD, everything, at_a_time=jobs, device=device, observers=observers)
         result = _write(folder, first, axes, fixed, places, gather(plan, failed), base)
     if failed:
         raise RunError(failure(failed, len(everything), "sweep.html" if result else ""))
-    return result
+    return SweepResult(folder, result)
 
 
 def _places(
@@ -149,10 +160,10 @@ def _place(
     place: str,
 ) -> GridPoint:
     made = variant(scenario, label, place=place, overrides=overrides)
+    label = made.label
     rest = [f"{key}={value}" for key, value in settings.items() if key != axes[0].key]
     key = ", ".join([label, *(f"{key}={value}" for key, value in settings.items())])
-    name = "-".join(file_name(part) for part in (label, *(f"{key}={value}" for key, value in settings.items())))
-    return GridPoint(key, name, ", ".join([label, *rest]), made, dict(settings))
+    return GridPoint(key, point_name(label, settings), ", ".join([label, *rest]), made, dict(settings))
 
 
 def _write(

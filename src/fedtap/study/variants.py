@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedtap.algorithms.base import Algorithm
+from fedtap.algorithms.outside import source_of
 from fedtap.algorithms.registry import algorithms, make
 from fedtap.experiment.planning import trains
 from fedtap.runtime.errors import UserError, nearest
@@ -72,6 +73,8 @@ def variants(scenario: Scenario, labels: Sequence[str], *, place: str = "--metho
     found: list[Variant] = []
     for label in dict.fromkeys(expanded):
         made = variant(scenario, label, place=place)
+        if any(each.label == made.label for each in found):  # a file, and the name of its method
+            continue
         same = next((each.label for each in found if each.scenario == made.scenario), None)
         if same is not None:
             raise UserError(f"{place}: '{label}' is the same as '{same}'; leave one of them out")
@@ -88,18 +91,26 @@ def variant(scenario: Scenario, label: str, *, place: str = "--methods", overrid
     """Return the method that a label names, on a scenario.
 
     A setting without a dot that is no key of a scenario is one of the method's parameters, as with ``--set``.
-    ``overrides`` are applied after the label's own, as they are.
+    ``overrides`` are applied after the label's own, as they are. A file stands for its method: the variant's label has that
+    one's name, and is the same wherever the file lies.
 
     Raises
     ------
     UserError
-        If the method or a setting is unknown or wrong.
+        If the method or a setting is unknown or wrong, or the method is one that other processes cannot find.
     """
-    name, colon, rest = label.partition(":")
-    if not name or (colon and not rest):
+    given, colon, rest = _parted(label)
+    if not given or (colon and not rest):
         raise UserError(f"{place}: '{label}' is no method; write NAME or NAME:key=value+key=value")
     there = f"{place}: '{label}'" if rest else place
-    base = make(scenario.method, name, there)
+    base = make(scenario.method, given, there)
+    name = base.name
+    label = f"{name}:{rest}" if rest else name
+    if source_of(type(base)) is None:
+        raise UserError(
+            f"{place}: method '{name}' is known to this Python process alone, and every run is a process of its own; put it "
+            "into a file and give that, for example mine.py"
+        )
     raw = scenario.resolved()
     raw["method"] = {"name": name, **base.params.model_dump(mode="json")}
     for setting in re.split(r"\+(?=[A-Za-z_][\w.]*=)", rest) if rest else ():
@@ -121,6 +132,19 @@ def variant(scenario: Scenario, label: str, *, place: str = "--methods", overrid
     algorithm = make(changed.method, None, there)
     section = {"name": name, **algorithm.params.model_dump(mode="json")}
     return Variant(label, changed.model_copy(update={"method": section}), algorithm)
+
+
+def _parted(label: str) -> tuple[str, str, str]:
+    """Return a label's method, the colon, and its settings; a file's method may be ``FILE.py`` or ``FILE.py:CLASS``.
+
+    >>> _parted("tap:gate=paired"), _parted("my/own.py:Own:lr=0.1"), _parted("own.py:lr=0.1")
+    (('tap', ':', 'gate=paired'), ('my/own.py:Own', ':', 'lr=0.1'), ('own.py', ':', 'lr=0.1'))
+    """
+    found = re.fullmatch(r"(.*?\.py(?::[^\W\d]\w*(?=:|$))?)(?:(:)(.*))?", label)
+    if found is None:
+        name, colon, rest = label.partition(":")
+        return name, colon, rest
+    return found[1], found[2] or "", found[3] or ""
 
 
 def file_name(label: str) -> str:

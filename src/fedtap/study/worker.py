@@ -48,12 +48,16 @@ def _work(job: dict[str, Any], messages: TextIO, stop: threading.Event) -> tuple
     try:
         import torch
 
+        from fedtap.algorithms.outside import load_file
+        from fedtap.algorithms.registry import register
         from fedtap.experiment.run import run_in_process
         from fedtap.runtime.memory import keep_freed_memory
         from fedtap.scenario.scenario import build_scenario
 
         keep_freed_memory()
         torch.set_num_threads(1)
+        if job["method_file"]:  # whoever gave the command named it, and no scenario
+            register(load_file(job["method_file"]))
         scenario = build_scenario(job["scenario"], place=job["name"], folder=Path(job["folder"]))
         out = Path(job["out"])
         run_in_process(scenario, seed=job["seed"], out=out, resume="auto", device=job["device"], tell=watch, wait=True)

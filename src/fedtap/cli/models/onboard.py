@@ -52,8 +52,8 @@ def onboard(
     the site's own test examples, with an interval over them. The folder is one for `fedtap predict`, `serve` and `export`;
     onboarding.json in it has all numbers.
     """
-    from fedtap.cli.progress import DataLines
     from fedtap.onboarding.onboard import onboard as do
+    from fedtap.reporting.progress.run import DataLines
 
     data = DataLines()
 

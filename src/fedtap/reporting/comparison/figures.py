@@ -1,4 +1,7 @@
-"""The figures of a comparison: gains with intervals on each split, and own against cross-client gain."""
+"""The figures of a comparison: gains with intervals on each split, own against cross-client gain, gain against cost.
+
+Each is drawn (for a notebook, or a file), and put into a page as SVG.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from fedtap.reporting.comparison.tables import SPLIT_NAMES, ranked, with_share
 from fedtap.reporting.html.formatting import ONE_SEED
 from fedtap.reporting.html.markup import Markup
-from fedtap.reporting.html.svg import INK, SERIES, STYLE, inline
+from fedtap.reporting.html.svg import INK, SERIES, STYLE, Drawing, inline
 
 Values = Mapping[str, Any]
 COSTS: Mapping[str, tuple[str, Callable[[Values], float | None]]] = {
@@ -23,6 +25,12 @@ PANEL, ROW, LETTER = 2.9, 0.27, 0.068  # inches: a panel's width, a method's hei
 
 
 def forest_figure(splits: Mapping[str, Values], base: str, *, seeds: int) -> Markup:
+    """Return :func:`forest` for a page."""
+    description = f"Mean relative gain over {base} with 95 % intervals, per split and method"
+    return inline(forest(splits, base, seeds=seeds), description)
+
+
+def forest(splits: Mapping[str, Values], base: str, *, seeds: int) -> Drawing:
     """Return mean gains with 95 % intervals, a panel a split, a row a method, sorted by own test data.
 
     Filled marks are over all tasks, hollow ones leave reconstruction out; a mark without an interval has no line. ``seeds`` is
@@ -34,7 +42,7 @@ def forest_figure(splits: Mapping[str, Values], base: str, *, seeds: int) -> Mar
     labels = max((len(name) for name in shown), default=0) * LETTER
     size = (labels + PANEL * len(splits), 1.0 + ROW * len(order))
     with rc_context(STYLE):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Drawing(figsize=size, layout="constrained")
         panels = figure.subplots(1, len(splits), sharey=True, squeeze=False)[0]
         for axes, (split, values) in zip(panels, splits.items(), strict=True):
             axes.axvline(0, color=INK, linewidth=0.9, alpha=0.6)
@@ -50,10 +58,16 @@ def forest_figure(splits: Mapping[str, Values], base: str, *, seeds: int) -> Mar
         handles, names = panels[0].get_legend_handles_labels()
         if len(names) > 1:
             figure.legend(handles, names, loc="outside lower center", ncols=2)
-        return inline(figure, f"Mean relative gain over {base} with 95 % intervals, per split and method")
+    return figure
 
 
 def trade_figure(own: Sequence[Values], cross: Sequence[Values], *, seeds: int) -> Markup:
+    """Return :func:`trade` for a page."""
+    description = "Gain on own test data against gain on other clients' test data, per method"
+    return inline(trade(own, cross, seeds=seeds), description)
+
+
+def trade(own: Sequence[Values], cross: Sequence[Values], *, seeds: int) -> Drawing:
     """Return own-test gain against cross-client gain, a point a method with its name, and intervals as thin lines."""
     other = {row["method"]: row for row in cross}
     points = [
@@ -71,17 +85,22 @@ def trade_figure(own: Sequence[Values], cross: Sequence[Values], *, seeds: int) 
         whole=[True, *(a["client_tasks"] == a["of"] for a, _ in points)],
         across="personalization: mean gain on own test data, %" + _one(seeds),
         up="generality: mean gain on other clients' test data, %",
-        description="Gain on own test data against gain on other clients' test data, per method",
     )
 
 
 def cost_figure(own: Sequence[Values], costs: Sequence[Values], base: str, what: str, *, seeds: int) -> Markup:
+    """Return :func:`spent` for a page."""
+    description = f"Gain on own test data against {COSTS[what][0]}, per method"
+    return inline(spent(own, costs, base, what, seeds=seeds), description)
+
+
+def spent(own: Sequence[Values], costs: Sequence[Values], base: str, what: str, *, seeds: int) -> Drawing:
     """Return the gain on own test data against what a run costs, a point a method; the base is at no gain.
 
     ``what`` is ``bytes`` (down and up), ``steps`` or ``seconds``.
     """
-    label, spent = COSTS[what]
-    cost = {row["method"]: found for row in costs if (found := spent(row)) is not None}
+    label, of = COSTS[what]
+    cost = {row["method"]: found for row in costs if (found := of(row)) is not None}
     rows = [row for row in own if row["delta_percent"] is not None and row["method"] in cost]
     at = [(cost[row["method"]], row["delta_percent"]) for row in rows]
     names, bars = [with_share(row) for row in rows], [(None, row["ci95"]) for row in rows]
@@ -96,7 +115,6 @@ def cost_figure(own: Sequence[Values], costs: Sequence[Values], base: str, what:
         whole=whole,
         across=label,
         up="mean gain on own test data, %" + _one(seeds),
-        description=f"Gain on own test data against {label}, per method",
     )
 
 
@@ -108,11 +126,10 @@ def _scatter(
     whole: Sequence[bool],
     across: str,
     up: str,
-    description: str,
-) -> Markup:
+) -> Drawing:
     """Return points with their names, and their intervals along both axes as thin lines; the first is a square, the base."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(8.6, 5.6), dpi=72, layout="constrained")
+        figure = Drawing(figsize=(8.6, 5.6), dpi=72, layout="constrained")
         axes = figure.add_subplot()
         axes.axhline(0, color=INK, linewidth=0.9, alpha=0.6)
         if any(x for x, _ in bars):
@@ -132,7 +149,7 @@ def _scatter(
         axes.margins(0.08)
         figure.draw_without_rendering()  # so that it is known where points come to lie
         _name(axes, names, at)
-        return inline(figure, description)
+    return figure
 
 
 def _one(seeds: int) -> str:

@@ -1,4 +1,7 @@
-"""Figures as inline SVG that take their colours and font from the page, so that one figure serves light, dark and print."""
+"""Figures as inline SVG that take their colours and font from the page, so that one figure serves light, dark and print.
+
+Until then a figure has the page's light colours, and is fit to be shown as it is: in a notebook, or in a file of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,16 @@ from matplotlib.figure import Figure
 
 from fedtap.reporting.html.markup import Markup, join
 
-# Matplotlib writes these; the page's variables take their place. They are colours that no figure uses otherwise.
-INK, RULE = "#010203", "#010204"
-SERIES = ("#010211", "#010212", "#010213", "#010214", "#010215", "#010216")
+# The page's light colours (style.css). Matplotlib writes these, and no others; on a page its variables take their place.
+INK, RULE = "#1f2328", "#d9d6cf"
+SERIES = ("#2a6f97", "#c8553d", "#5f8d3a", "#8a5aa5", "#b08a1e", "#4a4e57")
 _VARIABLES = {INK: "currentColor", RULE: "var(--rule)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)
 }
 STRETCH = 1.6
 """Pixels for each point of a figure's width, at the most."""
+DPI = 90
+"""Pixels of an inch, where a notebook shows a figure."""
 MARKS = ("o", "s", "^", "D", "v", "P")
 
 STYLE: dict[Any, Any] = {
@@ -45,6 +50,15 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "lines.markersize": 4,
 }
+
+
+class Drawing(Figure):
+    """A figure that a notebook shows as a picture, whether or not pyplot was ever loaded there."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=DPI)
+        return buffer.getvalue()
 
 
 def inline(figure: Figure, description: str) -> Markup:

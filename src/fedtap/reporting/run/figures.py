@@ -27,7 +27,7 @@ def loss_figures(curves: Mapping[str, Mapping[str, Curve]]) -> list[Markup]:
 
 def traffic_figure(rounds: Mapping[int, Traffic]) -> Markup:
     """Return the bytes of each round, down to the clients and up from them."""
-    scale, unit = _scale(max((max(t) for t in rounds.values()), default=0))
+    scale, unit = byte_scale(max((max(t) for t in rounds.values()), default=0))
     bars = {
         "down": {number: t.down / scale for number, t in rounds.items()},
         "up": {number: t.up / scale for number, t in rounds.items()},
@@ -45,7 +45,7 @@ def _rank(model: str) -> tuple[int, str]:
     return (_MODELS.index(model) if model in _MODELS else len(_MODELS), model)
 
 
-def _scale(largest: float) -> tuple[float, str]:
+def byte_scale(largest: float) -> tuple[float, str]:
     """Return what to divide bytes by, and the unit's name, so that axes carry small numbers."""
     unit = human_bytes(largest).split()[1]
     return {"byte": 1.0, "bytes": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}[unit], unit

@@ -19,7 +19,7 @@ from fedtap.reporting.run.told import (
     checked_rows,
 )
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.manifest import RECORD, check_files, read_record
+from fedtap.runtime.manifest import RECORD, check_files, read_listed, read_record
 from fedtap.runtime.storage import read_json
 
 FILES = (RECORD, "results.json", "cost.json", "events.jsonl")
@@ -88,19 +88,12 @@ def read_run(folder: Path) -> RunRecord:
     UserError
         If it is no run's folder, or a file of it is damaged.
     """
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; give the folder of a run made by `fedtap run`")
-    for name in FILES:
-        if (folder / name).exists() and not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{folder / name}: is a link that leads out of the run's folder; copy that file here")
-    run = _mapping(folder / RECORD)
+    run = _described(folder)
     checked = "digest" in run
     results, cost, events = (folder / name for name in FILES[1:])
-    if checked:
-        run = read_record(folder)
-        if results.exists():
-            _mapping(results)
-            check_files(folder, str(run.get("run")))
+    if checked and results.exists():
+        _mapping(results)
+        check_files(folder, str(run.get("run")))
     check_told(RunTold, run, folder / RECORD)
     told = _mapping(results) if results.exists() else None
     if told is not None and told.get("privacy") is not None:
@@ -122,6 +115,34 @@ def read_run(folder: Path) -> RunRecord:
         checked=checked,
         outcomes=outcomes,
     )
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Read what results.json of a finished run holds, and no more of its folder than tells whether that is whole.
+
+    Raises
+    ------
+    UserError
+        If it is no run's folder, the run is not finished, or the file is damaged.
+    """
+    run = _described(folder)
+    path = folder / "results.json"
+    if not path.exists():
+        raise UserError(f"{folder}: the run is not finished; go on with it: the command that began it, and --resume")
+    told = dict(read_listed(folder, str(run["run"]), path.name) if "digest" in run else _mapping(path))
+    checked_rows(told, path)
+    return told
+
+
+def _described(folder: Path) -> Mapping[str, Any]:
+    """Return what run.json says, of a folder that holds a run and nothing that lies elsewhere."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the folder of a run made by `fedtap run`")
+    for name in FILES:
+        if (folder / name).exists() and not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{folder / name}: is a link that leads out of the run's folder; copy that file here")
+    run = _mapping(folder / RECORD)
+    return read_record(folder) if "digest" in run else run
 
 
 def _mapping(path: Path) -> Mapping[str, Any]:

@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib import rc_context
-from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullFormatter
 
 from fedtap.reporting.html.markup import Markup
-from fedtap.reporting.html.svg import INK, MARKS, SERIES, STYLE, inline
+from fedtap.reporting.html.svg import INK, MARKS, SERIES, STYLE, Drawing, inline
 from fedtap.reporting.sweep.series import Line, Scale
 
 
 def sweep_figure(
     panels: Mapping[str, Sequence[Line]], scale: Scale, title: str, *, zero: bool = False, label: str = ""
 ) -> Markup:
+    """Return :func:`panelled` for a page."""
+    return inline(panelled(panels, scale, zero=zero, label=label), title)
+
+
+def panelled(
+    panels: Mapping[str, Sequence[Line]], scale: Scale, *, zero: bool = False, label: str = ""
+) -> Drawing:
     """Return a panel for each title; bands and bars are 95 % intervals, dashed lines do not depend on the x axis.
 
     ``zero`` draws a line at 0; ``label`` says at the left of each row what is drawn.
@@ -28,7 +34,7 @@ def sweep_figure(
     width, height = 4.6 * columns if columns > 1 else 6.6, 2.8 * rows + legend
     with rc_context(STYLE):
         layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1)
-        figure = Figure(figsize=(width, height), layout=layout)
+        figure = Drawing(figsize=(width, height), layout=layout)
         shown = {}
         for number, (panel, lines) in enumerate(panels.items(), start=1):
             axes = figure.add_subplot(rows, columns, number)
@@ -67,4 +73,4 @@ def sweep_figure(
                 axes.set_ylabel(label)
         if len(shown) > 1:
             figure.legend(list(shown.values()), list(shown), loc="outside lower center", ncols=2)
-        return inline(figure, title)
+    return figure

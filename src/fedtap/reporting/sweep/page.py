@@ -25,8 +25,8 @@ from fedtap.reporting.html.markup import Markup
 from fedtap.reporting.html.page import Section, made_with, page, section
 from fedtap.reporting.html.tables import collapsed
 from fedtap.reporting.html.templating import piece
-from fedtap.reporting.sweep.series import Line, Mean, families, gain_at, lines, metric_at, scale_of
-from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
+from fedtap.reporting.sweep.panels import arrow, cost_panels, family_panels, gain_panels
+from fedtap.reporting.sweep.series import Mean, families, gain_at, lines, metric_at, scale_of
 
 Values = Mapping[str, Any]
 
@@ -68,7 +68,7 @@ def sweep_markdown(result: Values, costs: Sequence[Values]) -> str:
         f"Seeds {', '.join(map(str, result['seeds']))}. {provenance_line(result)}",
         *sweep_sentences(result),
     ]
-    for grid in _grids(result, costs):
+    for grid in sweep_grids(result, costs):
         parts += [f"## {grid.caption}", grid.markdown()]
     return "\n\n".join(parts) + "\n"
 
@@ -124,8 +124,7 @@ def _figures(result: Values, costs: Sequence[Values]) -> list[Section | None]:
 
     scale = scale_of(result["axes"][0])
     made: list[Section | None] = []
-    gains = {SPLIT_NAMES[split]: lines(result, gain_at(split)) for split in SPLIT_NAMES}
-    gains = {name: found for name, found in gains.items() if any(line.at for line in found)}
+    gains = gain_panels(result)
     over = "clients; there is one seed" if len(result["seeds"]) == 1 else "clients and seeds"
     note = (
         f"Bars and bands are 95 % intervals over {over}; a dashed line does not depend on the setting. A mark without a bar: "
@@ -135,38 +134,20 @@ def _figures(result: Values, costs: Sequence[Values]) -> list[Section | None]:
         figure = sweep_figure(gains, scale, "Mean gain by setting", zero=True)
         over = f"over {result['base']}" if result["base"] else "over the first setting"
         made.append(section(f"Mean gain, % {over}", piece("note", note), piece("figure", figure)))
-    panels = {
-        f"{family_name(family)}, {metric_name(metric)} {_arrow(metric)}": lines(
-            result, metric_at("test", family, metric)
-        )
-        for family, metric in families(result, "test")
-    }
+    panels = family_panels(result)
     if panels:
         figure = sweep_figure(panels, scale, "Metric of each family by setting")
         made.append(section("Families of tasks, own test data", piece("note", note), piece("figure", figure)))
-    made.append(section("Cost", piece("figure", sweep_figure(_costs(result, costs), scale, "Cost by setting"))))
+    made.append(section("Cost", piece("figure", sweep_figure(cost_panels(result, costs), scale, "Cost by setting"))))
     return made
 
 
-def _costs(result: Values, costs: Sequence[Values]) -> dict[str, list[Line]]:
-    """Return bytes and seconds of a run as lines."""
-    seconds = {row["method"]: row["seconds"] for row in costs}
-
-    def moved(point: Values) -> Mean | None:
-        return (point["costs"]["bytes_down"] + point["costs"]["bytes_up"]) / 1e6, None
-
-    def spent(point: Values) -> Mean | None:
-        return (seconds[point["setting"]], None) if point["setting"] in seconds else None
-
-    return {"MB down and up": lines(result, moved), "seconds, one thread": lines(result, spent)}
-
-
 def _tables(result: Values, costs: Sequence[Values]) -> Section | None:
-    gains, *others = _grids(result, costs)
+    gains, *others = sweep_grids(result, costs)
     return section("Tables", gains.html(), *(grid.html() for grid in others))
 
 
-def _grids(result: Values, costs: Sequence[Values]) -> list[Grid]:
+def sweep_grids(result: Values, costs: Sequence[Values]) -> list[Grid]:
     """Return gains and costs, and families, a row a setting."""
     splits = [split for split in SPLIT_NAMES if any(split in point["splits"] for point in result["points"])]
     measured = {row["method"]: row for row in costs}
@@ -196,7 +177,7 @@ def _grids(result: Values, costs: Sequence[Values]) -> list[Grid]:
         )
     over = f"over {result['base']}" if result["base"] else "over the first setting"
     head = ["setting", *(f"gain, %, {SPLIT_NAMES[split]}" for split in splits), "clients", "steps", "bytes", "time"]
-    named = [f"{family_name(family)}, {metric_name(metric)} {_arrow(metric)}" for family, metric in columns]
+    named = [f"{family_name(family)}, {metric_name(metric)} {arrow(metric)}" for family, metric in columns]
     notes = [NO_INTERVAL if any(ends is None for _, ends in means) else "" for means in found]
     return [
         Grid(f"Mean gain {over} with 95 % intervals, and the cost of a run", head, gains, note=notes[0]),
@@ -207,7 +188,3 @@ def _grids(result: Values, costs: Sequence[Values]) -> list[Grid]:
             note=notes[1],
         ),
     ]
-
-
-def _arrow(metric: str) -> str:
-    return "↑" if HIGHER_IS_BETTER.get(metric, True) else "↓"

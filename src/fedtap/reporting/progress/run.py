@@ -1,8 +1,12 @@
-"""Progress of a run on standard error: live bars on a terminal, plain lines elsewhere. Both are observers of its events."""
+"""Progress of a run: live bars on a terminal, plain lines elsewhere. Both are observers of its events.
+
+Not here: a notebook's (notebook.py), and who shows which (choice.py).
+"""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Protocol
@@ -12,9 +16,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from fedtap.cli.round_summary import RoundSummary
-from fedtap.cli.screen import screen
 from fedtap.reporting.html.formatting import human_seconds
+from fedtap.reporting.progress.round_summary import RoundSummary
 from fedtap.reporting.remarks import KINDS, about_data
 from fedtap.runtime.text import neutral
 
@@ -62,21 +65,64 @@ class Watcher(Protocol):
         """Take note of an event."""
 
 
-def watcher(rounds: int) -> Watcher:
-    """Return what suits standard error: live bars on a terminal, plain lines elsewhere."""
-    console = screen(errors=True)
+def watcher(rounds: int, console: Console) -> Watcher:
+    """Return what suits a console: live bars on a terminal, plain lines elsewhere."""
     return LiveProgress(rounds, console) if console.is_terminal else PlainProgress(rounds, console)
 
 
-class LiveProgress:
+class Stages(ABC):
+    """An observer that keeps a bar for each stage that takes time; how bars and lines look is left to its kinds."""
+
+    def __init__(self, rounds: int) -> None:
+        self._rounds = rounds
+        self._summary = RoundSummary()
+        self._data = DataLines()
+
+    @abstractmethod
+    def _move(self, name: str, done: int, total: int) -> None:
+        """Move the bar of a stage, or begin it."""
+
+    @abstractmethod
+    def _say(self, line: str) -> None:
+        """Show a line that stays."""
+
+    @abstractmethod
+    def _remark(self, line: str) -> None:
+        """Show a line in the place of the last one."""
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Move the bar of the event's stage."""
+        kind = event["event"]
+        if kind == "encoding":
+            self._move(f"encoding ({event['tower']})", event["done"], event["total"])
+        elif kind == "reading":
+            self._move(f"looking at pictures ({event['source']})", event["done"], event["total"])
+        elif kind in STAGES:
+            self._move(STAGES[kind], event["done"], event["total"])
+        elif kind == "round_started":
+            self._summary = RoundSummary()
+            self._move("rounds", event["round"] - 1, self._rounds)
+        elif kind == "round_finished":
+            self._remark(f"round {event['round']}: {self._summary.line()}")
+            self._move("rounds", event["round"], self._rounds)
+        elif kind == "note" and "about" not in event:
+            self._say(event["text"])
+        elif kind in KINDS:
+            for line in self._data.take(event):
+                self._say(line)
+        else:
+            self._summary.add(event)
+            if kind in LOST:
+                self._say(lost(event))
+
+
+class LiveProgress(Stages):
     """A bar for each stage that takes time, and below them a line on the last finished round."""
 
     def __init__(self, rounds: int, console: Console) -> None:
-        self._rounds = rounds
-        self._summary = RoundSummary()
+        super().__init__(rounds)
         self._bars: dict[str, TaskID] = {}
         self._note = ""
-        self._data = DataLines()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=28),
@@ -94,30 +140,11 @@ class LiveProgress:
     ) -> None:
         self._live.stop()
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Move the bar of the event's stage."""
-        kind = event["event"]
-        if kind == "encoding":
-            self._move(f"encoding ({event['tower']})", event["done"], event["total"])
-        elif kind == "reading":
-            self._move(f"looking at pictures ({event['source']})", event["done"], event["total"])
-        elif kind in STAGES:
-            self._move(STAGES[kind], event["done"], event["total"])
-        elif kind == "round_started":
-            self._summary = RoundSummary()
-            self._move("rounds", event["round"] - 1, self._rounds)
-        elif kind == "round_finished":
-            self._note = f"round {event['round']}: {self._summary.line()}"
-            self._move("rounds", event["round"], self._rounds)
-        elif kind == "note" and "about" not in event:
-            self._live.console.print(neutral(event["text"]), markup=False, soft_wrap=True)
-        elif kind in KINDS:
-            for line in self._data.take(event):
-                self._live.console.print(neutral(line), markup=False, soft_wrap=True)
-        else:
-            self._summary.add(event)
-            if kind in LOST:
-                self._live.console.print(neutral(lost(event)), markup=False, soft_wrap=True)
+    def _say(self, line: str) -> None:
+        self._live.console.print(neutral(line), markup=False, soft_wrap=True)
+
+    def _remark(self, line: str) -> None:
+        self._note = line
 
     def _render(self) -> Group:
         return Group(self._progress, Text(self._note, style="dim")) if self._note else Group(self._progress)

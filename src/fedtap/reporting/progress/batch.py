@@ -1,20 +1,20 @@
-"""Progress of many runs on standard error: how many are done, where each running one is, and how much time is left."""
+"""Progress of many runs: how many are done, where each running one is, and how much time is left. An observer of a batch.
+
+Not here: a notebook's (notebook.py), and who shows which (choice.py).
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-import typer
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from fedtap.cli.screen import say, screen
 from fedtap.reporting.html.formatting import human_seconds, plural
 from fedtap.runtime.text import neutral
 
@@ -22,18 +22,24 @@ STAGES = {"rounds": (0.0, 0.8), "personalising": (0.8, 0.1), "evaluating": (0.9,
 """Where in a run a stage begins, and how much of it it is; rough, for the time left."""
 
 
-class BatchProgress:
-    """An observer of a batch: a live view on a terminal, a line for each event that matters elsewhere."""
+class Batch(ABC):
+    """An observer that knows how far a batch is; how that looks is left to its kinds."""
 
-    def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._console = console or screen(errors=True)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._total = self._done = self._here = self._failed = 0
+        self._total = self._done = self._failed = 0
         self._running: dict[str, tuple[str, float, float]] = {}  # name -> what it does, share done, when it began
         self._spent: list[float] = []
         self._stopping = False
         self._widest = 0
-        self._live = Live(console=self._console, get_renderable=self._render, refresh_per_second=4)
+
+    @abstractmethod
+    def _say(self, line: str) -> None:
+        """Show a line that stays."""
+
+    @abstractmethod
+    def _plain(self, line: str) -> None:
+        """Show a line that stays, where nothing else shows how far each run is."""
 
     @property
     def done(self) -> int:
@@ -44,17 +50,6 @@ class BatchProgress:
     def total(self) -> int:
         """How many runs there are."""
         return self._total
-
-    def __enter__(self) -> BatchProgress:
-        if self._console.is_terminal:
-            self._live.start(refresh=True)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Take note of an event."""
@@ -105,17 +100,40 @@ class BatchProgress:
         self._widest = max(self._widest, len(self._running))
         self._running[name] = (f"{word} {done}/{total}", share, self._running[name][2])
 
-    def _render(self) -> Group:
+    def head(self) -> str:
+        """Return how many runs are done, and how much time is left."""
         left = self.time_left()
         head = f"{self._done}/{plural(self._total, 'run')} done"
         head += f", {self._failed} failed" if self._failed else ""
         head += f", about {human_seconds(left)} left" if left else ""
-        head += ", stopping" if self._stopping else ""
+        return head + (", stopping" if self._stopping else "")
+
+
+class BatchProgress(Batch):
+    """A live view on a terminal, a line for each event that matters elsewhere."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(clock)
+        self._console = console
+        self._live = Live(console=console, get_renderable=self._render, refresh_per_second=4)
+
+    def __enter__(self) -> BatchProgress:
+        if self._console.is_terminal:
+            self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def _render(self) -> Group:
         width = max((len(name) for name in self._running), default=0)
         lines = [
             Text(neutral(f"  {name:<{width}}  {what}"), style="dim") for name, (what, _, _) in self._running.items()
         ]
-        return Group(Text(head), *lines)
+        return Group(Text(self.head()), *lines)
 
     def _say(self, line: str) -> None:
         console = self._live.console if self._console.is_terminal else self._console
@@ -124,24 +142,3 @@ class BatchProgress:
     def _plain(self, line: str) -> None:
         if not self._console.is_terminal:
             self._say(line)
-
-
-@contextmanager
-def watching(out: Path) -> Iterator[BatchProgress]:
-    """Show the progress of a study; after Ctrl-C say how to go on, and leave with 130."""
-    with BatchProgress() as watch:
-        try:
-            yield watch
-        except KeyboardInterrupt:
-            text = (
-                f"fedtap: interrupted with {watch.done} of {watch.total} runs finished; the same command goes on from what is "
-                f"in {out}"
-            )
-            screen(errors=True).print(text, markup=False, soft_wrap=True)
-            raise typer.Exit(130) from None
-
-
-def say_where(out: Path, name: str) -> None:
-    """Say where a study's page, tables and numbers are."""
-    say(f"Page: {out / name}.html")
-    say(f"Tables: {out / name}.md; all numbers: {out / name}.json")
