@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from fedtap.cli.live.beside import page_beside
+from fedtap.cli.live.watch import Port
 from fedtap.cli.options import Method, ScenarioFile, Settings
 from fedtap.cli.screen import examples, say, screen, show_table
 from fedtap.runtime.errors import UserError
@@ -21,6 +23,7 @@ EXAMPLES = examples(
     "fedtap run quickstart --set rounds=5 --set method.gate=paired",
     "fedtap run quickstart --workers auto",
     "fedtap run quickstart --engine ray --workers 4",
+    "fedtap run quickstart --live",
     "fedtap run quickstart --resume",
     "fedtap run quickstart --extend rounds=30",
 )
@@ -89,6 +92,14 @@ def run(
             help="With --engine ray: what each worker takes of the GPUs, 0.5 for a half.",
         ),
     ] = 0.0,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Serve the growing report to a browser of this machine while the run goes on; the address is said.",
+        ),
+    ] = False,
+    port: Port = None,
 ) -> None:
     """Train a federation, personalise every client's model, evaluate all of them, and write the report.
 
@@ -109,7 +120,7 @@ def run(
     name = make(loaded.method, method, place=f"{scenario}: method").name
     folder = out or default_path(loaded.name, name, seed)
     try:
-        with watcher(rounds or loaded.rounds) as watch:
+        with page_beside(folder, live=live, port=port) as page, watcher(rounds or loaded.rounds) as watch:
             results = fedtap.run(
                 loaded,
                 method=method,
@@ -122,7 +133,7 @@ def run(
                 workers=workers,
                 ray_address=ray_address,
                 gpus_per_worker=gpus_per_worker,
-                observers=[watch],
+                observers=[watch] if page is None else [watch, page],
             )
     except KeyboardInterrupt:
         again = "--resume" if (folder / "run.json").exists() else "--resume=auto"
