@@ -25,7 +25,7 @@ from fedtap.runtime.text import one_line
 
 LOOK = 0.5  # seconds between two looks at the folder, however many ask
 SHARE = 20
-"""A page is made anew once so many times as long has passed as it took: so it takes at most a twentieth of one core."""
+"""A page is made anew once so many times as long has passed as it took of a core: so it takes a twentieth of one at the most."""
 HOME = ""
 """The name of the report; pages of single clients have theirs."""
 BACK = "report.html"
@@ -39,7 +39,7 @@ class Shown(NamedTuple):
 
 
 class Made(NamedTuple):
-    """A page that was made: from which state of the folder, when, in how many seconds, and whether the run went on."""
+    """A page that was made: from which state of the folder, when, in how many seconds of a core, and whether the run went on."""
 
     version: int
     at: float
@@ -100,14 +100,14 @@ class Watched:
             made = self._shown.get(name)
             if made is not None and (made.version == self._version or self._may_wait(made)):
                 return made.shown
-            began = self._clock()
+            began = time.thread_time()
             record, pages = self._take()
             if name != HOME and name not in pages:
                 return None
             text = self._text(record, pages, name).encode()
-            now = self._clock()
+            took = time.thread_time() - began
             shown = Shown(f'"{self._version}"', text)
-            self._shown[name] = Made(self._version, now, now - began, self._condition.at_work, shown)
+            self._shown[name] = Made(self._version, self._clock(), took, self._condition.at_work, shown)
             return shown
 
     def _may_wait(self, made: Made) -> bool:
