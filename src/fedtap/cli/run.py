@@ -24,6 +24,7 @@ EXAMPLES = examples(
     "fedtap run quickstart --workers auto",
     "fedtap run quickstart --engine ray --workers 4",
     "fedtap run quickstart --live",
+    "fedtap run quickstart --track tensorboard",
     "fedtap run quickstart --resume",
     "fedtap run quickstart --extend rounds=30",
 )
@@ -92,6 +93,14 @@ def run(
             help="With --engine ray: what each worker takes of the GPUs, 0.5 for a half.",
         ),
     ] = 0.0,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            "--track",
+            metavar="NAME,...",
+            help="Tell trackers of the run: tensorboard, mlflow, wandb; each has to be installed (`fedtap doctor`).",
+        ),
+    ] = None,
     live: Annotated[
         bool,
         typer.Option(
@@ -133,6 +142,7 @@ def run(
                 workers=workers,
                 ray_address=ray_address,
                 gpus_per_worker=gpus_per_worker,
+                track=None if track is None else [name.strip() for name in track.split(",")],
                 observers=[watch] if page is None else [watch, page],
             )
     except KeyboardInterrupt:

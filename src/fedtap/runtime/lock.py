@@ -23,7 +23,7 @@ ROUNDS = ".rounds.lock"
 """Of whoever does a run's rounds, where that is another process than the one that was asked for the run."""
 LOCKS = frozenset({FILE, ROUNDS})
 AGAIN, PAUSE = 3, 0.02
-"""How often a lock that seems taken is tried again, after so many seconds: who only looks (:func:`held`) has it for an instant."""
+"""How often a lock that seems taken is tried again, after so many seconds: who only looks has it for an instant."""
 _NOT_HERE = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 

@@ -28,7 +28,10 @@ def test_watch_serves_a_run_until_it_is_interrupted_and_leaves_it_alone(tmp_path
     folder = write_run(tmp_path / "run", finished=False)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     watching = subprocess.Popen(
-        [sys.executable, "-m", "fedtap", "watch", str(folder)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "fedtap", "watch", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert watching.stdout is not None
     found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]+/", watching.stdout.readline())

@@ -1,4 +1,4 @@
-"""The process beside a run: it serves while the run goes on, gives the last state, and neither its end nor its silence stops a run."""
+"""The process beside a run: it serves while the run goes on, gives the last state, and cannot stop the run."""
 
 import os
 import signal

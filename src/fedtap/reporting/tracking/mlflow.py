@@ -60,9 +60,7 @@ class MLflow:
     def log(self, step: int, values: Mapping[str, float], *, at: float) -> None:
         """Send the values of a round."""
         left = iter(values.items())
-        while part := [
-            self._metric(name, value, int(1000 * at), step) for name, value in islice(left, 10 * AT_ONCE)
-        ]:
+        while part := [self._metric(name, value, int(1000 * at), step) for name, value in islice(left, 10 * AT_ONCE)]:
             self._client.log_batch(self._id, metrics=part)
 
     def end(self, how: Ending) -> None:

@@ -10,9 +10,7 @@ from fedtap.reporting.tracking.base import StartTracker
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.installing import install
 
-TRACKERS: Mapping[str, str] = {
-    name: f"fedtap.reporting.tracking.{name}" for name in ("tensorboard", "mlflow", "wandb")
-}
+TRACKERS: Mapping[str, str] = {name: f"fedtap.reporting.tracking.{name}" for name in ("tensorboard", "mlflow", "wandb")}
 """Each needs the package, and the extra, of its own name."""
 
 

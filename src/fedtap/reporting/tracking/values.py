@@ -68,33 +68,39 @@ def round_values(
     each = len(pairs) <= MOST_TASKS
     updates = [event for event in mine if event["event"] == "update"]
     for event in updates if each else ():
-        found.update({f"client/{event['client']}/{task}/loss/{model}": loss for model, task, loss in task_losses(event)})
+        found.update(
+            {f"client/{event['client']}/{task}/loss/{model}": loss for model, task, loss in task_losses(event)}
+        )
     weighed = [
-        event
-        for event in mine
-        if event["event"] == "decision" and event["kind"] == "replace" and not is_first(event)
+        event for event in mine if event["event"] == "decision" and event["kind"] == "replace" and not is_first(event)
     ]
     for event in weighed if each else ():
         found[f"client/{event['client']}/{event['task']}/replaced"] = float(changed(event))
     if weighed:
         replaced = sum(changed(event) for event in weighed)
-        found |= {"replaced/count": replaced, "replaced/weighed": len(weighed), "replaced/share": replaced / len(weighed)}
+        found |= {
+            "replaced/count": replaced,
+            "replaced/weighed": len(weighed),
+            "replaced/share": replaced / len(weighed),
+        }
     found["clients/answered"] = len(updates)
     found["clients/lost"] = sum(event["event"] in ("failed", "rejected") for event in mine)
     found["examples"] = sum(int(event.get("examples") or 0) for event in updates)
     for moved in traffic(mine).values():
         found |= {"bytes/down": moved.down, "bytes/up": moved.up}
-    found.update({"seconds/round": seconds for seconds in round_seconds(mine).values()})
+    if number in (seconds := round_seconds(mine)):
+        found["seconds/round"] = seconds[number]
     ended = [float(event["time"]) for event in mine if event["event"] == "round_finished"]
     return _finite(found.items()), ended[-1] if ended else 0.0
 
 
 def final_values(record: RunRecord) -> dict[str, float]:
     """Return the numbers that a finished run ended with: metrics by client, task and model, gains, sizes, costs."""
-    found: list[tuple[str, float | None]] = []
     each = len(record.pairs()) <= MOST_TASKS
-    for row in record.rows or () if each else ():
-        found.append((f"{row['split']}/{row['client']}/{row['task']}/{row['metric']}/{row['model']}", row["value"]))
+    found: list[tuple[str, float | None]] = [
+        (f"{row['split']}/{row['client']}/{row['task']}/{row['metric']}/{row['model']}", row["value"])
+        for row in (record.rows or () if each else ())
+    ]
     own = standings(record.rows or [], record.config)
     for against in comparisons(record.run, own, record.outcomes):
         place = f"gain/{against.ours}/over/{against.other}"
