@@ -12,13 +12,13 @@ Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
 
 class TrackingSettings(Settings):
-    """To which trackers a run is told, as it goes on (docs/tracking.md).
+    """Which trackers are told of a run, as it goes on (docs/tracking.md).
 
     ``trackers`` names them; ``tracking: [tensorboard, mlflow]`` is short for that. ``project`` is what runs that belong together
     have in common, MLflow's experiment and the project of Weights & Biases; the scenario's name by default. With ``offline``
-    nothing leaves this machine. Where servers are, and who may write to them, is told to the trackers themselves, by
-    variables of the environment that they know. `--track` on the command line goes before ``trackers``. Nothing of this changes a result,
-    and `fedtap compare` and `fedtap sweep` track nothing.
+    nothing leaves this machine. Where servers are, and who may write to them, variables of the environment tell the trackers, as
+    they know them. `--track` on the command line goes before ``trackers``. Nothing of this changes a result, and `fedtap compare`
+    and `fedtap sweep` track nothing.
     """
 
     trackers: tuple[Tracker, ...] = ()

@@ -31,7 +31,8 @@ class Follower:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.events: list[dict[str, Any]] = []
-        self._forget()
+        self._read, self._tail = 0, b""
+        self._mark: tuple[int, int, int, int] | None = None
 
     def read(self) -> bool:
         """Read what has come since, and tell whether the events are others than before.
@@ -96,5 +97,5 @@ class Follower:
         changed = bool(self.events)
         self.events = []
         self._read, self._tail = 0, b""
-        self._mark: tuple[int, int, int, int] | None = None
+        self._mark = None
         return changed
