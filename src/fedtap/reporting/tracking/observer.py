@@ -1,8 +1,8 @@
 """Tells trackers of a run, beside it: in a thread of its own, from what the run has written down.
 
 So a resumed run, one that is tracked from its middle on, and one whose rounds another process does are told alike. A tracker that
-fails is given up for this time, which is said once; what it missed it is told when the run is next taken up. Not here: what is told
-(values.py).
+fails is given up for this time, which is said once; what it missed it is told when the run is next taken up.
+Not here: what is told (values.py).
 """
 
 from __future__ import annotations
