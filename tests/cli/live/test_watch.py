@@ -73,8 +73,9 @@ def test_a_live_run_says_where_and_tells_its_page_of_progress(
     told: list[object] = []
 
     class Beside:
-        def __init__(self, folder: Path, *_: object) -> None:
+        def __init__(self, folder: Path, listening: socket.socket, *_: object) -> None:
             told.append(folder)
+            listening.close()
 
         def __enter__(self) -> "Beside":
             return self

@@ -51,7 +51,7 @@ def test_the_page_is_given_and_not_again_while_it_is_the_same(server: PageServer
 
 @pytest.mark.parametrize(
     "path",
-    ["/", f"/{SECRET}/run.json", f"/{SECRET}/../run.json", f"/{SECRET}/%2e%2e/run.json", "/wrong/", "//", "/\xe9/"],
+    ["/", f"/{SECRET}/run.json", f"/{SECRET}/../run.json", f"/{SECRET}/%2e%2e/run.json", "/wrong/", "//"],
 )
 def test_no_path_leads_to_a_file_or_past_the_secret(server: PageServer, path: str) -> None:
     status, _, text = call(server, path)

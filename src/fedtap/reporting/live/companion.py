@@ -128,7 +128,7 @@ def main(number: int, folder: Path) -> int:
     for each in (signal.SIGINT, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     with contextlib.suppress(OSError):
-        os.nice(NICE)
+        os.nice(NICE)  # once all is loaded, which a reader waits for
     listening = socket.socket(fileno=number)
     secret = sys.stdin.buffer.readline(MOST).decode().strip()
     if not secret:

@@ -28,7 +28,7 @@ class Place:
 class _PlaceTold(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
     round: Annotated[int, Field(ge=0, le=2_000_000)]
     final: Annotated[int, Field(ge=0, le=2_000_000)]
 
