@@ -1,7 +1,7 @@
 """Methods by rank: 1 for the best on a client's task with one seed, ties shared; and what single clients gain. Pure.
 
-A rank says how often a method is ahead and not by how much, so that a task with large gains counts no more than another. Not here:
-whether two methods can be told apart (paired.py), which is asked of gains.
+A rank says how often a method is ahead and not by how much, so that a task with large gains counts no more than another.
+Not here: whether two methods can be told apart (paired.py), which is asked of gains.
 """
 
 from __future__ import annotations

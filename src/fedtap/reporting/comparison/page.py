@@ -122,13 +122,8 @@ def _levels(result: Values, ranks: Sequence[Values], against: str) -> str:
     level = [method for method in others if method not in told]
     far = [method for method in others if method in told]
     parts = [f"{listed(level)} cannot be told from {against}"] if level else []
-    parts += (
-        [f"{listed(far)} can (hollow)"]
-        if far and level
-        else [f"{listed(far)} can be told from {against} (hollow)"]
-        if far
-        else []
-    )
+    if far:
+        parts.append(f"{listed(far)} can{'' if level else f' be told from {against}'} (hollow)")
     return f"By the paired tests of gains below, {' and '.join(parts)}; no test of ranks is made beside them."
 
 
