@@ -36,7 +36,7 @@ def test_watch_serves_a_run_until_it_is_interrupted_and_leaves_it_alone(tmp_path
     assert watching.stdout is not None
     found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]+/", watching.stdout.readline())
     assert found is not None
-    with urllib.request.urlopen(found[0], timeout=60) as reply:
+    with urllib.request.urlopen(found[0], timeout=300) as reply:
         assert b"The run has stopped before its end" in reply.read()
     os.kill(watching.pid, signal.SIGINT)
     _, said = watching.communicate(timeout=60)

@@ -16,7 +16,7 @@ from synthetic_run import write_run
 
 
 def page(url: str) -> str:
-    with urllib.request.urlopen(url, timeout=60) as reply:
+    with urllib.request.urlopen(url, timeout=300) as reply:
         return str(reply.read().decode())
 
 

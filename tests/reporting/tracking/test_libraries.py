@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedtap.reporting.run.record import read_run
+from fedtap.reporting.tracking import observer
 from fedtap.reporting.tracking.observer import Tracking
 from fedtap.reporting.tracking.values import final_values, round_values
 from synthetic_run import write_run
@@ -38,6 +39,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in list(os.environ):
         if name.startswith(("MLFLOW_", "WANDB_")):
             monkeypatch.delenv(name)
+    for seconds in ("PATIENCE", "HURRY"):  # a busy machine takes long
+        monkeypatch.setattr(observer, seconds, 300.0)
     yield tmp_path / RUNS
     for name in list(os.environ):  # that they were given
         if name.startswith(("MLFLOW_", "WANDB_")):
