@@ -44,8 +44,8 @@ class Page:
                 self.said.append(_words(each))
         return answer
 
-    def open(self, path: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
-        """Open a file as a screen of this size would show it."""
+    def open(self, path: Path | str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
+        """Open a file, or an address, as a screen of this size would show it."""
         self.said.clear()
         screen = {
             "width": width,
@@ -61,7 +61,7 @@ class Page:
         )
         for domain in ("Page", "Runtime", "Log"):
             self.ask(f"{domain}.enable")
-        self.ask("Page.navigate", url=path.resolve().as_uri())
+        self.ask("Page.navigate", url=path if isinstance(path, str) else path.resolve().as_uri())
         self.value(
             "new Promise(done => document.readyState === 'complete' ? done(1) : addEventListener('load', () => done(1)))"
         )

@@ -19,8 +19,8 @@ SCREENS = ((1280, 900), (390, 844))
 SCRIPT = Path(__file__).with_name("page_check.js")
 
 
-def look(page: chromium.Page, path: Path) -> dict[str, Any]:
-    """Return the faults of a page on all screens, and how much was tried of it on the last."""
+def look(page: chromium.Page, path: Path | str) -> dict[str, Any]:
+    """Return the faults of a page (a file, or an address) on all screens, and how much was tried of it on the last."""
     faults: list[str] = []
     tried: dict[str, Any] = {}
     for width, height in SCREENS:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -116,6 +117,7 @@ def run(
     workers: int | str | None = None,
     ray_address: str | None = None,
     gpus_per_worker: float = 0.0,
+    track: Sequence[str] | None = None,
     observers: Sequence[Observer] = (),
     progress: bool | None = None,
 ) -> RunResult:
@@ -156,6 +158,9 @@ def run(
         With ``ray``: of a cluster that runs already, or ``auto``; None: a Ray is started on this machine, for this run alone.
     gpus_per_worker
         With ``ray``: how many GPUs, or what part of one, each actor takes.
+    track
+        Names of trackers that are told of the run (``tensorboard``, ``mlflow``, ``wandb``), instead of those of the scenario's
+        section ``tracking``. One that fails is given up, which an event ``note`` says; it never stops the run.
     observers
         Called with every event, and with passing ones on progress that are not written down.
     progress
@@ -190,5 +195,36 @@ def run(
             for observer in (*observers, *shown):
                 observer(event)
 
-        results = chosen(scenario, method=method, seed=seed, out=place, resume=resume, device=device, tell=tell)
+        with _tracked(scenario, track, method=method, seed=seed, out=place, tell=tell) as heard:
+            results = chosen(scenario, method=method, seed=seed, out=place, resume=resume, device=device, tell=heard)
     return RunResult(place or default_path(scenario.name, str(results["method"]), seed), results)
+
+
+@contextmanager
+def _tracked(
+    scenario: Scenario, track: Sequence[str] | None, *, method: str | None, seed: int, out: Path | None, tell: Observer
+) -> Iterator[Observer]:
+    """Have trackers told of a run, and return who is to be told of its events; with no tracker that is ``tell`` itself."""
+    asked = scenario.tracking.trackers if track is None else track
+    if not asked:
+        yield tell
+        return
+    from fedtap.experiment.folder import RunFolder
+    from fedtap.reporting.tracking.observer import Tracking
+    from fedtap.reporting.tracking.registry import check_trackers
+
+    names = check_trackers(asked, "tracking" if track is None else "--track")
+    tracking = Tracking(
+        RunFolder.place(scenario, method=method, seed=seed, out=out),
+        names,
+        project=scenario.tracking.project,
+        offline=scenario.tracking.offline,
+        say=lambda line: tell({"event": "note", "text": line}),
+    )
+
+    def heard(event: dict[str, Any]) -> None:
+        tell(event)
+        tracking(event)
+
+    with tracking:
+        yield heard

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.lock import ROUNDS, locked
+from fedtap.runtime.lock import FILE, ROUNDS, held, locked
 
 SRC = Path(__file__).parents[2] / "src"
 HOLD = """
@@ -103,3 +103,26 @@ def test_without_flock_the_other_lock_is_taken_and_without_both_it_is_said(
     monkeypatch.setattr(fcntl, "lockf", none)
     with pytest.warns(RuntimeWarning, match="its file system has no locks"), locked(tmp_path):
         pass
+
+
+def test_who_looks_whether_a_folder_is_kept_keeps_nobody_out(tmp_path: Path) -> None:
+    assert held(tmp_path) is False
+    with locked(tmp_path):
+        assert held(tmp_path) is True
+    assert held(tmp_path) is False
+    (tmp_path / FILE).touch()  # left behind by a process that was killed
+    assert held(tmp_path) is False
+    handle = os.open(tmp_path / FILE, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_SH)  # a look, at the very instant at which a run begins
+    threading.Timer(0.03, os.close, [handle]).start()
+    with locked(tmp_path):
+        assert held(tmp_path) is True
+
+
+def test_where_nobody_can_tell_it_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(handle: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    with locked(tmp_path):
+        monkeypatch.setattr(fcntl, "flock", no_locks)
+        assert held(tmp_path) is None

@@ -69,9 +69,7 @@ class Own(fedtap.Algorithm):
         update = fedtap.Update(trained.state, client.counts(), trained.losses)
         return update, fedtap.ClientState({"personal": trained.state})
 
-    def models(
-        self, received: fedtap.ComponentState, state: fedtap.ClientState
-    ) -> Mapping[str, fedtap.ComponentState]:
+    def models(self, received: fedtap.ComponentState, state: fedtap.ClientState) -> Mapping[str, fedtap.ComponentState]:
         """Name the models."""
         return {"federated": received, "personal": state.models.get("personal", received)}
 

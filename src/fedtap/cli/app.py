@@ -14,6 +14,7 @@ import typer
 
 from fedtap import __version__
 from fedtap.cli import compare, flower, methods, node, report, run, scenario, study, sweep, theory
+from fedtap.cli.live import watch
 from fedtap.cli.models import export, onboard, predict, serve
 from fedtap.cli.own import new
 from fedtap.cli.screen import examples, write_what_the_output_can
@@ -46,6 +47,7 @@ app.command("run", cls=run.ResumeAlone, epilog=run.EXAMPLES)(run.run)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
 app.command("report", epilog=report.EXAMPLES)(report.report)
+app.command("watch", epilog=watch.EXAMPLES)(watch.watch)
 app.command("predict", epilog=predict.EXAMPLES)(predict.predict)
 app.command("export", epilog=export.EXAMPLES)(export.export)
 app.command("onboard", epilog=onboard.EXAMPLES)(onboard.onboard)

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from fedtap.cli.live.beside import page_beside
+from fedtap.cli.live.watch import Port
 from fedtap.cli.options import Method, ScenarioFile, Settings
 from fedtap.cli.screen import examples, say, screen, show_table
 from fedtap.runtime.errors import UserError
@@ -21,6 +23,8 @@ EXAMPLES = examples(
     "fedtap run quickstart --set rounds=5 --set method.gate=paired",
     "fedtap run quickstart --workers auto",
     "fedtap run quickstart --engine ray --workers 4",
+    "fedtap run quickstart --live",
+    "fedtap run quickstart --track tensorboard",
     "fedtap run quickstart --resume",
     "fedtap run quickstart --extend rounds=30",
     "fedtap run paper-flava --fetch --device cuda",
@@ -96,6 +100,22 @@ def run(
             "--fetch", help="First bring what it needs of the model hub, as `fedtap fetch SCENARIO --yes` does."
         ),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            "--track",
+            metavar="NAME,...",
+            help="Tell trackers of the run: tensorboard, mlflow, wandb; each has to be installed (`fedtap doctor`).",
+        ),
+    ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Serve the growing report to a browser of this machine while the run goes on; the address is said.",
+        ),
+    ] = False,
+    port: Port = None,
 ) -> None:
     """Train a federation, personalise every client's model, evaluate all of them, and write the report.
 
@@ -119,7 +139,10 @@ def run(
     if fetch:
         bring(loaded)
     try:
-        with watcher(rounds or loaded.rounds, screen(errors=True)) as watch:
+        with (
+            page_beside(folder, live=live, port=port) as page,
+            watcher(rounds or loaded.rounds, screen(errors=True)) as watch,
+        ):
             results = fedtap.run(
                 loaded,
                 method=method,
@@ -132,7 +155,8 @@ def run(
                 workers=workers,
                 ray_address=ray_address,
                 gpus_per_worker=gpus_per_worker,
-                observers=[watch],
+                track=None if track is None else [name.strip() for name in track.split(",")],
+                observers=[watch] if page is None else [watch, page],
             )
     except KeyboardInterrupt:
         again = "--resume" if (folder / "run.json").exists() else "--resume=auto"

@@ -127,6 +127,7 @@ def show(path: ScenarioFile, settings: Settings = None, as_json: AsJson = False)
         title="Who takes part (examples: training/validation/test)",
     )
     others = {key: value for key, value in loaded.resolved().items() if key not in ("name", "about", "clients")}
+    others["tracking"] = loaded.tracking.model_dump(mode="json")
     say(yaml.safe_dump(others, sort_keys=False, allow_unicode=True).rstrip())
 
 

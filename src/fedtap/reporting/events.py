@@ -186,10 +186,30 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         raise UserError(f"{path}: the file is missing; give the folder of a run made by `fedtap run`") from error
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {_MEND}") from error
+    return parse_lines(data, path)
+
+
+def parse_lines(data: bytes, path: Path, first: int = 1) -> list[dict[str, Any]]:
+    """Return the events of whole lines; what follows the last line feed is left out.
+
+    Parameters
+    ----------
+    data
+        A log, or what was appended to one.
+    path
+        Of the log, for what is said of a damaged line.
+    first
+        The number of the first line.
+
+    Raises
+    ------
+    UserError
+        If a line is no JSON object; its number is named.
+    """
     lines = data.split(b"\n")
     lines.pop()  # what follows the last line feed: nothing, or a torn line
     events: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(lines, start=first):
         try:
             event = parse(line)
         except ValueError:

@@ -10,8 +10,9 @@ import contextlib
 import errno
 import fcntl
 import os
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fedtap.runtime.errors import UserError
@@ -21,6 +22,8 @@ FILE = ".lock"
 ROUNDS = ".rounds.lock"
 """Of whoever does a run's rounds, where that is another process than the one that was asked for the run."""
 LOCKS = frozenset({FILE, ROUNDS})
+AGAIN, PAUSE = 3, 0.02
+"""How often a lock that seems taken is tried again, after so many seconds: who only looks has it for an instant."""
 _NOT_HERE = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
@@ -57,6 +60,26 @@ def locked(folder: Path, *, name: str = FILE, wait: bool = False) -> Iterator[No
                 folder.rmdir()  # only if it is empty: nothing was begun
 
 
+def held(folder: Path, *, name: str = FILE) -> bool | None:
+    """Tell whether some process keeps a folder; None where nobody can tell (a file system without locks, a file of others).
+
+    It keeps nothing itself: whoever comes at the same instant has the lock all the same.
+    """
+    try:
+        handle = os.open(folder / name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return True if error.errno in (errno.EWOULDBLOCK, errno.EACCES) else None
+    finally:
+        os.close(handle)
+    return False
+
+
 def _taken(path: Path, wait: bool) -> int:
     while True:
         if path.parent.exists() and not path.parent.is_dir():
@@ -81,7 +104,7 @@ def _lock(handle: int, path: Path, wait: bool) -> None:
     how = fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)
     for lock in (fcntl.flock, fcntl.lockf):
         try:
-            lock(handle, how)
+            _patiently(lock, handle, how)
         except OSError as error:
             if error.errno in _NOT_HERE:
                 continue
@@ -96,6 +119,15 @@ def _lock(handle: int, path: Path, wait: bool) -> None:
         RuntimeWarning,
         stacklevel=4,
     )
+
+
+def _patiently(lock: Callable[[int, int], object], handle: int, how: int) -> None:
+    for _ in range(AGAIN):
+        with contextlib.suppress(BlockingIOError):
+            lock(handle, how)
+            return
+        time.sleep(PAUSE)
+    lock(handle, how)
 
 
 def _same(handle: int, path: Path) -> bool:

@@ -48,6 +48,7 @@ from fedtap.scenario.settings import (
 )
 from fedtap.scenario.shipped import mend_of, scenario_file
 from fedtap.scenario.theory import Theory
+from fedtap.scenario.tracking import TrackingSettings
 from fedtap.scenario.training import Precision as Precision
 from fedtap.scenario.training import TrainingSettings as TrainingSettings
 
@@ -154,6 +155,7 @@ class Scenario(Settings):
     data: DataSettings = DataSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     report: ReportSettings = ReportSettings()
+    tracking: TrackingSettings = TrackingSettings()
     defence: DefenceSettings = DefenceSettings()
     wire: WireSettings = WireSettings()
     privacy: PrivacySettings = PrivacySettings()
@@ -270,8 +272,8 @@ class Scenario(Settings):
         return copied
 
     def resolved(self) -> dict[str, Any]:
-        """Return the whole configuration as JSON-ready values."""
-        return self.model_dump(mode="json")
+        """Return the configuration as JSON-ready values, without ``tracking``: who hears of a run is no part of what it is."""
+        return self.model_dump(mode="json", exclude={"tracking"})
 
 
 def load_scenario(path: str | Path, overrides: Overrides = (), folder: Path | None = None) -> Scenario:

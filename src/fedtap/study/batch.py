@@ -10,10 +10,11 @@ import contextlib
 import json
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import quote
 
 from fedtap.algorithms.outside import source_of
 from fedtap.algorithms.registry import make
@@ -58,6 +59,16 @@ class Job:
         """Refuse, with a :class:`UserError`, a folder that holds another run."""
         if self.out.exists():
             RunFolder.open(self.scenario, method=None, seed=self.seed, out=self.out, resume="auto", device=device)
+
+
+def reports_of(plan: Mapping[str, Sequence[Job]]) -> dict[str, dict[int, str]]:
+    """Return for each label and seed where the run's report is, from the batch's folder on; of runs that have one."""
+    return {
+        label: {
+            job.seed: f"runs/{quote(job.out.name)}/report.html" for job in its if (job.out / "report.html").is_file()
+        }
+        for label, its in plan.items()
+    }
 
 
 def default_jobs(runs: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from fedtap.runtime.lock import locked
 from fedtap.runtime.storage import write_bytes, write_json
 from fedtap.scenario.overrides import Overrides
 from fedtap.scenario.scenario import Scenario
-from fedtap.study.batch import Job, Observer
+from fedtap.study.batch import Job, Observer, reports_of
 from fedtap.study.comparison import compare_runs
 from fedtap.study.comparison_result import ComparisonResult
 from fedtap.study.families import Entrant
@@ -103,7 +103,7 @@ def compare(
         observers = (*observers, *shown)
         begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
         failed = run_all(folder, RECORD, everything, at_a_time=jobs, device=device, observers=observers)
-        result = _write(folder, loaded, entered, gather(plan, failed), against)
+        result = _write(folder, loaded, entered, gather(plan, failed), against, reports_of(plan))
     if failed:
         raise RunError(failure(failed, len(everything), "comparison.html" if result else ""))
     return ComparisonResult(folder, result)
@@ -122,7 +122,12 @@ def jobs_of(entered: Sequence[Variant], seeds: Sequence[int], folder: Path) -> d
 
 
 def _write(
-    folder: Path, scenario: Scenario, entered: Sequence[Variant], gathered: Gathered, against: str | None
+    folder: Path,
+    scenario: Scenario,
+    entered: Sequence[Variant],
+    gathered: Gathered,
+    against: str | None,
+    reports: Mapping[str, Mapping[int, str]],
 ) -> dict[str, Any]:
     """Write the comparison and its page over the methods that are complete; nothing if the base is not, or is alone."""
     if BASE not in gathered.labels or len(gathered.labels) < 2:
@@ -159,7 +164,7 @@ def _write(
     from fedtap.reporting.html.figure_files import write_figures
 
     write_bytes(folder / "comparison.md", comparison_markdown(result, costs).encode())
-    shown = comparison_page(result, costs)
+    shown = comparison_page(result, costs, reports)
     write_bytes(folder / "comparison.html", shown.encode())
     write_figures(shown, folder / "figures")
     return result

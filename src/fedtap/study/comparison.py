@@ -13,6 +13,7 @@ from typing import Any
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.study.families import Entrant, baseline_rows, family_rows
 from fedtap.study.paired import Paired, compare_pair, holm
+from fedtap.study.ranks import client_gains, mean_ranks
 from fedtap.study.statistics import Gain, Run, client_task_gains, summarise_gains
 
 SPLITS = ("test", "cross", "unseen")
@@ -53,8 +54,9 @@ def compare_runs(
     -------
     dict
         ``rows`` and ``delta`` on the clients' own test data, ``splits`` (split -> ``rows``, ``baselines``, and for the scopes
-        ``all`` and ``without_reconstruction`` the ``delta`` and the tests ``against``), ``against`` (the label), and ``pairs``,
-        every pair of methods on own test data with Holm's correction over all of them.
+        ``all`` and ``without_reconstruction`` the ``delta`` and the tests ``against``), ``against`` (the label), ``pairs``,
+        every pair of methods on own test data with Holm's correction over all of them, and on own test data ``ranks`` and
+        ``clients`` (:mod:`fedtap.study.ranks`).
 
     Raises
     ------
@@ -105,6 +107,8 @@ def compare_runs(
         "against": chosen,
         "splits": splits,
         "pairs": _pairs(all_gains["test"]),
+        "ranks": mean_ranks(all_gains["test"], base),
+        "clients": client_gains(all_gains["test"], base),
     }
 
 

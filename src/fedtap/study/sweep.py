@@ -14,7 +14,7 @@ from fedtap.runtime.lock import locked
 from fedtap.runtime.storage import write_bytes, write_json
 from fedtap.scenario.overrides import Overrides, axes_lines_of
 from fedtap.scenario.scenario import Scenario
-from fedtap.study.batch import Job, Observer
+from fedtap.study.batch import Job, Observer, reports_of
 from fedtap.study.comparison import SPLITS
 from fedtap.study.families import Entrant, family_rows
 from fedtap.study.folder import begin, checked_seeds, failure, prepared, run_all, tell
@@ -117,7 +117,7 @@ def sweep(
         begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
         tell(observers, f"{len(places)} settings, seeds {', '.join(map(str, checked_seeds(seeds)))}")
         failed = run_all(folder, RECORD, everything, at_a_time=jobs, device=device, observers=observers)
-        result = _write(folder, first, axes, fixed, places, gather(plan, failed), base)
+        result = _write(folder, first, axes, fixed, places, gather(plan, failed), base, reports_of(plan))
     if failed:
         raise RunError(failure(failed, len(everything), "sweep.html" if result else ""))
     return SweepResult(folder, result)
@@ -174,6 +174,7 @@ def _write(
     places: Sequence[GridPoint],
     gathered: Gathered,
     base: str | None,
+    reports: Mapping[str, Mapping[int, str]],
 ) -> dict[str, Any]:
     """Write what is complete; nothing if nothing is."""
     complete = [place for place in places if place.key in gathered.labels]
@@ -211,7 +212,7 @@ def _write(
     from fedtap.reporting.sweep.page import sweep_markdown, sweep_page
 
     write_bytes(folder / "sweep.md", sweep_markdown(result, costs).encode())
-    shown = sweep_page(result, costs)
+    shown = sweep_page(result, costs, reports)
     write_bytes(folder / "sweep.html", shown.encode())
     write_figures(shown, folder / "figures")
     return result

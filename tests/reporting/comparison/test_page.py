@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from fedtap.reporting.comparison.figures import rank_figure
 from fedtap.reporting.comparison.markdown import comparison_markdown
 from fedtap.reporting.comparison.page import comparison_page
 from fedtap.reporting.comparison.summary import comparison_sentences
-from fedtap.reporting.comparison.tables import family_grid, gains_grid, paired_grid, stands_out
+from fedtap.reporting.comparison.tables import apart, family_grid, gains_grid, paired_grid, stands_out
 from fedtap.reporting.html.grid import Best, Grid
 from fedtap.reporting.sweep.page import sweep_markdown, sweep_page, sweep_sentences
 from fedtap.reporting.sweep.series import gain_at, lines, scale_of
@@ -53,7 +54,7 @@ def test_the_page_is_whole_with_twenty_two_methods(many: tuple[dict[str, Any], l
     check(page)
     for name in NAMES:
         assert name in page
-    assert page.count('class="plot"') == 2 + 3  # intervals, own against others; bytes, steps, seconds
+    assert page.count('class="plot"') == 3 + 3  # intervals, ranks, own against others; bytes, steps, seconds
     assert "probe (4 of 9 tasks)" in page
     assert "Ten small clients &amp; more." in page
 
@@ -71,6 +72,38 @@ def test_the_story_follows_from_the_numbers(many: tuple[dict[str, Any], list[dic
         if row["p_holm"] < 0.05 and row["difference"] < 0
     ]
     assert ("behind it" in second) == bool(behind)
+
+
+def test_ranks_say_of_each_method_what_the_tests_of_gains_say(
+    many: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    result, costs = many
+    page = comparison_page(result, costs)
+    against, tests = result["against"], result["splits"]["test"]["all"]["against"]
+    far = {row["method"] for row in tests if row["p_holm"] is not None and row["p_holm"] < 0.05}
+    assert apart(result) == far
+    assert far
+    told = page[page.index("By the paired tests of gains below") :].partition("</p>")[0]
+    assert f"cannot be told from {against}" in told
+    assert ("(hollow)" in told) is bool(far)
+    drawn = rank_figure(result["ranks"], far, seeds=3)
+    everybody = rank_figure(result["ranks"], (), seeds=3)
+    ranked = {row["method"] for row in result["ranks"]}
+    assert drawn.count("fill: none") - everybody.count("fill: none") == len(far & ranked)
+    assert "probe" not in ranked  # it serves a part
+
+
+def test_single_clients_stand_in_a_table_and_runs_are_led_to_where_they_are(
+    many: tuple[dict[str, Any], list[dict[str, Any]]],
+) -> None:
+    result, costs = many
+    page = comparison_page(result, costs, {"tap": {0: "runs/tap-seed0/report.html"}})
+    assert page.count('href="runs/') == 1
+    row = next(row for row in result["clients"] if row["client"] == "c5")
+    assert f"{row['gains']['tap']:+.1f}" in page[page.index("Client by client") :]
+    assert row["tasks"] == 2
+    older = {key: value for key, value in result.items() if key not in ("ranks", "clients")}
+    assert "Client by client" not in comparison_page(older, costs)
 
 
 def test_one_method_and_one_seed_make_a_page_too() -> None:

@@ -36,6 +36,9 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "secure": ("cryptography", "pycryptodome"),
     "onnx": ("onnx", "onnxscript"),
     "serve": ("fastapi", "uvicorn"),
+    "tensorboard": ("tensorboard",),
+    "mlflow": ("mlflow",),
+    "wandb": ("wandb",),
     "docs": ("mkdocs-material", "mkdocstrings-python", "latex2mathml"),
     "dev": (
         "pytest",

@@ -5,7 +5,7 @@ Each is drawn (for a notebook, or a file), and put into a page as SVG.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from matplotlib import rc_context
@@ -59,6 +59,26 @@ def forest(splits: Mapping[str, Values], base: str, *, seeds: int) -> Drawing:
         if len(names) > 1:
             figure.legend(handles, names, loc="outside lower center", ncols=2)
     return figure
+
+
+def rank_figure(ranks: Sequence[Values], apart: Collection[str], *, seeds: int) -> Markup:
+    """Return mean ranks with 95 % intervals, a row a method, the best on top; hollow marks are of methods in ``apart``."""
+    names = [str(row["method"]) for row in ranks]
+    labels = max(map(len, names)) * LETTER
+    with rc_context(STYLE):
+        figure = Drawing(figsize=(labels + 2 * PANEL, 0.9 + ROW * len(ranks)), layout="constrained")
+        axes = figure.add_subplot()
+        for place, row in enumerate(ranks):
+            y = len(ranks) - place
+            if row["ci95"]:
+                axes.plot(row["ci95"], [y, y], color=SERIES[0], linewidth=2.0, alpha=0.75)
+            face = "none" if row["method"] in apart else SERIES[0]
+            axes.plot([row["rank"]], [y], "o", color=SERIES[0], markerfacecolor=face, markersize=6)
+        axes.set_xlabel(f"mean rank among {len(ranks)} methods, 1 is best" + _one(seeds))
+        axes.set_yticks([len(ranks) - place for place in range(len(ranks))], names)
+        axes.set_ylim(0.3, len(ranks) + 0.7)
+        axes.tick_params(axis="y", length=0)
+        return inline(figure, "Mean rank of each method over client-tasks and seeds, with 95 % intervals")
 
 
 def trade_figure(own: Sequence[Values], cross: Sequence[Values], *, seeds: int) -> Markup:

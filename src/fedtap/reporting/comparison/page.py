@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedtap.reporting.comparison.clients import Reports, clients_section, runs_section
 from fedtap.reporting.comparison.summary import comparison_figures, comparison_sentences
 from fedtap.reporting.comparison.tables import (
     SPLIT_NAMES,
+    apart,
     cost_grid,
     dashes,
     every_metric_grid,
@@ -17,7 +19,7 @@ from fedtap.reporting.comparison.tables import (
     paired_grid,
     ranked,
 )
-from fedtap.reporting.html.formatting import plural
+from fedtap.reporting.html.formatting import listed, plural
 from fedtap.reporting.html.markup import Markup
 from fedtap.reporting.html.page import Section, made_with, page, section
 from fedtap.reporting.html.tables import collapsed
@@ -27,7 +29,7 @@ Values = Mapping[str, Any]
 SCOPES = ("all", "without_reconstruction")
 
 
-def comparison_page(result: Values, costs: Sequence[Values]) -> str:
+def comparison_page(result: Values, costs: Sequence[Values], reports: Reports | None = None) -> str:
     """Return the page of a comparison.
 
     Parameters
@@ -36,7 +38,10 @@ def comparison_page(result: Values, costs: Sequence[Values]) -> str:
         What comparison.json holds.
     costs
         The rows of costs.json.
+    reports
+        Where the reports of its runs are.
     """
+    order = [str(row["method"]) for row in ranked(result["delta"])]
     return page(
         kind="Comparison of methods",
         title=f"{result['scenario']} · comparison",
@@ -48,12 +53,15 @@ def comparison_page(result: Values, costs: Sequence[Values]) -> str:
         summary=("What the numbers say", comparison_sentences(result)),
         sections=[
             _forest(result),
+            _ranks(result),
             _trade(result),
             _spent(result, costs),
             *(_gains(result, split) for split in result["splits"]),
             _families(result),
             _tests(result),
+            clients_section(result.get("clients") or [], order, result["base"]),
             section("Cost", cost_grid(costs, result["base"]).html()),
+            runs_section([result["base"], *order], result["seeds"], reports or {}),
             _setup(result),
         ],
         footer=("Written by fedtap from comparison.json and costs.json of this folder.",),
@@ -82,6 +90,41 @@ def _forest(result: Values) -> Section | None:
         piece("note", note),
         piece("figure", forest_figure(result["splits"], result["base"], seeds=len(result["seeds"]))),
     )
+
+
+def _ranks(result: Values) -> Section | None:
+    ranks = result.get("ranks") or []
+    if len(ranks) < 3:
+        return None
+    from fedtap.reporting.comparison.figures import rank_figure
+
+    against = str(result["against"])
+    note = (
+        f"Rank 1 is the best method on a client's task with one seed, {len(ranks)} the worst; equal ones share. The mean over "
+        "client-tasks and seeds, with 95 % intervals, bootstrapped as above, of the methods that serve every task. Ranks say how "
+        "often a method is ahead and not by how much, so that their order may be another than that of the gains. "
+        f"{_levels(result, ranks, against)}"
+    )
+    return section(
+        "Ranks",
+        piece("note", note.rstrip()),
+        piece("figure", rank_figure(ranks, apart(result), seeds=len(result["seeds"]))),
+    )
+
+
+def _levels(result: Values, ranks: Sequence[Values], against: str) -> str:
+    """Return which methods can be told from the one that all are tested against: by the very tests of the tables below."""
+    tested = {str(row["method"]) for row in result["splits"]["test"]["all"]["against"] if row["p_holm"] is not None}
+    told = apart(result)
+    others = [str(row["method"]) for row in ranks if row["method"] != against and row["method"] in tested]
+    if not others:
+        return ""
+    level = [method for method in others if method not in told]
+    far = [method for method in others if method in told]
+    parts = [f"{listed(level)} cannot be told from {against}"] if level else []
+    if far:
+        parts.append(f"{listed(far)} can{'' if level else f' be told from {against}'} (hollow)")
+    return f"By the paired tests of gains below, {' and '.join(parts)}; no test of ranks is made beside them."
 
 
 def _lineless(result: Values) -> str:

@@ -83,6 +83,14 @@ def stands_out(split: Values) -> str | None:
     return first if ahead else None
 
 
+def apart(result: Values) -> frozenset[str]:
+    """Return the methods that can be told from the one that all are tested against, on own test data: 5 %, Holm's correction."""
+    tests = result["splits"]["test"]["all"]["against"]
+    return frozenset(
+        str(row["method"]) for row in tests if row["p_holm"] is not None and row["p_holm"] < LEVEL and row["difference"]
+    )
+
+
 def family_grid(split: Values, methods: Sequence[str], name: str) -> Grid:
     """Return the mean of each family's primary metric, a row a method, a column a family, the best of each marked."""
     rows = [row for row in split["rows"] if row["primary"]]

@@ -22,6 +22,14 @@ class Section:
     body: Markup
 
 
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What a page has beside its own that renews itself: how things stand, and what comes before all other sections."""
+
+    notice: Markup
+    sections: Sequence[Section | None] = ()
+
+
 def made_with(result: Mapping[str, Any]) -> str:
     """Return in one line the seeds, versions and machine of a comparison or a sweep."""
     commit = f" · commit {result['commit']}" if result.get("commit") else ""
@@ -42,6 +50,7 @@ def page(
     sections: Iterable[Section | None],
     footer: Iterable[str],
     headline: Sequence[str] = (),
+    live: bool = False,
 ) -> str:
     """Return a page as HTML.
 
@@ -63,6 +72,8 @@ def page(
         What the page was made from.
     headline
         The result in a sentence, and others in smaller letters.
+    live
+        Whether the page asks where it came from for what is new.
     """
     summary_title, sentences = summary
     told = [each for each in sections if each is not None]
@@ -83,7 +94,13 @@ def page(
         ],
         summary_key=_keys([summary_title])[0],
         footer=join(footer),
+        live=live,
     )
+
+
+def scripts(*, live: bool) -> list[str]:
+    """Return the scripts of a page, as they stand between their tags: who serves a page may allow these and no other."""
+    return re.findall("<script>(.*?)</script>", render("scripts.html", live=live), re.DOTALL)
 
 
 def section(title: str, *content: str) -> Section | None:

@@ -48,6 +48,8 @@ class RunRecord:
     """Whether the files are known to be those that the run left; run.json of a run before there were digests has none."""
     outcomes: Mapping[str, Mapping[str, Kept]] = field(default_factory=dict)
     """What is kept of single test examples, by client and task."""
+    beside: bool = True
+    """Whether a page of it lies in the run's folder, and may lead to other files there."""
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -88,13 +90,11 @@ def read_run(folder: Path) -> RunRecord:
     UserError
         If it is no run's folder, or a file of it is damaged.
     """
-    run = _described(folder)
-    checked = "digest" in run
+    run, checked = read_description(folder)
     results, cost, events = (folder / name for name in FILES[1:])
     if checked and results.exists():
         _mapping(results)
         check_files(folder, str(run.get("run")))
-    check_told(RunTold, run, folder / RECORD)
     told = _mapping(results) if results.exists() else None
     if told is not None and told.get("privacy") is not None:
         check_told(PrivacyTold, told["privacy"], results)
@@ -125,24 +125,34 @@ def read_results(folder: Path) -> dict[str, Any]:
     UserError
         If it is no run's folder, the run is not finished, or the file is damaged.
     """
-    run = _described(folder)
+    run, checked = read_description(folder)
     path = folder / "results.json"
     if not path.exists():
         raise UserError(f"{folder}: the run is not finished; go on with it: the command that began it, and --resume")
-    told = dict(read_listed(folder, str(run["run"]), path.name) if "digest" in run else _mapping(path))
+    told = dict(read_listed(folder, str(run["run"]), path.name) if checked else _mapping(path))
     checked_rows(told, path)
     return told
 
 
-def _described(folder: Path) -> Mapping[str, Any]:
-    """Return what run.json says, of a folder that holds a run and nothing that lies elsewhere."""
+def read_description(folder: Path) -> tuple[Mapping[str, Any], bool]:
+    """Return what run.json says, and whether it holds a digest; what else is in the folder is not read.
+
+    Raises
+    ------
+    UserError
+        If it is no run's folder, its files lead out of it, or run.json is damaged.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give the folder of a run made by `fedtap run`")
     for name in FILES:
         if (folder / name).exists() and not (folder / name).resolve().is_relative_to(folder.resolve()):
             raise UserError(f"{folder / name}: is a link that leads out of the run's folder; copy that file here")
     run = _mapping(folder / RECORD)
-    return read_record(folder) if "digest" in run else run
+    checked = "digest" in run
+    if checked:
+        run = read_record(folder)
+    check_told(RunTold, run, folder / RECORD)
+    return run, checked
 
 
 def _mapping(path: Path) -> Mapping[str, Any]:

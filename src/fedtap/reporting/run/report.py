@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from fedtap.reporting.html.formatting import human_seconds, plural
 from fedtap.reporting.html.markup import Markup, join
-from fedtap.reporting.html.page import Section, page, section
+from fedtap.reporting.html.page import Live, Section, page, section
 from fedtap.reporting.html.tables import table
 from fedtap.reporting.html.templating import piece
 from fedtap.reporting.remarks import KINDS, about_data
@@ -33,7 +33,7 @@ from fedtap.reporting.run.standings import standings
 from fedtap.reporting.run.summary import key_figures, sentences
 from fedtap.reporting.run.tables import every_metric, family_table, standing_table
 from fedtap.reporting.run.theory import theory_section
-from fedtap.reporting.run.timeline import endings_table, replacement_table
+from fedtap.reporting.run.timeline import ENDINGS, endings_table, replacement_table
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.storage import write_bytes
 from fedtap.runtime.text import one_line
@@ -59,53 +59,6 @@ SPLITS = (
         "Each client's models on test data of other clients with the same tasks: what they know beyond the client's own data.",
     ),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a section on what became of the personal models is worded; ``losses`` are a decision's personal and federated one."""
-
-    title: str
-    note: str
-    caption: str
-    of: str
-    losses: tuple[str, str]
-
-
-ENDINGS = {
-    "distil": Ending(
-        "Distillation",
-        "Validation losses of the personal model before and after distillation. What would leave a task of the client worse is "
-        "undone.",
-        "Outcome of distillation, with validation losses",
-        "distilled model",
-        ("loss before", "loss after"),
-    ),
-    "mix": Ending(
-        "What came back of the personal model",
-        "The slice is fine-tuned; then each task's path of it moves towards the personal model that the rounds left, as far as "
-        "validation says. Losses are those of the two, before any move.",
-        "Outcome of mixing, with validation losses",
-        "personal model",
-        ("loss personal", "loss fine-tuned"),
-    ),
-    "refit": Ending(
-        "Heads refitted",
-        "Heads that have a closed form are set to the optimum of the client's training loss, near what they were; that is undone "
-        "where validation is not better for it.",
-        "Outcome of refitting, with validation losses",
-        "refitted head",
-        ("loss before", "loss after"),
-    ),
-    "choice": Ending(
-        "Which model each task uses",
-        "A site keeps several finished models, and each task uses the one that is best on the client's validation data. Losses "
-        "are those of the personal model and of the best of the others.",
-        "Choice among the finished models, with validation losses",
-        "personal model",
-        ("loss personal", "loss of the others"),
-    ),
-}
 
 
 def write_report(run_folder: Path, tell: Callable[[str], None] = lambda line: None) -> Path:
@@ -142,8 +95,8 @@ def _told(error: Exception) -> str:
     return one_line(f"{type(error).__name__}: {error}", 120)
 
 
-def render_page(shown: ClientPage) -> str:
-    """Return what there is to tell of some clients as one HTML page, with a link back."""
+def render_page(shown: ClientPage, live: Live | None = None) -> str:
+    """Return what there is to tell of some clients as one HTML page, with a link back; ``live`` as for :func:`render`."""
     record = shown.record
     scenario = _name(record)
     back = section("Run", piece("link", "Back to the report", "../report.html"))
@@ -154,15 +107,19 @@ def render_page(shown: ClientPage) -> str:
         about=shown.title,
         facts=_facts(record),
         figures=[(str(len(shown.clients)), "clients of this page")],
-        notice=_notice(record),
+        notice=_notice(record) if live is None else live.notice,
+        live=live is not None,
         summary=(shown.title, [f"What is told of {plural(len(shown.clients), 'client')}, of those of the whole run."]),
         sections=[back, *_single(record, beside="../"), _lost(record), _data(record), _every(record), _setup(record)],
         footer=("Written by fedtap with the report of this run.",),
     )
 
 
-def render(record: RunRecord, pages: Sequence[ClientPage] = ()) -> str:
-    """Return the report of a run as one HTML page; what is on ``pages`` is not in it."""
+def render(record: RunRecord, pages: Sequence[ClientPage] = (), live: Live | None = None) -> str:
+    """Return the report of a run as one HTML page; what is on ``pages`` is not in it.
+
+    ``live`` is what a page has beside that is shown while the run goes on.
+    """
     scenario = _name(record)
     run = record.run
     bounds = [bounded_section(record.events), robust_section(record.events)]
@@ -201,9 +158,10 @@ def render(record: RunRecord, pages: Sequence[ClientPage] = ()) -> str:
         facts=_facts(record),
         headline=headline(against, deployed_model(run, own), own),
         figures=key_figures(record),
-        notice=_notice(record),
+        notice=_notice(record) if live is None else live.notice,
         summary=("What happened", sentences(record)),
-        sections=sections,
+        sections=sections if live is None else [*live.sections, *sections],
+        live=live is not None,
         footer=(
             "Written by fedtap from run.json, events.jsonl, results.json, cost.json and outcomes/ of this folder; ",
             piece("code", "fedtap report"),
@@ -236,7 +194,7 @@ def _card_of(record: RunRecord, beside: str) -> Callable[[str, str], str]:
     model = deployed_model(record.run, standings(record.rows or [], record.config))
     home = (record.folder / "clients").resolve()
     found: dict[str, str] = {}
-    for client in record.clients:
+    for client in record.clients if record.beside else ():
         path = record.folder / "clients" / str(client["id"]) / model / "README.md"
         try:
             there = path.is_file() and path.resolve().is_relative_to(home)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fedtap.reporting.html.formatting import number, plural
@@ -10,6 +11,53 @@ from fedtap.reporting.html.markup import Markup
 from fedtap.reporting.html.tables import Cell, collapsed, table
 from fedtap.reporting.html.templating import render
 from fedtap.reporting.run.decisions import Timeline, changed, is_first
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a section on what became of the personal models is worded; ``losses`` are a decision's personal and federated one."""
+
+    title: str
+    note: str
+    caption: str
+    of: str
+    losses: tuple[str, str]
+
+
+ENDINGS = {
+    "distil": Ending(
+        "Distillation",
+        "Validation losses of the personal model before and after distillation. What would leave a task of the client worse is "
+        "undone.",
+        "Outcome of distillation, with validation losses",
+        "distilled model",
+        ("loss before", "loss after"),
+    ),
+    "mix": Ending(
+        "What came back of the personal model",
+        "The slice is fine-tuned; then each task's path of it moves towards the personal model that the rounds left, as far as "
+        "validation says. Losses are those of the two, before any move.",
+        "Outcome of mixing, with validation losses",
+        "personal model",
+        ("loss personal", "loss fine-tuned"),
+    ),
+    "refit": Ending(
+        "Heads refitted",
+        "Heads that have a closed form are set to the optimum of the client's training loss, near what they were; that is undone "
+        "where validation is not better for it.",
+        "Outcome of refitting, with validation losses",
+        "refitted head",
+        ("loss before", "loss after"),
+    ),
+    "choice": Ending(
+        "Which model each task uses",
+        "A site keeps several finished models, and each task uses the one that is best on the client's validation data. Losses "
+        "are those of the personal model and of the best of the others.",
+        "Choice among the finished models, with validation losses",
+        "personal model",
+        ("loss personal", "loss of the others"),
+    ),
+}
 
 
 def replacement_table(timelines: Sequence[Timeline], rounds: Sequence[int]) -> Markup:

@@ -290,9 +290,9 @@ def checked_rows(value: Any, place: Path) -> Sequence[Row]:
     return rows
 
 
-def check_events(events: Sequence[Mapping[str, Any]], place: Path) -> None:
-    """Refuse, with a :class:`UserError` that names the line, an event that is not what a run writes."""
-    for line, event in enumerate(events, start=1):
+def check_events(events: Sequence[Mapping[str, Any]], place: Path, first: int = 1) -> None:
+    """Refuse, with a :class:`UserError` that names the line, an event that is not what a run writes; they begin at ``first``."""
+    for line, event in enumerate(events, start=first):
         try:
             EVENTS.get(event["event"], _Event).model_validate(event)
         except ValidationError as error:

@@ -20,9 +20,7 @@ def sweep_figure(
     return inline(panelled(panels, scale, zero=zero, label=label), title)
 
 
-def panelled(
-    panels: Mapping[str, Sequence[Line]], scale: Scale, *, zero: bool = False, label: str = ""
-) -> Drawing:
+def panelled(panels: Mapping[str, Sequence[Line]], scale: Scale, *, zero: bool = False, label: str = "") -> Drawing:
     """Return a panel for each title; bands and bars are 95 % intervals, dashed lines do not depend on the x axis.
 
     ``zero`` draws a line at 0; ``label`` says at the left of each row what is drawn.

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedtap.reporting.comparison.clients import Reports, runs_section
 from fedtap.reporting.comparison.markdown import provenance_line
 from fedtap.reporting.comparison.tables import SPLIT_NAMES
 from fedtap.reporting.html.formatting import (
@@ -31,7 +32,7 @@ from fedtap.reporting.sweep.series import Mean, families, gain_at, lines, metric
 Values = Mapping[str, Any]
 
 
-def sweep_page(result: Values, costs: Sequence[Values]) -> str:
+def sweep_page(result: Values, costs: Sequence[Values], reports: Reports | None = None) -> str:
     """Return the page of a sweep.
 
     Parameters
@@ -40,6 +41,8 @@ def sweep_page(result: Values, costs: Sequence[Values]) -> str:
         What sweep.json holds.
     costs
         The rows of costs.json.
+    reports
+        Where the reports of its runs are, by setting.
     """
     config = json.dumps(result["config"], indent=2, ensure_ascii=False)
     return page(
@@ -54,6 +57,7 @@ def sweep_page(result: Values, costs: Sequence[Values]) -> str:
         sections=[
             *_figures(result, costs),
             _tables(result, costs),
+            runs_section([point["setting"] for point in result["points"]], result["seeds"], reports or {}),
             section("Setup", collapsed("The configuration at the first setting", piece("pre", config), 1, limit=0)),
         ],
         footer=("Written by fedtap from sweep.json and costs.json of this folder.",),
