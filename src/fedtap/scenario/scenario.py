@@ -33,7 +33,7 @@ from fedtap.scenario.overrides import Overrides, lines_of
 from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse, read_parsed
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys
-from fedtap.scenario.report import ReportSettings
+from fedtap.scenario.report import ReportSettings, TrackingSettings
 from fedtap.scenario.safety import DefenceSettings, PrivacySettings, Safety, Sampling, Weights, WireSettings
 from fedtap.scenario.settings import (
     Depth,
@@ -48,7 +48,6 @@ from fedtap.scenario.settings import (
 )
 from fedtap.scenario.shipped import mend_of, scenario_file
 from fedtap.scenario.theory import Theory
-from fedtap.scenario.tracking import TrackingSettings
 from fedtap.scenario.training import Precision as Precision
 from fedtap.scenario.training import TrainingSettings as TrainingSettings
 

@@ -15,8 +15,8 @@ from fedtap.reporting.tracking import registry
 from fedtap.reporting.tracking.base import About
 from fedtap.reporting.tracking.registry import TRACKERS, check_trackers
 from fedtap.runtime.errors import UserError
+from fedtap.scenario.report import Tracker
 from fedtap.scenario.scenario import load_scenario
-from fedtap.scenario.tracking import Tracker
 
 SCENARIO = """
 rounds: 2
