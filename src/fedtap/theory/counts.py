@@ -44,7 +44,8 @@ class WeightedSampling:
         r"""Return chi of the floor: how far the mean's shares are from those with which the objective weighs these holders.
 
         :math:`\chi^2 = \sum_i (\tilde p_i - u_i)^2 / \tilde p_i` with :math:`\tilde p` the objective's weights, scaled to sum to
-        one. With 0 the server descends the objective; otherwise its gradient may stay at up to chi times the dissimilarity.
+        one. With 0 the server descends the objective; otherwise its gradient may stay as long as up to chi times the holders'
+        distance from their mean gradient (root mean square).
 
         >>> weighted_sampling([1, 1], clients=2, drawn=2).floor([3, 1])
         0.5773502691896257

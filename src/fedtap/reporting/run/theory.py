@@ -17,8 +17,8 @@ NOTE = (
     "Updates are the rounds that trained a component, beside their expectation; rho is the mean of 1 / (holders that took "
     "part). zeta2 is how far its holders' gradients are apart (squared), and what share of that lies between clients with "
     "different tasks; noise2 is the variance of a mini-batch's gradient. Alignment is that of the tasks' gradients: 1 alike, "
-    "1 / tasks orthogonal, 0 where they cancel. It does not say what sharing costs, for the gradients of wholly unlike tasks are "
-    "orthogonal; what does is zeta2 between pairs where the mean gradient is near 0."
+    "1 / tasks orthogonal, 0 where they cancel. It does not say what sharing costs, for the gradients of wholly unlike tasks "
+    "are orthogonal too; what does is zeta2 between pairs where the mean gradient is near 0."
 )
 
 
@@ -107,10 +107,10 @@ def _not_covered(config: Mapping[str, Any]) -> str:
     """Return what a run of SGD does that Theorem 1 does not cover; batches without replacement are always among it."""
     training = config["training"]
     found = ["batches drawn without replacement", f"clipped gradients (at {training['clip']:g})"]
-    if config["sampling"] != "uniform":
-        found.append(f"sampling={config['sampling']}")
-    if config["weights"] != "uniform":
-        found.append(f"weights={config['weights']}")
+    for key, before in (("sampling", "dealt"), ("weights", "component")):  # what a run did before there was the key
+        value = config.get(key, before)
+        if value != "uniform":
+            found.append(f"{key}={value}")
     if training["final_ratio"] != 1 or training["warmup_rounds"]:
         found.append("a rate that changes")
     if training["weight_decay"]:
