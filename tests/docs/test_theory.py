@@ -95,7 +95,9 @@ def test_the_studys_tables_and_figures_are_what_its_stored_numbers_give(
     now, committed = (path.read_text(encoding="utf-8") for path in (figure, ROOT / "docs" / "figures" / figure.name))
     assert len(committed) == pytest.approx(len(now), rel=0.01)
     rows = [
-        line.split("|")[3:-1] for line in PAGE.split("## What a study shows")[1].splitlines() if " loss" in line[:25]
+        line.split("|")[3:-1]
+        for line in PAGE.split("## What a study shows")[1].splitlines()
+        if line.startswith("|") and " loss" in line[:25]
     ]
     for row in rows:
         cells = [cell.strip().strip("*") for cell in row]
