@@ -110,6 +110,14 @@ def _check(settings: BackboneSettings) -> None:
         )
 
 
+def check(settings: BackboneSettings) -> None:
+    """Check without weights that the folders of the towers hold what towers need."""
+    sides: tuple[pretrained_tower.Side, ...] = ("vision", "text")
+    for side in sides:
+        if pretrained_tower.names_one(side, settings):
+            pretrained_tower.check_files(side, settings)
+
+
 def build(settings: BackboneSettings, device: torch.device) -> Backbone:
     """Return the two towers; their weights are read when the first item is encoded."""
     sizes = spec(settings)
