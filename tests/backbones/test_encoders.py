@@ -121,3 +121,15 @@ def test_a_configuration_that_makes_no_model_is_one_line() -> None:
         skeleton(config_of("bert", num_attention_heads=5))
     with pytest.raises(UserError, match=r"asks for 100000 layers; 1000 are the most"):
         skeleton(config_of("bert", num_hidden_layers=100_000))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_matrices_may_be_multiplied_in_bfloat16(kind: str) -> None:
+    values, mask = inputs(kind)
+    apart = split(build(kind))
+    expected = apart(values, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = apart(values, mask).float()
+    real = slice(None) if mask is None else mask
+    off = (rounded - expected)[real].norm() / expected[real].norm()
+    assert 0 < off < 0.1

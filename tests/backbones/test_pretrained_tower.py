@@ -71,6 +71,25 @@ def test_a_text_encoder_of_a_folder_is_a_tower(kind: str, tmp_path: Path) -> Non
         assert backbone.vocabulary.pad_id == pad_of(kind)
 
 
+@pytest.mark.parametrize("kind", ["convnext", "resnet", "swin"])
+def test_features_before_an_adapted_block_are_as_wide_as_they_are_there(kind: str, tmp_path: Path) -> None:
+    """With stages the grid and the width change on the way: what is cached is not what the network sees in the end."""
+    write(kind, tmp_path / kind)
+    write("bert", tmp_path / "bert")
+    places = {"vision": str(tmp_path / kind), "text": str(tmp_path / "bert")}
+    backbone = load_backbone(towers(**places, lora=LoraSettings(rank=2, layers=2)))
+    features = backbone.vision.encode([picture(), picture()])
+    assert {each.shape for each in features} == {(64, backbone.vision.dim)}
+    assert backbone.vision.dim == 16 < backbone.spec.vision_dim
+    layers = backbone.vision.adapted()
+    assert layers is not None
+    layers.hold({name: nn.Parameter(torch.zeros(shape)) for name, shape in layers.adapters.shapes().items()})
+    out = layers(torch.from_numpy(np.stack(features)), None)
+    assert out.shape == (2, backbone.spec.vision_tokens, backbone.spec.vision_dim)
+    frozen = load_backbone(towers(vision=places["vision"])).vision.encode([picture()])[0]
+    np.testing.assert_allclose(out[1].detach().numpy(), frozen, atol=1e-4)
+
+
 @pytest.mark.parametrize("stem", ["CLIP", "Siglip"])
 def test_a_pair_is_one_backbone_or_two_towers_with_the_same_features(stem: str, tmp_path: Path) -> None:
     model = write_pair(stem, tmp_path / stem)

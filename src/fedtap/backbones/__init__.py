@@ -7,6 +7,7 @@ from fedtap.backbones.base import (
     ImageTower,
     TextTower,
     Tower,
+    check_files,
     load_backbone,
     spec,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "TextTower",
     "Tower",
     "Vocabulary",
+    "check_files",
     "load_backbone",
     "loads",
     "spec",

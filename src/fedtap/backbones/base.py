@@ -256,6 +256,9 @@ class BackboneModule(Protocol):
     def spec(self, settings: BackboneSettings) -> BackboneSpec:
         """Return the sizes; needs no weights and no optional package."""
 
+    def check(self, settings: BackboneSettings) -> None:
+        """Check without reading weights that the files in its folders are there."""
+
     def build(self, settings: BackboneSettings, device: torch.device) -> Backbone:
         """Return the backbone; weights may be read later."""
 
@@ -285,6 +288,17 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
     (9, 1280, 384)
     """
     return _find(settings.name).spec(settings)
+
+
+def check_files(settings: BackboneSettings) -> None:
+    """Check that the folders of a backbone hold what it needs: weights, tokenizer, how pixels are taken. No weights are read.
+
+    Raises
+    ------
+    UserError
+        If something is missing, or cannot be used. Of a model of the hub nothing is fetched but its configuration.
+    """
+    _find(settings.name).check(settings)
 
 
 def load_backbone(settings: BackboneSettings, device: str | torch.device = "cpu") -> Backbone:

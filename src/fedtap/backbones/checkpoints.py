@@ -113,6 +113,29 @@ class Checkpoint:
         """
         return Path(self.path) if self.path is not None else fetched(self.hub, weights=True)
 
+    def check_files(self, words: int) -> None:
+        """Check without reading weights that a folder holds some, and a tokenizer of at most ``words`` tokens.
+
+        Raises
+        ------
+        UserError
+            If it does not; a model of the hub is not looked at.
+        """
+        if self.path is None:
+            return
+        if not self.untrained:
+            weight_files(Path(self.path))
+        self.fitting(self.vocabulary(lambda: torch.empty(0)), words)
+
+    def fitting(self, vocabulary: Vocabulary, words: int) -> Vocabulary:
+        """Return a vocabulary, if the text model has an embedding for each of its tokens."""
+        if len(vocabulary) > words:
+            raise UserError(
+                f"backbone: the tokenizer of {self.name} has {len(vocabulary)} tokens, its text model {words}; restore both "
+                "from one checkpoint"
+            )
+        return vocabulary
+
     def config(self, kind: type[Any], tiny: Callable[[], Any]) -> Any:
         """Return the model's configuration.
 
@@ -145,6 +168,7 @@ class Checkpoint:
                 torch.manual_seed(derive(0, self.name))
                 return kind(config)
         folder = self.folder()
+        weight_files(folder)
         try:
             with quiet():
                 model, report = kind.from_pretrained(  # type: ignore[attr-defined]
@@ -263,12 +287,27 @@ def _content(folder: Path) -> str:
     """Return a digest of the weights in a folder; a snapshot of the hub is named by its commit already."""
     if folder.parent.name == "snapshots":
         return folder.name
+    return digest(*(checksum(file) for file in (*weight_files(folder), folder / "config.json")))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files with a checkpoint's weights.
+
+    Raises
+    ------
+    UserError
+        If there are none that may be read, or only adapters.
+    """
     files = sorted(folder.glob("*.safetensors"))
+    if (folder / "adapter_config.json").exists():
+        raise UserError(
+            f"{folder}: holds adapters of peft, which name a model elsewhere; merge them into it (merge_and_unload) and save that"
+        )
     if not files:
         raise UserError(
             f"{folder}: holds no .safetensors file; save the model with save_pretrained(..., safe_serialization=True)"
         )
-    return digest(*(checksum(file) for file in (*files, folder / "config.json")))
+    return files
 
 
 def one_line(error: Exception) -> str:

@@ -69,6 +69,14 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
     )
 
 
+def check(settings: BackboneSettings) -> None:
+    """Check without weights that the folder holds what the model needs."""
+    origin = _origin(settings)
+    origin.check_files(int(_config(settings, origin).text_config.vocab_size))
+    if origin.path is not None and not origin.untrained:
+        pixels_of(origin.folder() / "preprocessor_config.json", settings.image_size)
+
+
 def build(settings: BackboneSettings, device: torch.device) -> Backbone:
     """Return the backbone; its weights are read once, when they are first needed."""
     origin, published = _origin(settings), PUBLISHED[settings.name]

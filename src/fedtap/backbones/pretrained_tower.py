@@ -19,7 +19,7 @@ from PIL import Image as Pillow
 from torch import Tensor, nn
 
 from fedtap.backbones.base import ImageTower, TextTower
-from fedtap.backbones.checkpoints import Checkpoint, fetched, one_line
+from fedtap.backbones.checkpoints import Checkpoint, fetched, one_line, weight_files
 from fedtap.backbones.encoders import FACTS, adapters, facts_of, model_class, skeleton, split
 from fedtap.backbones.encoders.facts import kinds
 from fedtap.backbones.lora import Adapters
@@ -172,6 +172,25 @@ def text_tower(settings: BackboneSettings, device: torch.device) -> TextTower:
         words=sizes.vocabulary,
         adapters=sizes.adapters,
     )
+
+
+def check_files(side: Side, settings: BackboneSettings) -> None:
+    """Check without reading weights that the folder of a tower holds what a tower needs.
+
+    Raises
+    ------
+    UserError
+        If it does not; of a model of the hub nothing more is fetched.
+    """
+    found = _find(side, settings)
+    if _folder(side, settings) is None:
+        return
+    if side == "text":
+        found.origin.check_files(int(found.config.vocab_size))
+        return
+    if not found.origin.untrained:
+        weight_files(found.folder)
+    pixels_of(found.folder / "preprocessor_config.json", settings.image_size)
 
 
 def features_dim(sizes: ImageSizes, config: Any) -> int:

@@ -71,6 +71,7 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
     if settings.path is not None:
         raise UserError("backbone.path: 'towers' reads its weights from installed packages; remove this key")
     _check(settings)
+    check_targets(settings, pretrained_tower.configs(settings) if settings.lora is not None else {})
     if pretrained_tower.names_one("vision", settings):
         image = pretrained_tower.image_sizes(settings)
     else:
@@ -79,7 +80,6 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
         text = pretrained_tower.text_sizes(settings)
     else:
         text = pretrained_tower.TextSizes(*_text(settings).text_sizes(), None)
-    check_targets(settings, pretrained_tower.configs(settings) if settings.lora is not None else {})
     untrained = f" ({settings.weights})" if settings.weights != "pretrained" else ""
     return BackboneSpec(
         name=f"towers:{settings.vision}+{settings.text}{untrained}",
@@ -108,6 +108,14 @@ def _check(settings: BackboneSettings) -> None:
         raise UserError(
             f"backbone.lora: {own[0]} cannot be adapted; remove this key, or name an encoder of the hub or a folder"
         )
+
+
+def check(settings: BackboneSettings) -> None:
+    """Check without weights that the folders of the towers hold what towers need."""
+    sides: tuple[pretrained_tower.Side, ...] = ("vision", "text")
+    for side in sides:
+        if pretrained_tower.names_one(side, settings):
+            pretrained_tower.check_files(side, settings)
 
 
 def build(settings: BackboneSettings, device: torch.device) -> Backbone:

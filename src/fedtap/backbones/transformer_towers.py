@@ -213,12 +213,7 @@ def texts_of(
     UserError
         If the tokenizer has more tokens than the model has embeddings, of which there are ``words``.
     """
-    vocabulary = origin.vocabulary(embedding)
-    if len(vocabulary) > words:
-        raise UserError(
-            f"backbone: the tokenizer of {origin.name} has {len(vocabulary)} tokens, its text model {words}; restore both "
-            "from one checkpoint"
-        )
+    vocabulary = origin.fitting(origin.vocabulary(embedding), words)
     return TransformerTexts(
         name=f"{origin.key} text",
         id=origin.id(f"{origin.label}-text-{settings.text_tokens}tokens", device, adapters),

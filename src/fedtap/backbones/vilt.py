@@ -117,6 +117,12 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
     )
 
 
+def check(settings: BackboneSettings) -> None:
+    """Check without weights that the folder holds what the model needs."""
+    origin = Checkpoint.of(settings, HUB)
+    origin.check_files(int(_config(origin).vocab_size))
+
+
 def build(settings: BackboneSettings, device: torch.device) -> Backbone:
     """Return the backbone; its weights are read once, when they are first needed."""
     origin = Checkpoint.of(settings, HUB)

@@ -37,6 +37,7 @@ def check(
     is checked first. `fedtap run` does the same before its first round.
     """
     from fedtap.algorithms.registry import make
+    from fedtap.backbones import check_files
     from fedtap.data.partition import partition
     from fedtap.data.reading import remembering
     from fedtap.data.sources.intake import DataError
@@ -55,6 +56,7 @@ def check(
             faults, number = list(error.faults), error.number
     try:
         architecture_of(loaded, make(loaded.method, method, place=f"{path}: method"))
+        check_files(loaded.backbone)
     except UserError as error:
         if str(error) not in faults:
             faults.append(str(error))

@@ -140,11 +140,13 @@ def validate(path: ScenarioFile, settings: Settings = None, method: Method = Non
 
     loaded = load_scenario(path, settings or [])  # what is wrong within the file is told before PyTorch is loaded
     from fedtap.algorithms.registry import make
+    from fedtap.backbones import check_files
     from fedtap.experiment.planning import architecture_of, check
 
     algorithm = make(loaded.method, method, place=f"{path}: method")
     check(loaded)
     architecture_of(loaded, algorithm)
+    check_files(loaded.backbone)
     unseen = f" and {len(loaded.unseen)} unseen" if loaded.unseen else ""
     families = sorted({pair.family.replace("_", " ") for client in loaded.clients for pair in client.pairs})
     say(f"{path}: valid; {len(loaded.participants)} clients{unseen}, {', '.join(families)}")

@@ -27,7 +27,6 @@ from fedtap.experiment.planning import check
 from fedtap.experiment.requirements import check_one_process
 from fedtap.experiment.run import auto_note
 from fedtap.runtime.errors import RunError, UserError
-from fedtap.runtime.folder_or_hub import is_path
 from fedtap.runtime.home import expanded
 from fedtap.runtime.installing import install
 from fedtap.runtime.lock import ROUNDS, locked
@@ -154,7 +153,7 @@ def as_written(scenario: Scenario) -> dict[str, Any]:
     raw["backbone"] = scenario.backbone.whole().model_dump(mode="json")
     name = raw["evaluation"]["bertscore_encoder"]
     encoder = scenario.folder / expanded(name)
-    if is_path(name) or encoder.is_dir():
+    if encoder.is_dir():
         raw["evaluation"]["bertscore_encoder"] = str(encoder.resolve())
     return raw
 

@@ -77,7 +77,7 @@ def _write(to: Path, towers: list[AdaptedLayers], published: nn.Module, origin: 
     targets: list[str] = []
     for layers in towers:
         for layer in layers.adapted().values():
-            name, module = _found(published, cast(nn.Linear, layer.base_layer).weight, origin.name)
+            name, module = _found(published, cast("nn.Linear | nn.Conv2d", layer.base_layer).weight, origin.name)
             first, second = (
                 cast(Any, layer.get_submodule(f"lora_{side}"))["default"].weight.detach().T for side in "AB"
             )
@@ -119,8 +119,8 @@ def _published(folder: Path) -> nn.Module:
 
 
 def _found(model: nn.Module, weight: Tensor, name: str) -> tuple[str, nn.Module]:
-    """Return the only linear map or convolution of a model that has this weight ``(outputs, inputs)``, with its path."""
-    flat = weight.detach().cpu()
+    """Return the only linear map or convolution of a model that has this weight ``(outputs, ...)``, with its path."""
+    flat = weight.detach().cpu().flatten(1)
     same = [
         (path, part)
         for path, part in model.named_modules()

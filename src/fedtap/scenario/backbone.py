@@ -72,4 +72,5 @@ class BackboneSettings(Settings):
         folders = {key: self.local(name) for key, name in towers.items() if means_folder(name, self.local(name))}
         if self.path is not None:
             folders["path"] = self.local(self.path)
+        folders = {key: folder for key, folder in folders.items() if folder.is_dir()}
         return self.model_copy(update={key: str(folder.resolve()) for key, folder in folders.items()})

@@ -371,5 +371,5 @@ def _where_the_command_runs(key: str, value: Any) -> Any:
     if key not in FOLDERS or not isinstance(value, str):
         return value
     folder = expanded(value)
-    meant = means_folder(value, folder) or (key == "backbone.path" and folder.is_dir())
-    return str(folder.resolve()) if meant else value
+    tower = key in ("backbone.vision", "backbone.text")
+    return str(folder.resolve()) if folder.is_dir() and (not tower or means_folder(value, folder)) else value
