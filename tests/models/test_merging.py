@@ -15,7 +15,7 @@ def test_two_adapters_under_a_gate_are_refused_in_one_line(adaptation: str) -> N
     network, sizes = build_network((DIGITS,), adaptation=adaptation), blueprint((DIGITS,), adaptation=adaptation)
     saved = SimpleNamespace(name="personal", network=sizes.network, blueprint=sizes, state=network.initial_state())
     with pytest.raises(
-        UserError, match=r"'personal' mixes two adapters for each input, .* use --format fedtap"
+        UserError, match=r"'personal' mixes two adapters for each input, .* one adapter a matrix"
     ) as error:
         merged_network(cast(Any, SimpleNamespace(saved=saved, network=network)))
     assert "\n" not in str(error.value)

@@ -27,7 +27,7 @@ class Partial(Algorithm):
     """A method by which only some tensors travel; :meth:`travels` says which."""
 
     deployed = "personal"
-    beside = ()
+    beside: tuple[str, ...] = ()
     architectures = ("experts", "plain")  # the probe is one linear map: it has no body that others could share
 
     @abstractmethod

@@ -32,8 +32,8 @@ def merged_network(model: LoadedModel) -> Network:
     frozen = {name: layers for name, layers in model.network.frozen.items() if isinstance(layers, FrozenLayers)}
     if frozen and settings.dual:
         raise UserError(
-            f"'{saved.name}' mixes two adapters for each input, which no merged matrix can do; use --format fedtap, or a method "
-            "with one adapter a matrix"
+            f"'{saved.name}' mixes two adapters for each input, which no merged matrix can do; a method with one adapter a "
+            "matrix gives a graph"
         )
     if frozen:
         blueprint = replace(blueprint, network=settings.model_copy(update={"adaptation": "full"}))

@@ -1,4 +1,4 @@
-"""Emoji of two artists: one key an emoji, whoever drew it; what is left out; packages that are missing, or not as they should be."""
+"""Emoji of two artists: one key an emoji, whoever drew it; what is left out; packages that are missing, or not in order."""
 
 import json
 import re
