@@ -26,7 +26,7 @@ def whole_run(folder: Path) -> float:
     model: fedtap.PersonalModel = result.personal("c1")
     for example, output in model.predict_many(["warm and funny"], task="sentiment"):
         print(example.text, output["label"], len(page))
-    return float(result.gains["percent"].mean())
+    return len(result.gains.query("beyond_noise")) / max(1, len(result.gains))
 
 
 def many_runs(folder: Path) -> str:
@@ -69,9 +69,7 @@ class Own(fedtap.Algorithm):
         update = fedtap.Update(trained.state, client.counts(), trained.losses)
         return update, fedtap.ClientState({"personal": trained.state})
 
-    def models(
-        self, received: fedtap.ComponentState, state: fedtap.ClientState
-    ) -> Mapping[str, fedtap.ComponentState]:
+    def models(self, received: fedtap.ComponentState, state: fedtap.ClientState) -> Mapping[str, fedtap.ComponentState]:
         """Name the models."""
         return {"federated": received, "personal": state.models.get("personal", received)}
 
