@@ -135,3 +135,19 @@ def test_the_figures_of_a_sweep_and_the_way_to_its_runs(sweep: fedtap.SweepResul
     shown = unescape(sweep._repr_html_())
     assert "margin = 0.001, 10" in shown
     assert sweep.summary[0].partition(";")[0] in shown
+
+
+@pytest.mark.parametrize("place", ["comparison.json", "sweep.json"])
+def test_what_somebody_else_wrote_is_one_line(
+    place: str, comparison: fedtap.ComparisonResult, sweep: fedtap.SweepResult, tmp_path: Path
+) -> None:
+    kind = {"comparison.json": comparison, "sweep.json": sweep}[place]
+    told = json.loads(json.dumps(kind))
+    (tmp_path / "costs.json").write_bytes((kind.folder / "costs.json").read_bytes())
+    if place == "comparison.json":
+        told["splits"]["test"]["all"]["delta"][0] = "nothing"
+    else:
+        told["points"][0]["settings"] = [3]
+    (tmp_path / place).write_text(json.dumps(told))
+    with pytest.raises(fedtap.UserError, match="is not what a study writes"):
+        type(kind).open(tmp_path)
