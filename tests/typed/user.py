@@ -48,7 +48,6 @@ class OwnParams(fedtap.Params):
     keep: float = 0.5
 
 
-@fedtap.register
 class Own(fedtap.Algorithm):
     """A method of one's own, with nothing but what fedtap offers."""
 
@@ -72,6 +71,11 @@ class Own(fedtap.Algorithm):
     def models(self, received: fedtap.ComponentState, state: fedtap.ClientState) -> Mapping[str, fedtap.ComponentState]:
         """Name the models."""
         return {"federated": received, "personal": state.models.get("personal", received)}
+
+
+def known() -> type[Own]:
+    """Make it known to this process."""
+    return fedtap.register(Own)
 
 
 def told(error: fedtap.UserError | fedtap.RunError) -> str:
