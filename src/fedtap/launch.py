@@ -12,7 +12,7 @@ from fedtap.experiment.folder import default_path
 from fedtap.reporting.progress.choice import run_progress
 from fedtap.results.run_result import RunResult
 from fedtap.runtime.errors import UserError, nearest
-from fedtap.scenario.overrides import Overrides
+from fedtap.runtime.overrides import Overrides
 from fedtap.scenario.scenario import Scenario, load_scenario
 
 if TYPE_CHECKING:

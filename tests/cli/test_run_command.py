@@ -84,6 +84,10 @@ def test_a_run_leaves_its_folder_and_says_where(
     assert "round 1/2" in said.err
     assert "round 2/2" in said.err
     assert "evaluating clients: 2 done" in said.err
+    opened = library.RunResult.open(out)
+    assert opened == results
+    assert opened.rounds["clients"].tolist() == [2, 2]
+    assert opened.personal(opened.clients[0]).client == opened.clients[0]
     assert call("run", scenario, "--out", out, "--seed", "4") == 2
     assert "--resume" in capsys.readouterr().err
 

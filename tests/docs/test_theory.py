@@ -96,7 +96,7 @@ def test_the_studys_tables_and_figures_are_what_its_stored_numbers_give(
     assert len(committed) == pytest.approx(len(now), rel=0.01)
     rows = [
         line.split("|")[3:-1]
-        for line in PAGE.split("## What a study shows")[1].splitlines()
+        for line in PAGE.split("## What a study shows")[1].split("\n## ")[0].splitlines()
         if line.startswith("|") and " loss" in line[:25]
     ]
     for row in rows:

@@ -1,6 +1,7 @@
 """What comparisons and sweeps leave, at hand in Python: tables and figures of the same numbers, and the way to the runs."""
 
 import json
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> fedtap.SweepResult:
 def test_the_tables_of_a_comparison_are_its_file(comparison: fedtap.ComparisonResult) -> None:
     gains = comparison.gains.set_index(["split", "scope", "method"])
     for split, values in comparison["splits"].items():
-        for scope in ("all", "without_reconstruction"):
+        for scope in {"all", "without_reconstruction"} & values.keys():
             for row in values[scope]["delta"]:
                 told = gains.loc[(split, scope, row["method"])]
                 assert (told["percent"], told["n"]) == (row["delta_percent"], row["n"])
@@ -89,7 +90,7 @@ def test_a_comparison_leads_to_its_runs(comparison: fedtap.ComparisonResult) -> 
 
 
 def test_a_notebook_shows_a_comparison(comparison: fedtap.ComparisonResult) -> None:
-    shown = comparison._repr_html_()
+    shown = unescape(comparison._repr_html_())
     assert comparison.summary[0] in shown
     assert "Mean relative gain over local on own test data" in shown
     assert "comparison.html" in shown
@@ -131,6 +132,22 @@ def test_the_figures_of_a_sweep_and_the_way_to_its_runs(sweep: fedtap.SweepResul
     assert sweep.run("tap, margin=10, rounds=3").folder.name == "tap-margin=10-rounds=3-seed0"
     with pytest.raises(fedtap.UserError, match="no setting 'tap'"):
         sweep.run("tap")
-    shown = sweep._repr_html_()
+    shown = unescape(sweep._repr_html_())
     assert "margin = 0.001, 10" in shown
     assert sweep.summary[0].partition(";")[0] in shown
+
+
+@pytest.mark.parametrize("place", ["comparison.json", "sweep.json"])
+def test_what_somebody_else_wrote_is_one_line(
+    place: str, comparison: fedtap.ComparisonResult, sweep: fedtap.SweepResult, tmp_path: Path
+) -> None:
+    kind = {"comparison.json": comparison, "sweep.json": sweep}[place]
+    told = json.loads(json.dumps(kind))
+    (tmp_path / "costs.json").write_bytes((kind.folder / "costs.json").read_bytes())
+    if place == "comparison.json":
+        told["splits"]["test"]["all"]["delta"][0] = "nothing"
+    else:
+        told["points"][0]["settings"] = [3]
+    (tmp_path / place).write_text(json.dumps(told))
+    with pytest.raises(fedtap.UserError, match="is not what a study writes"):
+        type(kind).open(tmp_path)

@@ -13,6 +13,7 @@ EXAMPLES = examples(
     "fedtap compare quickstart --methods local,fedavg_ft,tap --seeds 0,1,2 --out runs/compare",
     "fedtap compare quickstart --methods tap,tap:distil=off,tap:gate=paired+scope=exclusive --out runs/ablations",
     "fedtap compare quickstart --methods all --seeds 0,1,2 --jobs 2 --out runs/all",
+    "fedtap compare quickstart --methods fedavg_ft,mine.py --out runs/mine",
 )
 
 
@@ -24,7 +25,8 @@ def compare(
             "--methods",
             "-m",
             metavar="A,B,...",
-            help="Methods, or all; settings of one alone after a colon: tap:gate=paired+distil=off.",
+            help="Methods, files with a method of your own, or all; settings of one alone after a colon: "
+            "tap:gate=paired+distil=off.",
         ),
     ],
     out: OutFolder,

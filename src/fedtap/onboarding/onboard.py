@@ -25,8 +25,8 @@ from fedtap.onboarding.joining import Joined, join
 from fedtap.reporting.cards import CardTask, model_card
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.home import expanded
+from fedtap.runtime.overrides import Overrides, lines_of
 from fedtap.runtime.storage import write_json
-from fedtap.scenario.overrides import Overrides, lines_of
 
 RESULT = "onboarding.json"
 SCHEMA = 1

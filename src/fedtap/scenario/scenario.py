@@ -18,6 +18,7 @@ from fedtap.pairs import Fusion
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.folder_or_hub import means_folder
 from fedtap.runtime.home import expanded
+from fedtap.runtime.overrides import Overrides, lines_of
 from fedtap.scenario.backbone import BackboneSettings as BackboneSettings
 from fedtap.scenario.backbone import LoraSettings as LoraSettings
 from fedtap.scenario.clients import ClientSettings as ClientSettings
@@ -29,7 +30,6 @@ from fedtap.scenario.evaluation import EvaluationSettings as EvaluationSettings
 from fedtap.scenario.explain import explain as explain
 from fedtap.scenario.explain import location_of, whose
 from fedtap.scenario.heads import ClassificationSettings, ReconstructionSettings, TextGenerationSettings
-from fedtap.scenario.overrides import Overrides, lines_of
 from fedtap.scenario.plain_yaml import NotYamlError, line_of, parse, read_parsed
 from fedtap.scenario.population import expand_population
 from fedtap.scenario.renamed import current, with_current_keys

@@ -12,8 +12,8 @@ from fedtap.reporting.progress.choice import batch_progress
 from fedtap.reporting.run.standings import BASELINES
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.lock import locked
+from fedtap.runtime.overrides import Overrides
 from fedtap.runtime.storage import write_bytes, write_json
-from fedtap.scenario.overrides import Overrides
 from fedtap.scenario.scenario import Scenario
 from fedtap.study.batch import Job, Observer, reports_of
 from fedtap.study.comparison import compare_runs

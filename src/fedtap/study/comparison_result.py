@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,7 @@ from fedtap.results.shown import Told, shown
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.home import expanded
 from fedtap.runtime.storage import read_json
+from fedtap.runtime.text import one_line
 from fedtap.study.variants import file_name
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from fedtap.reporting.html.svg import Drawing
 
+UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 SCOPES = ("all", "without_reconstruction")
 GAINS = (
     "split",
@@ -81,10 +83,12 @@ class ComparisonResult(dict[str, Any]):
         Raises
         ------
         UserError
-            If there is none, or its file cannot be read.
+            If there is none, or its file is not what a comparison writes.
         """
         place = expanded(folder)
-        return cls(place, read_study(place, "comparison.json", "fedtap compare", "methods", "seeds", "splits"))
+        found = cls(place, read_study(place, "comparison.json", "fedtap compare", "methods", "seeds", "splits"))
+        check_fits(place / "comparison.json", lambda: (found._told(), found._rows()))
+        return found
 
     def __repr__(self) -> str:
         return f"ComparisonResult({str(self._folder)!r}: {', '.join(self.methods)})"
@@ -197,6 +201,11 @@ class ComparisonResult(dict[str, Any]):
         self._something()
         return spent(self["delta"], self._costs, self["base"], what, seeds=len(self.seeds))
 
+    def _rows(self) -> list[Mapping[str, Any]]:
+        """Return all rows that tables are made of."""
+        rows = [row for _, values in self._splits() for row in values["rows"]]
+        return [*self._scoped("delta"), *self._scoped("against"), *map(_plain, [*rows, *self.get("pairs", [])])]
+
     def _splits(self) -> list[tuple[str, Any]]:
         return list(self.get("splits", {}).items())
 
@@ -234,6 +243,15 @@ def read_study(folder: Path, name: str, command: str, *keys: str) -> Mapping[str
         )
     found: Mapping[str, Any] = told
     return found
+
+
+def check_fits(path: Path, look: Callable[[], object]) -> None:
+    """Raise :class:`UserError` if what is made of a file cannot be made of it: somebody else may have written it."""
+    try:
+        look()
+    except UNFIT as error:
+        told = one_line(f"{type(error).__name__}: {error}", 120)
+        raise UserError(f"{path}: is not what a study writes ({told}); restore it from a copy") from error
 
 
 def read_costs(folder: Path) -> list[Mapping[str, Any]]:

@@ -18,9 +18,9 @@ from fedtap.experiment.site import resolve_device
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.lock import LOCKS
 from fedtap.runtime.manifest import read_record
+from fedtap.runtime.overrides import Overrides, lines_of
 from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
 from fedtap.runtime.storage import clear_scraps, scrap_of
-from fedtap.scenario.overrides import Overrides, lines_of
 from fedtap.scenario.scenario import Scenario, load_scenario
 from fedtap.study.batch import Job, Observer, default_jobs, run_batch
 

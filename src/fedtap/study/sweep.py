@@ -11,8 +11,8 @@ from fedtap.experiment.provenance import provenance
 from fedtap.reporting.progress.choice import batch_progress
 from fedtap.runtime.errors import RunError
 from fedtap.runtime.lock import locked
+from fedtap.runtime.overrides import Overrides, axes_lines_of
 from fedtap.runtime.storage import write_bytes, write_json
-from fedtap.scenario.overrides import Overrides, axes_lines_of
 from fedtap.scenario.scenario import Scenario
 from fedtap.study.batch import Job, Observer, reports_of
 from fedtap.study.comparison import SPLITS

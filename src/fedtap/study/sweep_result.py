@@ -16,7 +16,7 @@ from fedtap.results.run_result import RunResult
 from fedtap.results.shown import Told, shown
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.home import expanded
-from fedtap.study.comparison_result import opened_run, read_costs, read_study
+from fedtap.study.comparison_result import check_fits, opened_run, read_costs, read_study
 from fedtap.study.grid import point_name
 
 if TYPE_CHECKING:
@@ -55,10 +55,12 @@ class SweepResult(dict[str, Any]):
         Raises
         ------
         UserError
-            If there is none, or its file cannot be read.
+            If there is none, or its file is not what a sweep writes.
         """
         place = expanded(folder)
-        return cls(place, read_study(place, "sweep.json", "fedtap sweep", "axes", "points", "seeds"))
+        found = cls(place, read_study(place, "sweep.json", "fedtap sweep", "axes", "points", "seeds"))
+        check_fits(place / "sweep.json", lambda: (found._told(), found._gains(), found._families()))
+        return found
 
     def __repr__(self) -> str:
         return f"SweepResult({str(self._folder)!r}: {len(self.settings)} settings of {', '.join(self.keys_swept)})"
@@ -99,18 +101,12 @@ class SweepResult(dict[str, Any]):
     @property
     def gains(self) -> DataFrame:
         """The mean gain at each setting, by split, in percent; settings whose gain is over nothing are left out."""
-        rows = [
-            {**about, **gain, "percent": gain["delta_percent"], **_ends(gain)}
-            for about, values in self._splits()
-            if (gain := values.get("gain"))
-        ]
-        return frame(rows, (*self._about, *GAIN))
+        return frame(self._gains(), (*self._about, *GAIN))
 
     @property
     def families(self) -> DataFrame:
         """The mean of each family's metric at each setting, by split."""
-        rows = [{**about, **row, **_ends(row)} for about, values in self._splits() for row in values["rows"]]
-        return frame(rows, (*self._about, *MEANS))
+        return frame(self._families(), (*self._about, *MEANS))
 
     @property
     def costs(self) -> DataFrame:
@@ -157,6 +153,16 @@ class SweepResult(dict[str, Any]):
     def plot_cost(self) -> Drawing:
         """Return a figure of bytes and seconds of a run against the first swept setting."""
         return self._drawn(cost_panels(self, self._costs) if self else {})
+
+    def _gains(self) -> list[Mapping[str, Any]]:
+        return [
+            {**about, **gain, "percent": gain["delta_percent"], **_ends(gain)}
+            for about, values in self._splits()
+            if (gain := values.get("gain"))
+        ]
+
+    def _families(self) -> list[Mapping[str, Any]]:
+        return [{**about, **row, **_ends(row)} for about, values in self._splits() for row in values["rows"]]
 
     def _drawn(self, panels: Panels, *, zero: bool = False) -> Drawing:
         from fedtap.reporting.sweep.figures import panelled

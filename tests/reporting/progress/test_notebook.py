@@ -76,7 +76,12 @@ def kernel(monkeypatch: pytest.MonkeyPatch, **shell: Any) -> list[str]:
     shown: list[str] = []
     handle = SimpleNamespace(update=shown.append)
     ipython = SimpleNamespace(get_ipython=lambda: SimpleNamespace(**shell))
-    display = SimpleNamespace(HTML=str, display=lambda html, display_id: handle)
+
+    def first(html: str, display_id: bool) -> SimpleNamespace:
+        shown.append(html)
+        return handle
+
+    display = SimpleNamespace(HTML=str, display=first)
     monkeypatch.setitem(sys.modules, "IPython", ipython)  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "IPython.display", display)  # type: ignore[arg-type]
     return shown
@@ -99,8 +104,12 @@ def test_a_notebook_shows_progress_unless_told_otherwise(monkeypatch: pytest.Mon
     with batch_progress(None) as observers:
         observers[0]({"event": "batch_started", "total": 2, "finished": 0})
     assert "0/2 runs done" in shown[-1]
+    before = list(shown)
+    with run_progress(None, 3):
+        pass  # it was refused before it began
     with run_progress(False, 3) as observers:
         assert observers == []
+    assert shown == before
 
 
 def test_a_script_is_silent_unless_told_otherwise(

@@ -31,11 +31,19 @@ def in_notebook() -> bool:
 
 
 def place() -> Show:
-    """Return a new place in the output of the cell that is running."""
+    """Return a new place in the output of the cell that is running; it is there once something is shown in it."""
     from IPython.display import HTML, display
 
-    handle = display(HTML(""), display_id=True)
-    return lambda html: handle.update(HTML(html))
+    handle: Any = None
+
+    def show(html: str) -> None:
+        nonlocal handle
+        if handle is None:
+            handle = display(HTML(html), display_id=True)
+        else:
+            handle.update(HTML(html))
+
+    return show
 
 
 class Board:
@@ -50,6 +58,8 @@ class Board:
 
     def look(self, bars: Sequence[dict[str, Any]], heading: str = "", *, now: bool = False) -> None:
         """Show what there is; ``now`` however soon after the last time."""
+        if not (bars or self.lines):  # a run that was refused leaves no empty place
+            return
         if now or self._clock() - self._looked >= PAUSE:
             self._looked = self._clock()
             self._show(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from fedtap.runtime.errors import UserError
-from fedtap.scenario.overrides import axes_lines_of, lines_of
+from fedtap.runtime.overrides import axes_lines_of, lines_of
 from fedtap.scenario.plain_yaml import parse
 from fedtap.scenario.scenario import load_scenario
 from fedtap.study.grid import axes_of
