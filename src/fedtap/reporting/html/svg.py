@@ -17,8 +17,8 @@ SERIES = ("#010211", "#010212", "#010213", "#010214", "#010215", "#010216")
 _VARIABLES = {INK: "currentColor", RULE: "var(--rule)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)
 }
-STRETCH = 1.6
-"""Pixels for each point of a figure's width, at the most."""
+STRETCH = 4 / 3
+"""Pixels for each point of a figure's width, at the most: its own size."""
 MARKS = ("o", "s", "^", "D", "v", "P")
 
 STYLE: dict[Any, Any] = {

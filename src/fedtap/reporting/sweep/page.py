@@ -153,8 +153,8 @@ def _figures(result: Values, costs: Sequence[Values]) -> list[Section | None]:
 
 
 def _costs(result: Values, costs: Sequence[Values]) -> dict[str, list[Line]]:
-    """Return bytes and seconds of a run as lines."""
-    seconds = {row["method"]: row["seconds"] for row in costs}
+    """Return bytes of a run as lines, and seconds where they are known."""
+    seconds = {row["method"]: row["seconds"] for row in costs if row.get("seconds") is not None}
 
     def moved(point: Values) -> Mean | None:
         return (point["costs"]["bytes_down"] + point["costs"]["bytes_up"]) / 1e6, None
@@ -162,7 +162,8 @@ def _costs(result: Values, costs: Sequence[Values]) -> dict[str, list[Line]]:
     def spent(point: Values) -> Mean | None:
         return (seconds[point["setting"]], None) if point["setting"] in seconds else None
 
-    return {"MB down and up": lines(result, moved), "seconds, one thread": lines(result, spent)}
+    known = {"seconds, one thread": lines(result, spent)} if seconds else {}
+    return {"MB down and up": lines(result, moved), **known}
 
 
 def _tables(result: Values, costs: Sequence[Values]) -> Section | None:

@@ -50,7 +50,7 @@ class WeightsAndBiases:
             config=dict(about.parameters),
             resume="allow",
             mode="offline" if about.offline else None,
-            settings=wandb.Settings(**quiet),  # type: ignore[arg-type]
+            settings=wandb.Settings(**quiet),
         )
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
