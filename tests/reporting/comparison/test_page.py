@@ -89,7 +89,7 @@ def test_ranks_say_of_each_method_what_the_tests_of_gains_say(
     drawn = rank_figure(result["ranks"], far, seeds=3)
     everybody = rank_figure(result["ranks"], (), seeds=3)
     ranked = {row["method"] for row in result["ranks"]}
-    assert drawn.count("fill: none") - everybody.count("fill: none") == len(far & ranked)
+    assert drawn.count("fill-opacity: 0;") - everybody.count("fill-opacity: 0;") == len(far & ranked)
     assert "probe" not in ranked  # it serves a part
 
 
