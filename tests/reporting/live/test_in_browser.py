@@ -72,7 +72,7 @@ def test_it_grows_in_place_to_the_finished_report(folder: Path, url: str, browse
         assert browser.value(STATE) == "going"
         browser.value(
             "(window.kept = document.querySelector('h1'), document.querySelectorAll('#clients th .sort')[1].click(),"
-            " document.querySelector('.timeline td summary').click(), scrollTo(0, 600), 1)"
+            " document.querySelector('.timeline td summary').click(), document.getElementById('clients').scrollIntoView(), 1)"
         )
         before = browser.value("document.getElementById('clients').getBoundingClientRect().top")
         with log.open("a") as file:

@@ -37,7 +37,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript"),
     "serve": ("fastapi", "uvicorn"),
     "tensorboard": ("tensorboard",),
-    "mlflow": ("mlflow",),
+    "mlflow": ("mlflow-skinny", "sqlalchemy", "alembic"),
     "wandb": ("wandb",),
     "docs": ("mkdocs-material", "mkdocstrings-python", "latex2mathml"),
     "dev": (

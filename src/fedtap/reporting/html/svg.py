@@ -20,8 +20,8 @@ SERIES = ("#2a6f97", "#c8553d", "#5f8d3a", "#8a5aa5", "#b08a1e", "#4a4e57")
 _VARIABLES = {INK: "currentColor", RULE: "var(--rule)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)
 }
-STRETCH = 1.6
-"""Pixels for each point of a figure's width, at the most."""
+STRETCH = 4 / 3
+"""Pixels for each point of a figure's width, at the most: its own size."""
 DPI = 90
 """Pixels of an inch, where a notebook shows a figure."""
 MARKS = ("o", "s", "^", "D", "v", "P")

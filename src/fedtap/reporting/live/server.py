@@ -75,9 +75,15 @@ class PageServer(ThreadingHTTPServer):
         self.watched, self.secret = watched, secret
         self.hosts = frozenset({*NAMES, *(f"{name}:{self.server_address[1]}" for name in NAMES)})
         self.policy = _policy()
+        self.closed = False
         self.last: dict[str, tuple[str, float]] = {}
         """What each reader that is there has, and when it last asked, by its address."""
         self._places = threading.BoundedSemaphore(AT_ONCE)
+
+    def server_close(self) -> None:
+        """End: readers that are there get nothing more."""
+        self.closed = True
+        super().server_close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a reader in a thread, or turn it away where there are too many."""
@@ -107,6 +113,9 @@ class _Reader(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Give a page, or say that it is the one the reader has."""
         server = cast(PageServer, self.server)
+        if server.closed:
+            self.close_connection = True
+            return
         if self._refused(server):
             return
         _, secret, name = [*self.path.partition("?")[0].split("/", 2), "", ""][:3]

@@ -32,8 +32,8 @@ def family_panels(result: Values) -> Panels:
 
 
 def cost_panels(result: Values, costs: Sequence[Values]) -> Panels:
-    """Return bytes and seconds of a run as lines."""
-    seconds = {row["method"]: row["seconds"] for row in costs}
+    """Return bytes of a run as lines, and seconds where they are known."""
+    seconds = {row["method"]: row["seconds"] for row in costs if row.get("seconds") is not None}
 
     def moved(point: Values) -> Mean | None:
         return (point["costs"]["bytes_down"] + point["costs"]["bytes_up"]) / 1e6, None
@@ -41,7 +41,8 @@ def cost_panels(result: Values, costs: Sequence[Values]) -> Panels:
     def spent(point: Values) -> Mean | None:
         return (seconds[point["setting"]], None) if point["setting"] in seconds else None
 
-    return {"MB down and up": lines(result, moved), "seconds, one thread": lines(result, spent)}
+    known = {"seconds, one thread": lines(result, spent)} if seconds else {}
+    return {"MB down and up": lines(result, moved), **known}
 
 
 def arrow(metric: str) -> str:

@@ -11,7 +11,7 @@ from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.installing import install
 
 TRACKERS: Mapping[str, str] = {name: f"fedtap.reporting.tracking.{name}" for name in ("tensorboard", "mlflow", "wandb")}
-"""Each needs the package, and the extra, of its own name."""
+"""Each needs the module, and the extra, of its own name."""
 
 
 def check_trackers(names: Sequence[str], place: str) -> tuple[str, ...]:

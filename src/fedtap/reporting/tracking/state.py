@@ -76,9 +76,12 @@ class TrackingState:
             self._places[tracker] = Place(id)
             self._write()
 
-    def told(self, tracker: str, **what: int) -> None:
-        """Note the ``round``, or of how many rounds the ``final`` results, a tracker was told."""
-        self._places[tracker] = replace(self._places[tracker], **what)
+    def told(self, tracker: str, *, round: int | None = None, final: int | None = None) -> None:
+        """Note which ``round`` a tracker was told, or of how many rounds the ``final`` results."""
+        place = self._places[tracker]
+        self._places[tracker] = replace(
+            place, round=place.round if round is None else round, final=place.final if final is None else final
+        )
         self._write()
 
     def _write(self) -> None:

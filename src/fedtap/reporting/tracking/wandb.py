@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Mapping
+from typing import Any
 
 from fedtap.reporting.tracking.base import About, Ending
 
 STEP = "round"
-QUIET: Mapping[str, object] = {
+QUIET: Mapping[str, Any] = {
     "console": "off",
     "disable_code": True,
     "disable_git": True,
@@ -40,7 +41,7 @@ class WeightsAndBiases:
         import wandb
 
         known = wandb.Settings.model_fields
-        quiet = {name: value for name, value in {**QUIET, **WAITS}.items() if name in known}
+        quiet: dict[str, Any] = {name: value for name, value in {**QUIET, **WAITS}.items() if name in known}
         self._id = id or uuid.uuid4().hex[:16]
         self._run = wandb.init(
             project=about.project,
@@ -50,7 +51,7 @@ class WeightsAndBiases:
             config=dict(about.parameters),
             resume="allow",
             mode="offline" if about.offline else None,
-            settings=wandb.Settings(**quiet),  # type: ignore[arg-type]
+            settings=wandb.Settings(**quiet),
         )
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
