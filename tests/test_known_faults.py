@@ -14,6 +14,7 @@ import torch
 
 from fedtap.algorithms.base import ClientState
 from fedtap.algorithms.registry import algorithms, make
+from fedtap.batch import NO_TOKEN
 from fedtap.components import ComponentState
 from fedtap.data.images import denormalise, normalise
 from fedtap.data.partition import partition
@@ -226,7 +227,7 @@ def test_fault_9_padding_is_not_attended_to(pair) -> None:
 
 
 def test_fault_9_distillation_ignores_padding() -> None:
-    target = torch.tensor([[5, 3, 0, 0]])
+    target = torch.tensor([[5, 3, NO_TOKEN, NO_TOKEN]])
     student, teacher = (torch.randn(1, 4, 6, generator=generator(name)) for name in ("student", "teacher"))
     kind = TASK_TYPES["text_generation"]
     cut = kind.distance(student[:, :2], teacher[:, :2], target[:, :2], words(), 1.0)

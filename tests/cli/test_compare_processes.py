@@ -42,6 +42,7 @@ def checkpoint(out: Path) -> bool:
     return any(out.glob("runs/*/checkpoint/server.safetensors"))
 
 
+@pytest.mark.thorough
 def test_killed_gone_on_with_and_interrupted_ends_as_with_one_process(tiny: Path, tmp_path: Path) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     process = start(tiny, whole, tmp_path / "cache one", "--jobs", "2")

@@ -33,7 +33,11 @@ def count_models(name: str, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
-    ("name", "model"), [("paper-flava-offline", "FlavaModel"), ("paper-vilt-offline", "ViltModel")]
+    ("name", "model"),
+    [
+        ("paper-flava-offline", "FlavaModel"),
+        pytest.param("paper-vilt-offline", "ViltModel", marks=pytest.mark.thorough),
+    ],
 )
 def test_all_thirty_clients_are_measured_after_a_round(
     fedtap: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, model: str

@@ -11,6 +11,7 @@ from typing import Any
 import nltk
 import pytest
 
+from fedtap.batch import NO_TOKEN
 from fedtap.data.loader import ClientData
 from fedtap.evaluation.evaluate import score
 from fedtap.evaluation.text_metrics import text_metrics
@@ -117,13 +118,13 @@ def test_the_most_frequent_answer_is_scored_by_them_too(pair: Pair) -> None:
     plain, more = trivial_rows(**about), trivial_rows(**about, text_metrics=[said])
     (row,) = (row for row in more if row not in plain)
     assert (row["model"], row["metric"], row["value"], row["n"]) == ("majority", "said", 0.25, 12)
-    answers = [words().decode(ids[ids != 0].tolist()) for ids in data.tasks[pair.task]["train"].target]
+    answers = [words().decode(ids[ids != NO_TOKEN].tolist()) for ids in data.tasks[pair.task]["train"].target]
     assert len(set(said.predictions)) == 1
     assert said.predictions[0] in answers
     by_name = {(row["model"], row["metric"]): row for row in plain}
     entropy, perplexity = (by_name["unigram", metric] for metric in ("cross_entropy", "perplexity"))
     assert perplexity["value"] == pytest.approx(math.exp(entropy["value"]))
-    assert perplexity["n"] == entropy["n"] == sum(int((ids != 0).sum()) for ids in data.tasks[pair.task]["test"].target)
+    assert perplexity["n"] == entropy["n"] == sum(int((ids != NO_TOKEN).sum()) for ids in data.tasks[pair.task]["test"].target)
 
 
 def test_an_encoder_in_a_name_goes_through_comparisons_and_tables() -> None:

@@ -342,7 +342,11 @@ class TestTable:
             for good, bad in zip(better, worse, strict=True)
             for metric in good
         }
-        assert compared == HIGHER_IS_BETTER
+        right, wrong = (ClassificationScores(2, ("balanced_accuracy", "auroc")) for _ in range(2))
+        for scores, sign in ((right, 5.0), (wrong, -5.0)):
+            scores.update(sign * torch.eye(2), torch.tensor([0, 1]))
+        good, bad = right.value(), wrong.value()
+        assert compared | {metric: good[metric][0] > bad[metric][0] for metric in good} == HIGHER_IS_BETTER
 
     def test_primary_metrics_by_task(self) -> None:
         pairs = [

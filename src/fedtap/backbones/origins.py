@@ -82,11 +82,12 @@ def wanted_of(settings: BackboneSettings) -> dict[str, tuple[str, ...]]:
     weights = ("*.safetensors",) if settings.weights == "pretrained" else ()
     if settings.name != "towers":
         needed = weights and settings.path is None
-        return {_published(settings): ("config.json", "tokenizer.json", *weights)} if needed else {}
+        pixels = ("preprocessor_config.json",) if settings.name in ("clip", "siglip") else ()
+        return {_published(settings): ("config.json", *pixels, "tokenizer.json", *weights)} if needed else {}
     beside = {"vision": "preprocessor_config.json", "text": "tokenizer.json"}
     found: dict[str, tuple[str, ...]] = {}
     for role, name in _towers(settings):
-        if pretrained_tower.names_one(name, settings) and not (settings.local(name) / "config.json").is_file():
+        if pretrained_tower.on_hub(role, settings):
             found[name] = tuple(sorted({"config.json", beside[role], *weights, *found.get(name, ())}))
     return found
 

@@ -90,8 +90,12 @@ def names_one(side: Side, settings: BackboneSettings) -> bool:
     >>> names_one("vision", BackboneSettings(vision="facebook/dinov2-small")), names_one("text", BackboneSettings())
     (True, False)
     """
-    name = _name(side, settings)
-    return _folder(side, settings) is not None or is_hub_name(name)
+    return _folder(side, settings) is not None or on_hub(side, settings)
+
+
+def on_hub(side: Side, settings: BackboneSettings) -> bool:
+    """Tell whether a tower's name is that of a model of the hub, and no folder is meant."""
+    return _folder(side, settings) is None and is_hub_name(_name(side, settings))
 
 
 def image_sizes(settings: BackboneSettings) -> ImageSizes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -225,13 +225,14 @@ class Scenario(Settings):
             if why is not None:
                 raise ValueError(f"local_epochs and {key} do not go together: {why}; give local_steps instead")
 
-    def paced(self, examples: int) -> Scenario:
-        """Return it as a client with so many training examples, over all its tasks, has it: with its own ``local_steps``.
+    def paced(self, sizes: Iterable[int]) -> Scenario:
+        """Return it as a client with training sets of these sizes, one a task, has it: with its own ``local_steps``.
 
         Where they count in epochs, there is one more where batches do not come out even, and one at the least.
         """
         if self.local_epochs is None:
             return self
+        examples = sum(sizes)
         batches = examples / max(1, min(self.batch_size, examples))
         steps = math.ceil(self.local_epochs * batches - 1e-9)  # what is even but for rounding is even
         return self.model_copy(update={"local_steps": max(1, steps)})

@@ -56,7 +56,7 @@ def _work(job: dict[str, Any], messages: TextIO, stop: threading.Event) -> tuple
 
         keep_freed_memory()
         torch.set_num_threads(1)
-        if job["method_file"]:  # whoever gave the command named it, and no scenario
+        if job.get("method_file"):  # whoever gave the command named it, and no scenario
             register(load_file(job["method_file"]))
         scenario = build_scenario(job["scenario"], place=job["name"], folder=Path(job["folder"]))
         out = Path(job["out"])

@@ -85,7 +85,7 @@ class LocalClient:
         self.pairs = network.architecture.served(pairs)
         self.data = data
         self.network = network
-        self.scenario = scenario.paced(sum(data.size(pair.task) for pair in self.pairs))
+        self.scenario = scenario.paced(data.size(pair.task) for pair in self.pairs)
         self.seed = seed
         self.round = round
         self.judge = judge

@@ -73,7 +73,10 @@ def test_a_run_is_told_round_by_round_and_is_the_same_run(
     module.start = start  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "a_diary", module)
     monkeypatch.setitem(registry.TRACKERS, "tensorboard", "a_diary")  # type: ignore[arg-type]
-    monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: True)
+    find = registry.importlib.util.find_spec
+    monkeypatch.setattr(
+        registry.importlib.util, "find_spec", lambda name, *rest: name == "tensorboard" or find(name, *rest)
+    )
     plain, tracked, failed = (tmp_path / name for name in ("plain", "tracked", "failed"))
     assert call("run", scenario, "--out", plain) == 0
     assert told == []
