@@ -124,7 +124,11 @@ def test_the_most_frequent_answer_is_scored_by_them_too(pair: Pair) -> None:
     by_name = {(row["model"], row["metric"]): row for row in plain}
     entropy, perplexity = (by_name["unigram", metric] for metric in ("cross_entropy", "perplexity"))
     assert perplexity["value"] == pytest.approx(math.exp(entropy["value"]))
-    assert perplexity["n"] == entropy["n"] == sum(int((ids != NO_TOKEN).sum()) for ids in data.tasks[pair.task]["test"].target)
+    assert (
+        perplexity["n"]
+        == entropy["n"]
+        == sum(int((ids != NO_TOKEN).sum()) for ids in data.tasks[pair.task]["test"].target)
+    )
 
 
 def test_an_encoder_in_a_name_goes_through_comparisons_and_tables() -> None:
