@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from fedtap.runtime.errors import UserError
@@ -21,6 +21,8 @@ PLAIN = some.recursive(
 
 
 @given(PLAIN)
+@example(")𐀀")  # beyond sixteen bits
+@example(",\x7f\u2028")
 def test_a_value_reads_back_as_it_was(value: Any) -> None:
     (line,) = lines_of({"data.made": value})
     assert "\n" not in line

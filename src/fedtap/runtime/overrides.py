@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +70,7 @@ def _text(key: str, value: Any) -> str:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, str) and _ACTIVE.search(value):
-        return json.dumps(value)
+        return yaml.safe_dump(value, default_style='"', width=float("inf"), allow_unicode=True).strip()
     try:
         text = yaml.safe_dump([value], default_flow_style=True, width=float("inf"), allow_unicode=True)
     except yaml.YAMLError as error:

@@ -32,6 +32,7 @@ def test_watch_serves_a_run_until_it_is_interrupted_and_leaves_it_alone(tmp_path
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     )
     assert watching.stdout is not None
     found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]+/", watching.stdout.readline())
@@ -39,7 +40,7 @@ def test_watch_serves_a_run_until_it_is_interrupted_and_leaves_it_alone(tmp_path
     with urllib.request.urlopen(found[0], timeout=300) as reply:
         assert b"The run has stopped before its end" in reply.read()
     os.kill(watching.pid, signal.SIGINT)
-    _, said = watching.communicate(timeout=600)
+    _, said = watching.communicate(timeout=60)
     assert watching.returncode == 0
     assert "the run is left alone" in said
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
