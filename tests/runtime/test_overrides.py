@@ -23,6 +23,7 @@ PLAIN = some.recursive(
 @given(PLAIN)
 @example(")𐀀")  # beyond sixteen bits
 @example(",\x7f\u2028")
+@example(["\n", "\x85"])
 def test_a_value_reads_back_as_it_was(value: Any) -> None:
     (line,) = lines_of({"data.made": value})
     assert "\n" not in line

@@ -18,6 +18,18 @@ _ACTIVE = re.compile(r"[,'\"\[\]{}()]")
 """What would part a text in a list of values."""
 
 
+class _OneLine(yaml.SafeDumper):
+    """Writes texts that hold marks of a list, or what is no part of a line, between double quotes."""
+
+
+def _quoted(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    style = '"' if _ACTIVE.search(value) or not value.isprintable() else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_OneLine.add_representer(str, _quoted)
+
+
 def lines_of(overrides: Overrides) -> list[str]:
     """Return settings as ``key=value`` lines; mappings within mappings are keys with dots, and change nothing beside those.
 
@@ -69,10 +81,8 @@ def _text(key: str, value: Any) -> str:
     """Return a value as YAML in one line, which reads back as the same."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
-    if isinstance(value, str) and _ACTIVE.search(value):
-        return yaml.safe_dump(value, default_style='"', width=float("inf"), allow_unicode=True).strip()
     try:
-        text = yaml.safe_dump([value], default_flow_style=True, width=float("inf"), allow_unicode=True)
+        text = yaml.dump([value], Dumper=_OneLine, default_flow_style=True, width=float("inf"), allow_unicode=True)
     except yaml.YAMLError as error:
         kind = type(value).__name__
         raise UserError(
