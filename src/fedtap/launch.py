@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from fedtap.experiment.folder import default_path
+from fedtap.experiment.folder import RunFolder
 from fedtap.reporting.progress.choice import run_progress
 from fedtap.results.run_result import RunResult
 from fedtap.runtime.errors import UserError, nearest
@@ -188,34 +188,31 @@ def run(
     if extend is not None:
         scenario, resume = _longer(scenario, extend, resume, engine), "extend"
 
-    place = None if out is None else Path(out)
+    folder = RunFolder.place(scenario, method=method, seed=seed, out=out)
     with run_progress(progress, scenario.rounds) as shown:
 
         def tell(event: dict[str, Any]) -> None:
             for observer in (*observers, *shown):
                 observer(event)
 
-        with _tracked(scenario, track, method=method, seed=seed, out=place, tell=tell) as heard:
-            results = chosen(scenario, method=method, seed=seed, out=place, resume=resume, device=device, tell=heard)
-    return RunResult(place or default_path(scenario.name, str(results["method"]), seed), results)
+        with _tracked(scenario, track, folder, tell) as heard:
+            results = chosen(scenario, method=method, seed=seed, out=folder, resume=resume, device=device, tell=heard)
+    return RunResult(folder, results)
 
 
 @contextmanager
-def _tracked(
-    scenario: Scenario, track: Sequence[str] | None, *, method: str | None, seed: int, out: Path | None, tell: Observer
-) -> Iterator[Observer]:
+def _tracked(scenario: Scenario, track: Sequence[str] | None, folder: Path, tell: Observer) -> Iterator[Observer]:
     """Have trackers told of a run, and return who is to be told of its events; with no tracker that is ``tell`` itself."""
     asked = scenario.tracking.trackers if track is None else track
     if not asked:
         yield tell
         return
-    from fedtap.experiment.folder import RunFolder
     from fedtap.reporting.tracking.observer import Tracking
     from fedtap.reporting.tracking.registry import check_trackers
 
     names = check_trackers(asked, "tracking" if track is None else "--track")
     tracking = Tracking(
-        RunFolder.place(scenario, method=method, seed=seed, out=out),
+        folder,
         names,
         project=scenario.tracking.project,
         offline=scenario.tracking.offline,

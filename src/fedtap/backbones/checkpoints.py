@@ -233,14 +233,13 @@ def fetched(hub: str, *, weights: bool, revision: str | None = None) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    wanted = wanted_files(weights=weights)
     here = record.at_hand("model", hub)
     if here is not None and revision in (None, here.revision):
         if not weights or here.repository.matching(_WEIGHTS):
             return here.folder
         revision = here.revision
     try:
-        return Path(snapshot_download(hub, revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(hub, revision=revision, allow_patterns=wanted_files(weights=weights)))
     except Exception as error:  # the hub's client raises a dozen kinds, and httpx's beside them
         raise UserError(
             f"backbone: '{hub}' cannot be fetched from the hub ({one_line(error)}); run `fedtap fetch SCENARIO` with a "
@@ -255,8 +254,7 @@ def wanted_files(*, weights: bool) -> list[str]:
 
 def files_of(folder: Path, *, weights: bool) -> list[Path]:
     """Return the files of a checkpoint's folder that :func:`fetched` would fetch."""
-    patterns = (*_SMALL, *(_WEIGHTS if weights else ()))
-    return sorted(file for pattern in patterns for file in folder.glob(pattern) if file.is_file())
+    return sorted(file for pattern in wanted_files(weights=weights) for file in folder.glob(pattern) if file.is_file())
 
 
 def _padding(folder: Path) -> str | int | None:

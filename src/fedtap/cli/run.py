@@ -125,7 +125,6 @@ def run(
     """
     import fedtap
     from fedtap.algorithms.registry import make
-    from fedtap.cli.start.fetch import bring
     from fedtap.experiment.folder import default_path
     from fedtap.reporting.progress.run import watcher
     from fedtap.scenario.scenario import load_scenario
@@ -137,6 +136,8 @@ def run(
     name = make(loaded.method, method, place=f"{scenario}: method").name
     folder = out or default_path(loaded.name, name, seed)
     if fetch:
+        from fedtap.cli.start.fetch import bring
+
         bring(loaded)
     try:
         with (

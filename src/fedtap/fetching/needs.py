@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from fedtap.backbones import minilm
 from fedtap.backbones.checkpoints import wanted_files
@@ -12,6 +11,7 @@ from fedtap.backbones.origins import wanted_of
 from fedtap.data.sources import source
 from fedtap.data.sources.hub.source import HubSource
 from fedtap.hub.repository import Kind
+from fedtap.runtime.folder_or_hub import is_path
 from fedtap.runtime.home import expanded
 from fedtap.scenario.scenario import Scenario, TaskSettings
 
@@ -80,12 +80,8 @@ def _encoder(scenario: Scenario) -> str | None:
     """Return the name on the hub of what measures generated texts, if it comes from there."""
     name = scenario.evaluation.bertscore_encoder
     asked = "bertscore" in scenario.evaluation.text_metrics
-    local = (scenario.folder / expanded(name)).is_dir()
-    return name if asked and name != minilm.NAME and not local and _could_be_on_the_hub(name) else None
-
-
-def _could_be_on_the_hub(name: str) -> bool:
-    return len(Path(name).parts) <= 2 and not name.startswith(("/", ".", "~"))
+    local = is_path(name) or (scenario.folder / expanded(name)).is_dir()
+    return name if asked and name != minilm.NAME and not local else None
 
 
 def _data_sets(scenario: Scenario) -> list[Need]:
