@@ -18,6 +18,7 @@ from fedtap.backbones import pretrained_tower, towers
 from fedtap.backbones.base import REGISTRY
 from fedtap.backbones.checkpoints import fetched, files_of
 from fedtap.backbones.weights import checksum
+from fedtap.hub.repository import is_commit
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.plain_json import NotPlainError, parse, read_bounded
 from fedtap.runtime.storage import digest
@@ -186,7 +187,7 @@ def _pinned(role: Role, name: str) -> str | None:
 
 
 def _commit(folder: Path) -> str | None:
-    return folder.name if len(folder.name) == 40 and set(folder.name) <= set("0123456789abcdef") else None
+    return folder.name if is_commit(folder.name) else None
 
 
 def _check_made(origin: Origin) -> None:

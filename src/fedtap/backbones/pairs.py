@@ -16,7 +16,7 @@ from fedtap.backbones.assembly import assemble
 from fedtap.backbones.base import Backbone, BackboneSpec
 from fedtap.backbones.checkpoints import Checkpoint
 from fedtap.backbones.encoders import check_targets, split
-from fedtap.backbones.pretrained_tower import image_sizes_of, pixels_of, text_sizes_of
+from fedtap.backbones.pretrained_tower import image_sizes_of, pixels_of, spec_of, text_sizes_of
 from fedtap.backbones.transformer_towers import Pixels
 from fedtap.backbones.untrained import tiny_pieces
 from fedtap.scenario.scenario import BackboneSettings
@@ -54,19 +54,7 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
     places = [f"{PUBLISHED[settings.name].stem.upper()}'s {side} half" for side in ("image", "text")]
     check_targets(settings, dict(zip(places, (vision, text), strict=True)))
     image, words = image_sizes_of(settings, vision, places[0]), text_sizes_of(settings, text, places[1])
-    return BackboneSpec(
-        name=origin.name,
-        vision_dim=image.dim,
-        vision_tokens=image.tokens,
-        text_dim=words.dim,
-        text_tokens=settings.text_tokens,
-        vocabulary=words.vocabulary,
-        embedding_dim=words.embedding_dim,
-        vision_lead=image.lead,
-        vision_placed=image.placed,
-        vision_adapters=image.adapters,
-        text_adapters=words.adapters,
-    )
+    return spec_of(origin.name, settings, image, words)
 
 
 def check(settings: BackboneSettings) -> None:

@@ -18,7 +18,7 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
-from fedtap.backbones.base import ImageTower, TextTower
+from fedtap.backbones.base import BackboneSpec, ImageTower, TextTower
 from fedtap.backbones.checkpoints import Checkpoint, fetched, one_line, weight_files
 from fedtap.backbones.encoders import FACTS, adapters, facts_of, model_class, skeleton, split
 from fedtap.backbones.encoders.facts import kinds
@@ -30,6 +30,7 @@ from fedtap.runtime.folder_or_hub import folder_named, is_hub_name, means_folder
 from fedtap.scenario.scenario import BackboneSettings
 
 Side = Literal["vision", "text"]
+SIDES: tuple[Side, ...] = ("vision", "text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,23 @@ class TextSizes:
     vocabulary: int
     embedding_dim: int
     adapters: Adapters | None
+
+
+def spec_of(name: str, settings: BackboneSettings, image: ImageSizes, text: TextSizes) -> BackboneSpec:
+    """Return the sizes of a backbone that is made of two towers; ``name`` is what it is called."""
+    return BackboneSpec(
+        name=name,
+        vision_dim=image.dim,
+        vision_tokens=image.tokens,
+        text_dim=text.dim,
+        text_tokens=settings.text_tokens,
+        vocabulary=text.vocabulary,
+        embedding_dim=text.embedding_dim,
+        vision_lead=image.lead,
+        vision_placed=image.placed,
+        vision_adapters=image.adapters,
+        text_adapters=text.adapters,
+    )
 
 
 def names_one(side: Side, settings: BackboneSettings) -> bool:
@@ -142,8 +160,7 @@ def text_sizes_of(settings: BackboneSettings, config: Any, place: str) -> TextSi
 
 def configs(settings: BackboneSettings) -> dict[str, Any]:
     """Return the configurations of the towers that are of the hub or of a folder, by what they are called."""
-    sides: tuple[Side, ...] = ("vision", "text")
-    return {_name(side, settings): _find(side, settings).config for side in sides if names_one(side, settings)}
+    return {_name(side, settings): _find(side, settings).config for side in SIDES if names_one(side, settings)}
 
 
 def vision_tower(settings: BackboneSettings, device: torch.device) -> ImageTower:
@@ -243,10 +260,9 @@ def folder_of(side: Side, settings: BackboneSettings) -> Path | None:
     UserError
         As :func:`names_one`; also if it cannot be fetched.
     """
-    if not names_one(side, settings):
-        return None
-    here = _folder(side, settings)
-    return fetched(_name(side, settings), weights=settings.weights == "pretrained") if here is None else here
+    if on_hub(side, settings):
+        return fetched(_name(side, settings), weights=settings.weights == "pretrained")
+    return _folder(side, settings)
 
 
 def _find(side: Side, settings: BackboneSettings) -> Found:

@@ -81,19 +81,7 @@ def spec(settings: BackboneSettings) -> BackboneSpec:
     else:
         text = pretrained_tower.TextSizes(*_text(settings).text_sizes(), None)
     untrained = f" ({settings.weights})" if settings.weights != "pretrained" else ""
-    return BackboneSpec(
-        name=f"towers:{settings.vision}+{settings.text}{untrained}",
-        vision_dim=image.dim,
-        vision_tokens=image.tokens,
-        text_dim=text.dim,
-        text_tokens=settings.text_tokens,
-        vocabulary=text.vocabulary,
-        embedding_dim=text.embedding_dim,
-        vision_lead=image.lead,
-        vision_placed=image.placed,
-        vision_adapters=image.adapters,
-        text_adapters=text.adapters,
-    )
+    return pretrained_tower.spec_of(f"towers:{settings.vision}+{settings.text}{untrained}", settings, image, text)
 
 
 def _check(settings: BackboneSettings) -> None:
@@ -112,8 +100,7 @@ def _check(settings: BackboneSettings) -> None:
 
 def check(settings: BackboneSettings) -> None:
     """Check without weights that the folders of the towers hold what towers need."""
-    sides: tuple[pretrained_tower.Side, ...] = ("vision", "text")
-    for side in sides:
+    for side in pretrained_tower.SIDES:
         if pretrained_tower.names_one(side, settings):
             pretrained_tower.check_files(side, settings)
 

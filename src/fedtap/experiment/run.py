@@ -24,7 +24,7 @@ from fedtap.federation.result_validation import result_complaint
 from fedtap.federation.rounds import ask, judged, one_short_line, run_round
 from fedtap.federation.server import Server
 from fedtap.privacy.guarantee import guarantee
-from fedtap.reporting.events import NOTHING, EventLog, Settled, check_log, read_events
+from fedtap.reporting.events import LOST, NOTHING, EventLog, Settled, check_log, read_events
 from fedtap.runtime.errors import RunError
 from fedtap.runtime.watchdog import clear
 from fedtap.scenario.scenario import ClientSettings, Scenario
@@ -348,7 +348,7 @@ def own_split(client: ClientSettings) -> str:
 def _last(events: Sequence[dict[str, Any]]) -> str:
     """Return who failed last, and why, as the tail of a message."""
     for event in reversed(events):
-        if event["event"] in ("failed", "rejected"):
+        if event["event"] in LOST:
             return f" (the last, '{event['client']}' in round {event['round']}, {event['event']}: {event['why']})"
         if event["event"] == "unchanged":
             return (

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 
 from fedtap.runtime.errors import UserError
+from fedtap.runtime.storage import is_full
 from fedtap.runtime.text import one_line
 
 _NO_WAY = ("ConnectError", "TimeoutException", "NetworkError", "ProtocolError", "ProxyError", "ConnectionError")
 """Of whichever HTTP library the hub's client was made with."""
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def told(error: Exception, kind: str, name: str, revision: str | None = None) -> UserError:
@@ -28,7 +27,7 @@ def told(error: Exception, kind: str, name: str, revision: str | None = None) ->
     chain = list(_chain(error))
     page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{name}"
     for each in chain:
-        if isinstance(each, OSError) and each.errno in _FULL:
+        if isinstance(each, OSError) and is_full(each):
             return UserError(
                 f"{name}: no space left in {constants.HF_HOME}; free some, or set HF_HOME to a folder on another disk, then "
                 "give the command again: files that have come whole are kept"

@@ -143,7 +143,7 @@ def look_up(kind: Kind, name: str, revision: str | None = None) -> Repository:
     try:
         files = {sound_path(file.rfilename): _seal(file) for file in about.siblings or ()}
         commit = str(about.sha)
-        if len(commit) != 40 or set(commit) - set("0123456789abcdef"):
+        if not is_commit(commit):
             raise ValueError(f"its commit is {commit}")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UserError(
@@ -152,6 +152,11 @@ def look_up(kind: Kind, name: str, revision: str | None = None) -> Repository:
     licence: Any = getattr(about.card_data, "license", None)
     told_licence = ", ".join(map(str, licence)) if isinstance(licence, list) else str(licence or "")
     return Repository(kind, name, commit, files, one_line(told_licence, 60), bool(about.gated))
+
+
+def is_commit(name: str) -> bool:
+    """Tell whether a revision is a commit, rather than a branch or a tag."""
+    return len(name) == 40 and set(name) <= set("0123456789abcdef")
 
 
 def _seal(file: Any) -> Seal:

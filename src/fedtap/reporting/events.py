@@ -25,6 +25,9 @@ from fedtap.runtime.storage import raise_full
 TRANSIENT = frozenset({"encoding", "evaluating", "personalising"})
 """Events that tell of progress only: they come by the thousand and are of no use afterwards, so the log leaves them out."""
 
+LOST = frozenset({"failed", "rejected"})
+"""Events of a client that was asked and is not counted in its round."""
+
 MAX_LOG = 2_000_000_000  # bytes: some millions of events
 _MEND = "restore the file from a copy, or start the run anew with another --out"
 

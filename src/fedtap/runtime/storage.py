@@ -62,9 +62,14 @@ def _umask() -> int:
     return mask
 
 
+def is_full(error: OSError) -> bool:
+    """Tell whether an error says that there is no room left to write."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def raise_full(error: OSError, path: Path) -> None:
     """Raise a :class:`RunError` with the mend if ``error`` says that the disk is full; return otherwise."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if is_full(error):
         raise RunError(
             f"{path}: no space left to write; free some space, then run the same command with --resume=auto"
         ) from error

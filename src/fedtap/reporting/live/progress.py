@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from fedtap.reporting.run.decisions import changed, is_first
+from fedtap.reporting.events import LOST
+from fedtap.reporting.run.decisions import changed, is_weighed
 from fedtap.reporting.run.series import round_seconds, task_losses
 
-LOST = frozenset({"failed", "rejected"})
 RECENT = 20
 """Rounds from whose seconds the time left is reckoned: a machine may have been busier before."""
 
@@ -102,7 +102,7 @@ def _clients(events: Iterable[Mapping[str, Any]]) -> dict[str, ClientProgress]:
         if event["event"] == "update":
             mine.rounds.append(int(event["round"]))
             mine.losses.update({(model, task): loss for model, task, loss in task_losses(event)})
-        elif event["event"] == "decision" and event["kind"] == "replace" and not is_first(event):
+        elif is_weighed(event):
             mine.weighed += 1
             mine.replaced += changed(event)
         elif event["event"] in LOST:

@@ -18,10 +18,9 @@ from fedtap.reporting.live.follow import Follower
 from fedtap.reporting.live.sections import beginning, going_on, status
 from fedtap.reporting.run.pages import FOLDER, ClientPage, client_pages
 from fedtap.reporting.run.record import UNCHECKED, RunRecord, read_description, read_run
-from fedtap.reporting.run.report import UNFIT, render, render_page
+from fedtap.reporting.run.report import UNFIT, render, render_page, unfit
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.manifest import RECORD
-from fedtap.runtime.text import one_line
 
 LOOK = 0.5  # seconds between two looks at the folder, however many ask
 SHARE = 20
@@ -150,7 +149,7 @@ class Watched:
             except UserError as error:
                 self._fault, record, pages = str(error), None, {}
             except UNFIT as error:
-                self._fault, record, pages = self._unfit(error), None, {}
+                self._fault, record, pages = f"{unfit(self._folder, error)}.", None, {}
             self._taken = (self._version, record, pages)
         return self._taken[1:]
 
@@ -165,10 +164,6 @@ class Watched:
         _, run, checked = self._described
         return RunRecord(self._folder, run, list(self._log.events), None, None, checked=checked, beside=False)
 
-    def _unfit(self, error: Exception) -> str:
-        told = one_line(f"{type(error).__name__}: {error}", 120)
-        return f"{self._folder}: its files do not fit together as those of a run do ({told}); restore them from a copy."
-
     def _text(self, record: RunRecord | None, pages: Mapping[str, ClientPage], name: str) -> str:
         if record is None:
             return self._without_run()
@@ -178,7 +173,7 @@ class Watched:
                 return render_page(pages[name], Live(live.notice))
             return render(record, list(pages.values()), live)
         except UNFIT as error:  # what is typed and bounded one by one may still not fit together
-            self._fault = self._unfit(error)
+            self._fault = f"{unfit(self._folder, error)}."
             return self._without_run()
 
     def _live(self, record: RunRecord) -> Live:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from fedtap.reporting.events import LOST
 from fedtap.reporting.html.formatting import human_bytes, number
-from fedtap.reporting.run.decisions import changed, is_first
+from fedtap.reporting.run.decisions import changed, is_weighed
 from fedtap.reporting.run.series import task_losses
 
 
@@ -32,10 +33,10 @@ class RoundSummary:
                 self.losses[model].append(loss)
             self.bytes_down += int(event.get("bytes_down") or 0)
             self.bytes_up += int(event.get("bytes_up") or 0)
-        elif kind == "decision" and event.get("kind") == "replace" and not is_first(event):
+        elif is_weighed(event):
             self.weighed += 1
             self.replaced += changed(event)
-        elif kind in ("rejected", "failed"):
+        elif kind in LOST:
             self.lost += 1
 
     def line(self) -> str:

@@ -49,6 +49,15 @@ def is_first(decision: Mapping[str, Any]) -> bool:
     return decision.get("personal_loss") is None or decision.get("federated_loss", 0.0) is None
 
 
+def is_weighed(event: Mapping[str, Any]) -> bool:
+    """Tell whether an event is a decision on a replacement in which there was a choice.
+
+    >>> is_weighed({"event": "decision", "kind": "replace", "personal_loss": 0.5}), is_weighed({"event": "update"})
+    (True, False)
+    """
+    return event["event"] == "decision" and event.get("kind") == "replace" and not is_first(event)
+
+
 def timelines(events: Iterable[Mapping[str, Any]], order: Sequence[tuple[str, str]] = ()) -> list[Timeline]:
     """Return one timeline per client and task with replacement decisions, in the order given, then by name."""
     found: dict[tuple[str, str], Timeline] = {}

@@ -80,9 +80,7 @@ def write_report(run_folder: Path, tell: Callable[[str], None] = lambda line: No
         texts = {each.file: render_page(each) for each in pages}
         text = render(record, pages)
     except UNFIT as error:  # what is typed and bounded one by one may still not fit together
-        raise UserError(
-            f"{run_folder}: its files do not fit together as those of a run do ({_told(error)}); restore them from a copy"
-        ) from error
+        raise UserError(unfit(run_folder, error)) from error
     target = run_folder / "report.html"
     for file, shown in texts.items():
         write_bytes(run_folder / FOLDER / file, shown.encode())
@@ -91,8 +89,10 @@ def write_report(run_folder: Path, tell: Callable[[str], None] = lambda line: No
     return target
 
 
-def _told(error: Exception) -> str:
-    return one_line(f"{type(error).__name__}: {error}", 120)
+def unfit(folder: Path, error: Exception) -> str:
+    """Return what to say of a run's folder of whose files no page can be made; ``error`` is one of :data:`UNFIT`."""
+    told = one_line(f"{type(error).__name__}: {error}", 120)
+    return f"{folder}: its files do not fit together as those of a run do ({told}); restore them from a copy"
 
 
 def render_page(shown: ClientPage, live: Live | None = None) -> str:

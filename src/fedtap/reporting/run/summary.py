@@ -8,7 +8,7 @@ from typing import Any
 
 from fedtap.reporting.html.formatting import human_bytes, human_seconds, listed, plural
 from fedtap.reporting.remarks import clients_short
-from fedtap.reporting.run.decisions import changed, decisions, endings, is_first
+from fedtap.reporting.run.decisions import changed, endings, is_weighed
 from fedtap.reporting.run.gains import marks
 from fedtap.reporting.run.record import RunRecord
 from fedtap.reporting.run.series import traffic
@@ -108,7 +108,7 @@ def _decided(record: RunRecord) -> str:
 
 
 def _weighed(record: RunRecord) -> list[Mapping[str, Any]]:
-    return [decision for decision in decisions(record.events, "replace") if not is_first(decision)]
+    return [event for event in record.events if is_weighed(event)]
 
 
 def _ended(record: RunRecord) -> list[str]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedtap.reporting.run.decisions import changed, is_first
+from fedtap.reporting.events import LOST
+from fedtap.reporting.run.decisions import changed, is_weighed
 from fedtap.reporting.run.headline import comparisons
 from fedtap.reporting.run.record import RunRecord, pairs_of
 from fedtap.reporting.run.series import loss_curves, round_seconds, task_losses, traffic
@@ -71,9 +72,7 @@ def round_values(
         found.update(
             {f"client/{event['client']}/{task}/loss/{model}": loss for model, task, loss in task_losses(event)}
         )
-    weighed = [
-        event for event in mine if event["event"] == "decision" and event["kind"] == "replace" and not is_first(event)
-    ]
+    weighed = [event for event in mine if is_weighed(event)]
     for event in weighed if each else ():
         found[f"client/{event['client']}/{event['task']}/replaced"] = float(changed(event))
     if weighed:
@@ -84,7 +83,7 @@ def round_values(
             "replaced/share": replaced / len(weighed),
         }
     found["clients/answered"] = len(updates)
-    found["clients/lost"] = sum(event["event"] in ("failed", "rejected") for event in mine)
+    found["clients/lost"] = sum(event["event"] in LOST for event in mine)
     found["examples"] = sum(int(event.get("examples") or 0) for event in updates)
     for moved in traffic(mine).values():
         found |= {"bytes/down": moved.down, "bytes/up": moved.up}
