@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cached_property
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,11 +11,10 @@ from fedtap.reporting.comparison.tables import SPLIT_NAMES, gains_grid
 from fedtap.reporting.html.markup import Markup
 from fedtap.results.frames import frame
 from fedtap.results.run_result import RunResult
-from fedtap.results.shown import Told, shown
+from fedtap.results.shown import Told
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.home import expanded
-from fedtap.runtime.storage import read_json
-from fedtap.runtime.text import one_line
+from fedtap.study.study_result import StudyResult, check_fits, ends, read_study
 from fedtap.study.variants import file_name
 
 if TYPE_CHECKING:
@@ -24,7 +22,6 @@ if TYPE_CHECKING:
 
     from fedtap.reporting.html.svg import Drawing
 
-UNFIT = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 SCOPES = ("all", "without_reconstruction")
 GAINS = (
     "split",
@@ -57,7 +54,7 @@ TESTS = ("split", "scope", "method", "against", "difference", "low", "high", "p"
 COSTS = ("method", "steps_total", "bytes_down", "bytes_up", "seconds", "peak_rss_bytes")
 
 
-class ComparisonResult(dict[str, Any]):
+class ComparisonResult(StudyResult):
     """A comparison of methods: as a dictionary what its comparison.json holds, with tables, figures and the way to its runs.
 
     Returned by :func:`fedtap.compare`; :meth:`open` gives that of a folder. Intervals are of 95 %, from ``low`` to ``high``.
@@ -72,9 +69,7 @@ class ComparisonResult(dict[str, Any]):
         found.run("tap", seed=1).report
     """
 
-    def __init__(self, folder: str | Path, comparison: Mapping[str, Any]) -> None:
-        super().__init__(comparison)
-        self._folder = Path(folder)
+    _file = "comparison"
 
     @classmethod
     def open(cls, folder: str | Path) -> ComparisonResult:
@@ -93,28 +88,10 @@ class ComparisonResult(dict[str, Any]):
     def __repr__(self) -> str:
         return f"ComparisonResult({str(self._folder)!r}: {', '.join(self.methods)})"
 
-    def _repr_html_(self) -> str:
-        return shown(self._told, self.report)
-
-    @property
-    def folder(self) -> Path:
-        """Where the comparison is, its runs below it."""
-        return self._folder
-
     @property
     def methods(self) -> list[str]:
         """The labels of the methods that are compared."""
         return [str(method["method"]) for method in self.get("methods", [])]
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seeds that every method was run with."""
-        return list(self.get("seeds", []))
-
-    @property
-    def report(self) -> Path:
-        """The page of the comparison."""
-        return self._folder / "comparison.html"
 
     @property
     def summary(self) -> list[str]:
@@ -157,7 +134,7 @@ class ComparisonResult(dict[str, Any]):
         """
         if method not in self.methods:
             raise UserError(f"no method '{method}' in {self._folder}; {nearest(method, self.methods)}")
-        return opened_run(self._folder, file_name(method), self.seeds, seed)
+        return self._run(file_name(method), seed)
 
     def plot_gains(self) -> Drawing:
         """Return a figure of the mean gains with their intervals, a panel for each split.
@@ -220,10 +197,6 @@ class ComparisonResult(dict[str, Any]):
             raise UserError(f"{self._folder}: nothing was compared with another method; give two methods at the least")
         return self
 
-    @cached_property
-    def _costs(self) -> list[Mapping[str, Any]]:
-        return read_costs(self._folder)
-
     def _told(self) -> Told:
         heading = f"{self.get('scenario', '')} · {len(self.methods)} methods · seeds {', '.join(map(str, self.seeds))}"
         if "test" not in self.get("splits", {}):
@@ -231,49 +204,7 @@ class ComparisonResult(dict[str, Any]):
         return heading, self.summary, gains_grid(self["splits"]["test"], SPLIT_NAMES["test"], self["base"]).html()
 
 
-def read_study(folder: Path, name: str, command: str, *keys: str) -> Mapping[str, Any]:
-    """Return what a study's JSON file holds; raises :class:`UserError` if there is none, or it lacks one of the keys."""
-    if not (folder / name).is_file():
-        raise UserError(f"{folder}: holds no {name}; give the folder of a finished `{command}`")
-    told = read_json(folder / name)
-    lacking = [key for key in keys if not isinstance(told, dict) or key not in told]
-    if lacking:
-        raise UserError(
-            f"{folder / name}: '{lacking[0]}' is missing; restore the file, or give the same `{command}` again"
-        )
-    found: Mapping[str, Any] = told
-    return found
-
-
-def check_fits(path: Path, look: Callable[[], object]) -> None:
-    """Raise :class:`UserError` if what is made of a file cannot be made of it: somebody else may have written it."""
-    try:
-        look()
-    except UNFIT as error:
-        told = one_line(f"{type(error).__name__}: {error}", 120)
-        raise UserError(f"{path}: is not what a study writes ({told}); restore it from a copy") from error
-
-
-def read_costs(folder: Path) -> list[Mapping[str, Any]]:
-    """Return the rows of costs.json; raises :class:`UserError` if it cannot be read."""
-    told = read_json(folder / "costs.json")
-    rows = told.get("rows") if isinstance(told, dict) else None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise UserError(f"{folder / 'costs.json'}: holds no rows; restore it from a copy")
-    return rows
-
-
-def opened_run(folder: Path, name: str, seeds: Iterable[int], seed: int | None) -> RunResult:
-    """Return a run of a study by what its runs are called, and its seed, by default the first."""
-    known = [str(each) for each in seeds]
-    chosen = str(seed) if seed is not None else known[0] if known else "0"
-    if chosen not in known:
-        raise UserError(f"no seed {chosen} in {folder}; {nearest(chosen, known)}")
-    return RunResult.open(folder / "runs" / f"{name}-seed{chosen}")
-
-
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return a row with its interval as two columns."""
-    low, high = row.get("ci95") or (None, None)
-    found = {**row, "low": low, "high": high}
+    found = {**row, **ends(row)}
     return found if "delta_percent" not in row else {**found, "percent": row["delta_percent"]}

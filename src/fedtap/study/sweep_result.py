@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,11 @@ from fedtap.reporting.sweep.panels import Panels, cost_panels, family_panels, ga
 from fedtap.reporting.sweep.series import scale_of
 from fedtap.results.frames import frame
 from fedtap.results.run_result import RunResult
-from fedtap.results.shown import Told, shown
+from fedtap.results.shown import Told
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.home import expanded
-from fedtap.study.comparison_result import check_fits, opened_run, read_costs, read_study
 from fedtap.study.grid import point_name
+from fedtap.study.study_result import StudyResult, check_fits, ends, read_study
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -29,7 +28,7 @@ GAIN = ("percent", "low", "high", "over", "wins", "losses", "n")
 COSTS = ("steps_total", "bytes_down", "bytes_up", "seconds", "peak_rss_bytes")
 
 
-class SweepResult(dict[str, Any]):
+class SweepResult(StudyResult):
     """A sweep of settings: as a dictionary what its sweep.json holds, with tables, figures and the way to its runs.
 
     Returned by :func:`fedtap.sweep`; :meth:`open` gives that of a folder. Its tables have a column for each swept setting, as
@@ -44,9 +43,7 @@ class SweepResult(dict[str, Any]):
         found.plot_gains()
     """
 
-    def __init__(self, folder: str | Path, sweep: Mapping[str, Any]) -> None:
-        super().__init__(sweep)
-        self._folder = Path(folder)
+    _file = "sweep"
 
     @classmethod
     def open(cls, folder: str | Path) -> SweepResult:
@@ -65,14 +62,6 @@ class SweepResult(dict[str, Any]):
     def __repr__(self) -> str:
         return f"SweepResult({str(self._folder)!r}: {len(self.settings)} settings of {', '.join(self.keys_swept)})"
 
-    def _repr_html_(self) -> str:
-        return shown(self._told, self.report)
-
-    @property
-    def folder(self) -> Path:
-        """Where the sweep is, its runs below it."""
-        return self._folder
-
     @property
     def keys_swept(self) -> list[str]:
         """The settings that were swept, the first of them the figures' axis."""
@@ -82,16 +71,6 @@ class SweepResult(dict[str, Any]):
     def settings(self) -> list[str]:
         """What each method at each setting is called."""
         return [str(point["setting"]) for point in self.get("points", [])]
-
-    @property
-    def seeds(self) -> list[int]:
-        """The seeds that every setting was run with."""
-        return list(self.get("seeds", []))
-
-    @property
-    def report(self) -> Path:
-        """The page of the sweep."""
-        return self._folder / "sweep.html"
 
     @property
     def summary(self) -> list[str]:
@@ -131,7 +110,7 @@ class SweepResult(dict[str, Any]):
             raise UserError(f"no setting '{setting}' in {self._folder}; {nearest(setting, points)}")
         values = points[setting]["settings"]
         label = setting.removesuffix("".join(f", {key}={value}" for key, value in values.items()))
-        return opened_run(self._folder, point_name(label, values), self.seeds, seed)
+        return self._run(point_name(label, values), seed)
 
     def plot_gains(self) -> Drawing:
         """Return a figure of the mean gain against the first swept setting, a panel for each split.
@@ -156,13 +135,13 @@ class SweepResult(dict[str, Any]):
 
     def _gains(self) -> list[Mapping[str, Any]]:
         return [
-            {**about, **gain, "percent": gain["delta_percent"], **_ends(gain)}
+            {**about, **gain, "percent": gain["delta_percent"], **ends(gain)}
             for about, values in self._splits()
             if (gain := values.get("gain"))
         ]
 
     def _families(self) -> list[Mapping[str, Any]]:
-        return [{**about, **row, **_ends(row)} for about, values in self._splits() for row in values["rows"]]
+        return [{**about, **row, **ends(row)} for about, values in self._splits() for row in values["rows"]]
 
     def _drawn(self, panels: Panels, *, zero: bool = False) -> Drawing:
         from fedtap.reporting.sweep.figures import panelled
@@ -182,16 +161,7 @@ class SweepResult(dict[str, Any]):
             for split, values in point["splits"].items()
         ]
 
-    @cached_property
-    def _costs(self) -> list[Mapping[str, Any]]:
-        return read_costs(self._folder)
-
     def _told(self) -> Told:
         swept = ", ".join(f"{axis['key']} = {', '.join(axis['values'])}" for axis in self.get("axes", []))
         heading = f"{self.get('scenario', '')} · {swept}"
         return heading, self.summary, sweep_grids(self, self._costs)[0].html() if self else Markup()
-
-
-def _ends(row: Mapping[str, Any]) -> dict[str, Any]:
-    low, high = row.get("ci95") or (None, None)
-    return {"low": low, "high": high}
