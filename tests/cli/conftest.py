@@ -11,6 +11,21 @@ from fedtap.cli import main
 from fedtap.study.batch import Job
 from tiny_federation import write_scenario
 
+TWO_SITES = """
+rounds: 2
+clients_per_round: 2
+local_steps: 2
+backbone: {vision: untrained-tiny, text: untrained-tiny, image_size: 32}
+network: {dim: 8, heads: 2, expert_dim: 8, domain_dim: 4}
+training: {finetune_steps: 2, select_every: 1}
+data: {train: 16, validation: 8, test: 8}
+clients:
+  - id: a
+    tasks: [{name: digits, type: classification, modality: image, domain: digits, source: digits}]
+  - id: b
+    tasks: [{name: digits, type: classification, modality: image, domain: digits, source: digits}]
+"""
+
 
 class Called(NamedTuple):
     """How a command ended, and what it wrote."""
@@ -27,6 +42,15 @@ Command = Callable[..., Called]
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the tiny scenario's file; it is not to be changed."""
     return write_scenario(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the file of a scenario of two sites with real digits, which may be changed, and have a cache of its own."""
+    monkeypatch.setenv("FEDTAP_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TWO_SITES)
+    return path
 
 
 @pytest.fixture(scope="session")

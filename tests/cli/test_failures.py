@@ -11,6 +11,7 @@ import pytest
 import fedtap as library
 from fedtap.cli import main
 from fedtap.runtime.errors import RunError
+from tiny_federation import called
 
 SCENARIO = """
 rounds: 2
@@ -26,12 +27,6 @@ def scenario(tmp_path: Path) -> Path:
     path = tmp_path / "one.yaml"
     path.write_text(SCENARIO)
     return path
-
-
-def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    return int(left.value.code or 0)
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:
@@ -63,7 +58,7 @@ def complaint(capsys: pytest.CaptureFixture[str]) -> str:
 def test_wrong_input_is_one_line_and_exit_code_2(
     arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(*arguments) == 2
+    assert called(*arguments) == 2
     assert expected in complaint(capsys)
 
 
@@ -74,12 +69,12 @@ def test_wrong_input_is_one_line_and_exit_code_2(
 def test_a_wrong_setting_is_named(
     command: list[str], setting: str, scenario: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(*command, scenario, "--set", setting) == 2
+    assert called(*command, scenario, "--set", setting) == 2
     assert setting.partition("=")[0].rpartition(".")[2] in complaint(capsys)
 
 
 def test_an_unknown_method_is_named_with_the_nearest(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("run", scenario, "--method", "fedvag") == 2
+    assert called("run", scenario, "--method", "fedvag") == 2
     assert "did you mean 'fedavg'?" in complaint(capsys)
 
 
@@ -88,7 +83,7 @@ def test_a_source_that_cannot_serve_a_task_is_named_before_any_data(
 ) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text(SCENARIO.replace("modality: image", "modality: text"))
-    assert call("scenario", "validate", path) == 2
+    assert called("scenario", "validate", path) == 2
     assert "client 'a', task 'digits', source 'digits'" in complaint(capsys)
 
 
@@ -117,7 +112,7 @@ def test_a_failed_run_is_one_line_and_its_exit_code(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(library, "run", failing(error))
-    assert call("run", scenario, "--out", "runs/mine") == code
+    assert called("run", scenario, "--out", "runs/mine") == code
     said = complaint(capsys)
     assert expected in said
     if code == 130:

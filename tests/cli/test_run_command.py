@@ -8,24 +8,10 @@ import pytest
 from rich.console import Console
 
 import fedtap as library
-from fedtap.cli import main
 from fedtap.reporting.progress.round_summary import RoundSummary
 from fedtap.reporting.progress.run import LiveProgress, PlainProgress
+from tiny_federation import called
 
-SCENARIO = """
-rounds: 2
-clients_per_round: 2
-local_steps: 2
-backbone: {vision: untrained-tiny, text: untrained-tiny, image_size: 32}
-network: {dim: 8, heads: 2, expert_dim: 8, domain_dim: 4}
-training: {finetune_steps: 2, select_every: 1}
-data: {train: 16, validation: 8, test: 8}
-clients:
-  - id: a
-    tasks: [{name: digits, type: classification, modality: image, domain: digits, source: digits}]
-  - id: b
-    tasks: [{name: digits, type: classification, modality: image, domain: digits, source: digits}]
-"""
 EVENTS = [
     {"event": "encoding", "tower": "vision", "done": 10, "total": 20},
     {"event": "encoding", "tower": "vision", "done": 20, "total": 20},
@@ -50,25 +36,11 @@ EVENTS = [
 LINE = "federated loss 2.000  personal loss 0.500  replaced 1/2  down 2.0 kB, up 1.0 kB  1 lost"
 
 
-@pytest.fixture
-def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FEDTAP_CACHE", str(tmp_path / "cache"))
-    path = tmp_path / "tiny.yaml"
-    path.write_text(SCENARIO)
-    return path
-
-
-def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    return int(left.value.code or 0)
-
-
 def test_a_run_leaves_its_folder_and_says_where(
     scenario: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    assert call("run", scenario, "--out", out, "--seed", "4") == 0
+    assert called("run", scenario, "--out", out, "--seed", "4") == 0
     said = capsys.readouterr()
     results = json.loads((out / "results.json").read_text())
     assert results["seed"] == 4
@@ -88,7 +60,7 @@ def test_a_run_leaves_its_folder_and_says_where(
     assert opened == results
     assert opened.rounds["clients"].tolist() == [2, 2]
     assert opened.personal(opened.clients[0]).client == opened.clients[0]
-    assert call("run", scenario, "--out", out, "--seed", "4") == 2
+    assert called("run", scenario, "--out", out, "--seed", "4") == 2
     assert "--resume" in capsys.readouterr().err
 
 
@@ -96,7 +68,7 @@ def test_an_interrupted_run_goes_on_to_the_same_results(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    assert call("run", scenario, "--out", whole) == 0
+    assert called("run", scenario, "--out", whole) == 0
     real = library.run
 
     def interrupted(*arguments, observers, **options):
@@ -108,10 +80,10 @@ def test_an_interrupted_run_goes_on_to_the_same_results(
 
     monkeypatch.setattr(library, "run", interrupted)
     capsys.readouterr()
-    assert call("run", scenario, "--out", halves) == 130
+    assert called("run", scenario, "--out", halves) == 130
     assert f"--out {halves} --resume" in capsys.readouterr().err
     monkeypatch.setattr(library, "run", real)
-    assert call("run", scenario, "--out", halves, "--resume") == 0
+    assert called("run", scenario, "--out", halves, "--resume") == 0
     assert (halves / "results.json").read_bytes() == (whole / "results.json").read_bytes()
 
 
@@ -123,7 +95,7 @@ def test_without_out_the_folder_is_named_after_what_was_run(scenario: Path, monk
         return {"rows": []}
 
     monkeypatch.setattr(library, "run", run)
-    assert call("run", scenario, "-m", "fedavg", "--seed", "3", "--set", "rounds=9", "--device", "cpu") == 0
+    assert called("run", scenario, "-m", "fedavg", "--seed", "3", "--set", "rounds=9", "--device", "cpu") == 0
     assert given["out"] == Path("runs/tiny-fedavg-seed3")
     assert (given["rounds"], given["method"], given["seed"], given["device"], given["resume"]) == (
         9,
@@ -176,7 +148,7 @@ def test_the_quickstart_shortened_runs_on_its_real_data_and_weights(
     out = tmp_path / "out"
     few = ("data.train=32", "data.validation=16", "data.test=32", "evaluation.cross_examples=16")
     short = ("rounds=1", "local_steps=2", "training.finetune_steps=2", *few)
-    assert call("run", quickstart, "--out", out, *(part for each in short for part in ("--set", each))) == 0
+    assert called("run", quickstart, "--out", out, *(part for each in short for part in ("--set", each))) == 0
     config = json.loads((out / "run.json").read_text())["config"]
     rows = json.loads((out / "results.json").read_text())["rows"]
     asked = {(client["id"], task["name"]) for client in config["clients"] for task in client["tasks"]}

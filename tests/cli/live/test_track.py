@@ -10,42 +10,13 @@ from typing import get_args
 import pytest
 
 import fedtap as library
-from fedtap.cli import main
 from fedtap.reporting.tracking import registry
 from fedtap.reporting.tracking.base import About
 from fedtap.reporting.tracking.registry import TRACKERS, check_trackers
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.report import Tracker
 from fedtap.scenario.scenario import load_scenario
-
-SCENARIO = """
-rounds: 2
-clients_per_round: 2
-local_steps: 2
-backbone: {vision: untrained-tiny, text: untrained-tiny, image_size: 32}
-network: {dim: 8, heads: 2, expert_dim: 8, domain_dim: 4}
-training: {finetune_steps: 2, select_every: 1}
-data: {train: 16, validation: 8, test: 8}
-clients:
-  - id: a
-    tasks: [{name: digits, type: classification, modality: image, domain: digits, source: digits}]
-  - id: b
-    tasks: [{name: digits, type: classification, modality: image, domain: digits, source: digits}]
-"""
-
-
-def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    return int(left.value.code or 0)
-
-
-@pytest.fixture
-def scenario(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FEDTAP_CACHE", str(tmp_path / "cache"))
-    path = tmp_path / "tiny.yaml"
-    path.write_text(SCENARIO)
-    return path
+from tiny_federation import called
 
 
 @pytest.mark.slow
@@ -78,7 +49,7 @@ def test_a_run_is_told_round_by_round_and_is_the_same_run(
         registry.importlib.util, "find_spec", lambda name, *rest: name == "tensorboard" or find(name, *rest)
     )
     plain, tracked, failed = (tmp_path / name for name in ("plain", "tracked", "failed"))
-    assert call("run", scenario, "--out", plain) == 0
+    assert called("run", scenario, "--out", plain) == 0
     assert told == []
     real = library.run
 
@@ -90,13 +61,13 @@ def test_a_run_is_told_round_by_round_and_is_the_same_run(
         return real(*arguments, observers=[*observers, stop], **options)
 
     monkeypatch.setattr(library, "run", interrupted)
-    assert call("run", scenario, "--out", tracked, "--set", "tracking=[tensorboard]") == 130
+    assert called("run", scenario, "--out", tracked, "--set", "tracking=[tensorboard]") == 130
     monkeypatch.setattr(library, "run", real)
     assert told == [None, (1, "losses"), "interrupted"]
-    assert call("run", scenario, "--out", tracked, "--resume", "--track", "tensorboard") == 0
+    assert called("run", scenario, "--out", tracked, "--resume", "--track", "tensorboard") == 0
     assert told[3:] == ["id-1", (2, "losses"), (2, "results"), "finished"]
     capsys.readouterr()
-    assert call("run", scenario, "--out", failed, "--track", "tensorboard", "--set", "tracking.project=fails") == 0
+    assert called("run", scenario, "--out", failed, "--track", "tensorboard", "--set", "tracking.project=fails") == 0
     said = capsys.readouterr().err
     assert said.count("tracking: tensorboard failed (ConnectionError: no server); the run goes on") == 1
     for folder in (tracked, failed):
@@ -119,7 +90,7 @@ def test_what_is_unknown_or_not_installed_is_refused_before_anything_runs(
     scenario: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert set(get_args(Tracker)) == set(TRACKERS)
-    assert call("run", scenario, "--out", tmp_path / "out", "--track", "wandbb") == 2
+    assert called("run", scenario, "--out", tmp_path / "out", "--track", "wandbb") == 2
     assert "--track: unknown tracker 'wandbb'; did you mean 'wandb'?" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(registry.importlib.util, "find_spec", lambda name: None)

@@ -13,14 +13,8 @@ from pathlib import Path
 import pytest
 
 import fedtap as library
-from fedtap.cli import main
 from synthetic_run import write_run
-
-
-def call(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as left:
-        main([str(argument) for argument in arguments])
-    return int(left.value.code or 0)
+from tiny_federation import called
 
 
 @pytest.mark.slow
@@ -47,13 +41,13 @@ def test_watch_serves_a_run_until_it_is_interrupted_and_leaves_it_alone(tmp_path
 
 
 def test_watch_says_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("watch", tmp_path / "gone") == 2
+    assert called("watch", tmp_path / "gone") == 2
     assert "no such folder" in capsys.readouterr().err
-    assert call("watch", tmp_path) == 2
+    assert called("watch", tmp_path) == 2
     assert "holds no run" in capsys.readouterr().err
     write_run(tmp_path / "run")
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert call("watch", tmp_path / "run", "--port", taken.getsockname()[1]) == 2
+        assert called("watch", tmp_path / "run", "--port", taken.getsockname()[1]) == 2
     assert "cannot listen there" in capsys.readouterr().err
 
 
@@ -94,8 +88,8 @@ def test_a_live_run_says_where_and_tells_its_page_of_progress(
 
     monkeypatch.setattr(companion, "Companion", Beside)
     monkeypatch.setattr(library, "run", run)
-    assert call("run", scenario, "--out", tmp_path / "out", "--live") == 0
+    assert called("run", scenario, "--out", tmp_path / "out", "--live") == 0
     assert re.search(r"live report: http://127\.0\.0\.1:\d+/[\w-]+/", capsys.readouterr().err)
     assert told == [tmp_path / "out", "evaluating", "left"]
-    assert call("run", scenario, "--port", "8123") == 2
+    assert called("run", scenario, "--port", "8123") == 2
     assert "--port 8123: goes with --live" in capsys.readouterr().err
