@@ -16,6 +16,15 @@ WIDE = {**SIZES, "intermediate_size": 64}
 PICTURES = {"image_size": 32, "patch_size": 8}
 VISION, TEXT = kinds(pixels=True), kinds(pixels=False)
 KINDS = sorted(FACTS)
+ASK = {
+    "name": "ask",
+    "type": "text_generation",
+    "modality": "image+text",
+    "domain": "d",
+    "source": "csv",
+    "path": "t.csv",
+}
+"""A task on a table of pictures, questions and answers."""
 _STAGES = {"depths": [1, 1], "image_size": 32, "patch_size": 4}
 TINY: dict[str, dict[str, Any]] = {
     "bert": WIDE,

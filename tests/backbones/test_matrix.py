@@ -9,7 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from encoders import TEXT, VISION, config_of, write, write_pair
+from encoders import ASK, TEXT, VISION, config_of, write, write_pair
 from fedtap import PersonalModel
 from fedtap.backbones.encoders import skeleton
 from fedtap.experiment.planning import plan_report
@@ -60,14 +60,6 @@ def scenario(folder: Path, backbone: dict[str, Any]) -> Path:
             table.writerow(
                 [f"{i}.png", f"is it {['red', 'abc', 'def', 'ghi'][i % 4]} {'abcdefghijkl'[i]}", "yes it is", split]
             )
-    ask = {
-        "name": "ask",
-        "type": "text_generation",
-        "modality": "image+text",
-        "domain": "d",
-        "source": "csv",
-        "path": "t.csv",
-    }
     settings = {
         "rounds": 1,
         "clients_per_round": 1,
@@ -77,7 +69,7 @@ def scenario(folder: Path, backbone: dict[str, Any]) -> Path:
         "backbone": {"image_size": 32, "text_tokens": 16, **backbone},
         "network": {"dim": 8, "heads": 2, "expert_dim": 8, "domain_dim": 4, "answer_tokens": 6},
         "training": {"lr": 0.05, "finetune_steps": 1, "finetune_lr": 0.05, "select_every": 1},
-        "clients": [{"id": "site", "tasks": [ask]}],
+        "clients": [{"id": "site", "tasks": [ASK]}],
     }
     path = folder / "mine.yaml"
     path.write_text(yaml.safe_dump(settings))

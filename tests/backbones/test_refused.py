@@ -11,17 +11,9 @@ import torch
 import yaml
 from tokenizers import Tokenizer
 
-from encoders import write, write_pair
+from encoders import ASK, write, write_pair
 from tiny_federation import called
 
-TASK = {
-    "name": "ask",
-    "type": "text_generation",
-    "modality": "image+text",
-    "domain": "d",
-    "source": "csv",
-    "path": "t.csv",
-}
 Change = Callable[[Path], None]
 
 
@@ -41,7 +33,7 @@ def told(models: Path, tmp_path: Path, capsys: Any, change: Change | None = None
         change(home)
     settings = {
         "backbone": {"vision": "resnet", "text": "t5", "image_size": 32, "text_tokens": 16, **backbone},
-        "clients": [{"id": "site", "tasks": [TASK]}],
+        "clients": [{"id": "site", "tasks": [ASK]}],
     }
     (home / "mine.yaml").write_text(yaml.safe_dump(settings))
     code = called("scenario", "validate", home / "mine.yaml")

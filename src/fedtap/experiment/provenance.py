@@ -52,11 +52,9 @@ def hub_commits(scenario: Scenario) -> dict[str, str]:
     own cache it is not.
     """
     found = revisions_of(scenario.backbone)
-    for client in scenario.clients:
-        for task in client.tasks:
-            kind = source(task.source)
-            if isinstance(kind, HubSource) and task.path is None and (here := record.read("dataset", kind.hub)):
-                found[kind.hub] = here.revision
+    tasks = {(task.source, task.path) for client in scenario.clients for task in client.tasks}
+    hubs = {kind.hub for name, path in tasks if path is None and isinstance(kind := source(name), HubSource)}
+    found.update({hub: here.revision for hub in hubs if (here := record.read("dataset", hub)) is not None})
     return dict(sorted(found.items()))
 
 

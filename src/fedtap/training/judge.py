@@ -53,8 +53,9 @@ def scored(network: Network, examples: Mapping[str, TaskExamples], judge: Judge)
     for task, held in examples.items():
         answered = ((network(batch)[0].output, batch[0].target) for batch in held.batches(128, network.device))
         found = judgements(judge, held.pair, answered, network.words)
-        weighs = held.weights is not None and judge != "metric"  # what is trained with weights is judged with them
-        result[task] = found * held.weights.double() if weighs and held.weights is not None else found
+        if held.weights is not None and judge != "metric":  # what is trained with weights is judged with them
+            found = found * held.weights.double()
+        result[task] = found
     network.train(was_training)
     return result
 
