@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fedtap.study.compare import compare
     from fedtap.study.comparison_result import ComparisonResult
     from fedtap.study.pairs.study import study_pairs
+    from fedtap.study.regimes.study import study_regimes
     from fedtap.study.sweep import sweep
     from fedtap.study.sweep_result import SweepResult
     from fedtap.training.client import LocalClient
@@ -46,6 +47,7 @@ __all__ = [
     "register",
     "run",
     "study_pairs",
+    "study_regimes",
     "sweep",
 ]
 
@@ -70,6 +72,7 @@ _HOMES = {
     "register": "fedtap.algorithms.registry",
     "run": "fedtap.launch",
     "study_pairs": "fedtap.study.pairs.study",
+    "study_regimes": "fedtap.study.regimes.study",
     "sweep": "fedtap.study.sweep",
 }
 

@@ -89,3 +89,39 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, fedtap: Command, give
     called = fedtap("study", "pairs", "--quick", *given, "-o", tmp_path / "out")
     assert called.code == 2
     assert why in " ".join(called.err.split())
+
+
+def test_the_map_of_regimes(tmp_path: Path, fedtap: Command, done_here: Done) -> None:
+    out = tmp_path / "regimes"
+    asked = ("study", "regimes", "--quick", "--points", "map", "--conflicts", "0,1", "--examples", "4,8")
+    called = fedtap(*asked, "--methods", "choice", "--seeds", "0", "-o", out)
+    assert called.code == 0, called.err
+    assert len(done_here) == 4 * 3  # cells, and local and fedavg_ft with what was asked for
+    found = json.loads((out / "regimes.json").read_text())
+    assert [(point["conflict"], point["examples"]) for point in found["points"]] == [(0, 4), (0, 8), (1, 4), (1, 8)]
+    assert {row["method"] for row in found["points"][0]["rows"]} == {"local", "fedavg_ft", "choice", "federated"}
+    page = (out / "regimes.html").read_text()
+    assert "Gain over the better of local and fedavg_ft" in page
+    assert page.count("<svg") == 2  # the map, and that of the toy
+    assert "| choice |" in (out / "regimes.md").read_text()
+    done_here.clear()
+    assert fedtap(*asked, "--methods", "choice", "--seeds", "0", "-o", out).code == 0
+    assert done_here == []
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        (("--points", "maps"), "--points maps: unknown; did you mean 'map'"),
+        (("--network", "plane"), "--network plane: unknown; did you mean 'plain'"),
+        (("--conflicts", "2"), "--conflicts 2: give numbers from 0 to 1"),
+        (("--conflicts", "some"), "--conflicts some: give numbers with commas"),
+        (("--examples", "1000"), "--examples 1000: give numbers from 4 to 96"),
+        (("--methods", "tapp"), "'tapp'"),
+    ],
+)
+def test_what_is_asked_of_regimes_wrongly(tmp_path: Path, fedtap: Command, given: tuple[str, str], why: str) -> None:
+    called = fedtap("study", "regimes", "--quick", *given, "-o", tmp_path / "out")
+    assert called.code == 2
+    assert why in " ".join(called.err.split())
+    assert not (tmp_path / "out" / "runs").exists()

@@ -208,7 +208,7 @@ def test_a_rehearsal_that_is_killed_leaves_no_process_and_goes_on(number: signal
             assert "flower-superexec" in names
             assert "flwr-serverapp" in names
             run.send_signal(number)
-            run.wait(60)
+            run.wait(PATIENCE)
         finally:
             run.kill()
     wait_until(lambda: not living(place), "the end of all processes")

@@ -44,14 +44,7 @@ def start(scenario: Path, out: Path, *more: str, cache: Path | None = None) -> s
     if cache is not None:
         environment["FEDTAP_CACHE"] = str(cache)
     command = [sys.executable, "-m", "fedtap", "run", str(scenario), "--out", str(out), *more]
-    # whoever runs the tests in the background may have them ignore Ctrl-C, and children would inherit that
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def kill_at(process: subprocess.Popen[bytes], moment: Callable[[], object]) -> None:

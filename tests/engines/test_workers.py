@@ -245,7 +245,6 @@ def test_nothing_outlives_the_process_that_started_it(number: signal.Signals, pa
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     with process.stdout:

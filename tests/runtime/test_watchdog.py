@@ -67,8 +67,6 @@ def test_nothing_is_left_of_what_a_killed_process_started(number: signal.Signals
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # whoever runs the tests in the background may have them ignore Ctrl-C, and children would inherit that
-        preexec_fn=lambda: [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)],
     )
     with starter:
         assert starter.stdout is not None

@@ -109,3 +109,11 @@ def numbers_of(option: str, text: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError as error:
         raise UserError(f"{option} {text}: give whole numbers with commas, for example {option} 0,1,2") from error
+
+
+def shares_of(option: str, text: str) -> list[float]:
+    """Return the numbers of an option; raises :class:`UserError` unless that is what they are, with commas."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"{option} {text}: give numbers with commas, for example {option} 0,0.5,1") from error

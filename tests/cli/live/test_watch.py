@@ -26,7 +26,6 @@ def test_watch_serves_a_run_until_it_is_interrupted_and_leaves_it_alone(tmp_path
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     )
     assert watching.stdout is not None
     found = re.search(r"http://127\.0\.0\.1:\d+/[\w-]+/", watching.stdout.readline())
