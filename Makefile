@@ -23,7 +23,8 @@ SITE_VENV ?= .venv-docs
 SITE_PACKAGES := mkdocs-material mkdocstrings-python latex2mathml ruff typer rich
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+# Most of the twenty thousand files are never loaded: Python compiles those that are when they first are.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # A process a core, each with one thread (tests/conftest.py); `make test TESTS="-n 0"` is one process.
 TESTS ?= -n logical --maxprocesses 8 --dist worksteal
 PYTEST := $(BIN)/python -m pytest $(TESTS)
