@@ -28,7 +28,17 @@ BACKBONES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+BETWEEN = ("flava, last layer", "vilt, frozen")
+"""What lies between the others, and takes as long: in `make test-thorough`."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow, pytest.mark.thorough] if name in BETWEEN else [])
+        for name in BACKBONES
+    ],
+)
 def foundation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the scenario's file."""
     folder, backbone = tmp_path_factory.mktemp("foundation"), BACKBONES[request.param]
