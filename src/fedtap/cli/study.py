@@ -113,7 +113,9 @@ def regimes(
         str | None,
         typer.Option("--methods", metavar="A,B", help="As in `fedtap compare`; local and fedavg_ft are added."),
     ] = None,
-    network: Annotated[str, typer.Option("--network", metavar="NAME", help="plain, or experts (twice the time).")] = "plain",
+    network: Annotated[
+        str, typer.Option("--network", metavar="NAME", help="plain, or experts (twice the time).")
+    ] = "plain",
     conflicts: Annotated[
         str, typer.Option("--conflicts", metavar="0,0.5,1", help="Of the map: shares of clients in conflict.")
     ] = "0,0.5,1",

@@ -44,5 +44,5 @@ def test_points_may_be_cells_and_are_taken_once() -> None:
     assert len(every) == len(set(every)) == 8 + 9 - 3
     assert [point.name for point in chosen(["vendors", "vendors", "long"], (0.0,), (16,))] == ["vendors", "long"]
     assert {point.name for point in POINTS if point.is_cell} <= {point.name for point in cells()}
-    with pytest.raises(UserError, match=r"--points vendor: .*did you mean 'vendors'"):
+    with pytest.raises(UserError, match=r"--points vendor: unknown; did you mean 'vendors'"):
         chosen(["vendor"], (0.0,), (16,))

@@ -148,7 +148,7 @@ def chosen(names: Sequence[str], conflicts: Sequence[float], examples: Sequence[
     for name in names:
         for each in groups.get(name, [name]):
             if each not in known:
-                raise UserError(f"--points {each}: {nearest(each, [*groups, *known])}")
+                raise UserError(f"--points {each}: unknown; {nearest(each, [*groups, *known])}")
             found[each] = known[each]
     return list(found.values())
 

@@ -95,7 +95,7 @@ def study_regimes(
         If runs failed; it names them. What is complete is written nevertheless.
     """
     if network not in NETWORKS:
-        raise UserError(f"--network {network}: {nearest(network, NETWORKS)}")
+        raise UserError(f"--network {network}: unknown; {nearest(network, NETWORKS)}")
     places = chosen(points, _checked(conflicts, "--conflicts", 0, 1), _checked(examples, "--examples", 4, 96))
     labels = list(dict.fromkeys([BASE, FINETUNED, *methods]))
     seeds, size, folder = checked_seeds(seeds), QUICK if quick else FULL, Path(out)
@@ -117,7 +117,7 @@ def study_regimes(
             "seeds": seeds,
             "methods": [variant.label for variant in entries[0].variants],
             **_said(entries, seeds, failed),
-            "toy": toy_map(),
+            "toy": toy_map(seeds=2) if quick else toy_map(),
         }
         _write(folder, result)
     if failed:

@@ -39,8 +39,9 @@ class Site:
 
     def trained(self, w: Vector, steps: int) -> Vector:
         """Return w after gradient steps on the mean squared error of all training examples."""
+        gram, pull = self.x.T @ self.x / len(self.y), self.x.T @ self.y / len(self.y)
         for _ in range(steps):
-            w = w - RATE * 2 * self.x.T @ (self.x @ w - self.y) / len(self.y)
+            w = w - 2 * RATE * (gram @ w - pull)
         return w
 
     def loss(self, w: Vector) -> float:
@@ -66,10 +67,12 @@ def by_validation(site: Site, federated: Vector, personal: Vector) -> bool:
     return site.judged(federated) < site.judged(personal)
 
 
-def toy_map(conflicts: tuple[float, ...] = CONFLICTS, examples: tuple[int, ...] = EXAMPLES) -> list[dict[str, Any]]:
+def toy_map(
+    conflicts: tuple[float, ...] = CONFLICTS, examples: tuple[int, ...] = EXAMPLES, *, seeds: int = SEEDS
+) -> list[dict[str, Any]]:
     """Return for each cell the mean risk of each method over clients and seeds: ``conflict``, ``examples``, ``risk``."""
     return [
-        {"conflict": conflict, "examples": number, "risk": _mean([risks(conflict, number, s) for s in range(SEEDS)])}
+        {"conflict": conflict, "examples": number, "risk": _mean([risks(conflict, number, s) for s in range(seeds)])}
         for conflict in conflicts
         for number in examples
     ]
@@ -117,7 +120,8 @@ def _sites(conflict: float, examples: int, seed: int) -> list[Site]:
 
 def _direction(generator: np.random.Generator) -> Vector:
     drawn: Vector = generator.normal(size=FEATURES)
-    return drawn / np.linalg.norm(drawn)
+    drawn /= np.linalg.norm(drawn)
+    return drawn
 
 
 def _averaged(sites: list[Site], drawn: list[NDArray[np.int64]], steps: int) -> Vector:
