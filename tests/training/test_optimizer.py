@@ -40,3 +40,34 @@ def test_a_step_is_no_part_of_a_gradient() -> None:
     make_optimizer([weight], TrainingSettings()).step()
     assert torch.is_grad_enabled()
     assert weight.is_leaf
+
+
+def after(steps: int, *, closure: bool = False) -> torch.Tensor:
+    """Return a weight after steps along made-up gradients."""
+    draw = torch.Generator().manual_seed(1)
+    weight = nn.Parameter(torch.randn(4, generator=draw))
+    optimizer = make_optimizer([weight], TrainingSettings())
+    optimizer.param_groups[0]["lr"] = 0.1
+    for _ in range(steps):
+
+        def loss() -> float:
+            weight.grad = torch.randn(4, generator=draw)
+            return 0.5
+
+        if closure:
+            assert optimizer.step(loss) == 0.5
+        else:
+            loss()
+            optimizer.step()
+    return weight.detach()
+
+
+def test_a_step_may_make_its_own_gradient() -> None:
+    assert torch.equal(after(3, closure=True), after(3))
+
+
+def test_where_torch_has_no_such_kernel_its_own_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    direct = after(3)
+    monkeypatch.setattr("fedtap.training.optimizer.KERNEL", "gone")
+    monkeypatch.setattr("fedtap.training.optimizer._Gathered.step", None)
+    assert torch.equal(after(3), direct)
