@@ -33,9 +33,11 @@ def advise(
     seeds: Annotated[
         str,
         typer.Option(
-            "--seeds", metavar="0,1,...", help="Seeds that may be used, in this order: two at first, then four, then eight."
+            "--seeds",
+            metavar="0,1,...",
+            help="Seeds that may be used, in this order: three at first, then six, then twelve.",
         ),
-    ] = "0,1,2,3,4,5,6,7",
+    ] = "0,1,2,3,4,5",
     budget: Annotated[
         int | None,
         typer.Option(
@@ -54,11 +56,11 @@ def advise(
     jobs: Jobs = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
 ) -> None:
-    """Say which method a federation should use, from pilots on it, or that nothing tells the best ones apart; write OUT/advice.md.
+    """Say which method a federation should use, from pilots on it, or that nothing tells the best apart; write OUT/advice.md.
 
-    All methods run with two seeds; those behind the first by more than noise are out, the others run with twice as many, and so on.
-    Runs are whole runs, as `fedtap compare` makes them in OUT, which can go on from them; the same command goes on where it was
-    interrupted.
+    All methods run with three seeds; those behind the first by more than noise are out, the others run with twice as many, and so
+    on. Runs are whole runs, as `fedtap compare` makes them in OUT, which can go on from them; the same command goes on where it
+    was interrupted.
     """
     import fedtap
     from fedtap.cli.watching import watching

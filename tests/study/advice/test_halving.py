@@ -22,9 +22,9 @@ def test_what_is_far_behind_is_out_at_once_and_one_that_is_left_ends_it() -> Non
     world = World({"good": noisy(40, 1, 1), "fair": noisy(20, 1, 2)})
     race = halve(["fair", "local", "good"], terms(), world.play)
     (look,) = race.looks
-    assert (race.stop, race.spent, look.leader, look.kept) == ("one", 6, "good", ("good",))
+    assert (race.stop, race.spent, look.leader, look.kept) == ("one", 9, "good", ("good",))
     assert look.out == ("fair", "local")  # the better one first
-    assert look.rung == Rung(("fair", "good", "local"), "local", (0, 1), 2)
+    assert look.rung == Rung(("fair", "good", "local"), "local", (0, 1, 2), 3)
 
 
 def test_noise_throws_nobody_out_and_the_seeds_grow_until_there_are_none() -> None:
@@ -33,9 +33,9 @@ def test_noise_throws_nobody_out_and_the_seeds_grow_until_there_are_none() -> No
     assert (race.stop, set(race.looks[-1].kept)) == ("seeds", {"a", "b"})
     # `local` is out after the first rung, and runs on, since gains are over it
     assert [(rung.methods, rung.seeds, rung.runs) for rung in world.played] == [
-        (("a", "b", "local"), (0, 1), 6),
-        (("a", "b"), (0, 1, 2, 3), 6),
-        (("a", "b"), EIGHT, 12),
+        (("a", "b", "local"), (0, 1, 2), 9),
+        (("a", "b"), (0, 1, 2, 3, 4, 5), 9),
+        (("a", "b"), EIGHT, 6),
     ]
     assert race.spent == 24
     assert race.looks[0].out == ("local",)
@@ -44,14 +44,14 @@ def test_noise_throws_nobody_out_and_the_seeds_grow_until_there_are_none() -> No
 def test_methods_that_surely_differ_by_less_than_the_tolerance_are_level() -> None:
     world = World({"a": noisy(40, 5, 1), "b": lambda seed, client: noisy(40, 5, 1)(seed, client) - 0.5})
     race = halve(["local", "a", "b"], terms(tolerance=1.0), world.play)
-    assert (race.stop, race.spent, race.looks[-1].kept) == ("level", 6, ("a", "b"))
+    assert (race.stop, race.spent, race.looks[-1].kept) == ("level", 9, ("a", "b"))
     # a difference that is always there, and always smaller than what counts, counts where less does
     race = halve(["local", "a", "b"], terms(tolerance=0.1), world.play)
     assert (race.stop, race.looks[-1].kept) == ("one", ("a",))
 
 
 def test_the_level_is_shared_among_rivals_and_rungs() -> None:
-    """With one seed the test is the t-test of the clients' differences, here p of about .013: enough for one question, not for four."""
+    """With one seed the test is the t-test of clients' differences, p of about .013: enough for one question, not for four."""
     apart = [9.0, 1.0, 4.0, 6.0, 2.0, 8.0]
     gains = {
         "a": gains_of(by_client(*[20.0] * 6), (0,), 6),
@@ -88,30 +88,29 @@ def test_of_fewer_than_five_clients_the_test_alone_decides() -> None:
 
 
 def test_a_budget_gives_fewer_seeds_to_all_before_it_sets_any_aside() -> None:
-    world = World({name: noisy(9, 9, key) for key, name in enumerate("abc")})
+    world = World({name: noisy(2, 9, key) for key, name in enumerate("abc")})
     everybody = ["local", "a", "b", "c"]
-    wide = {"tolerance": 0.0, "budget": 12}
-    race = halve(everybody, terms(**wide), world.play)
-    # eight runs for two seeds; the four that are left are one more seed for each, and not two
-    assert [(rung.runs, rung.added, rung.set_aside) for rung in world.played] == [(8, 2, ()), (4, 1, ())]
-    assert (race.stop, race.spent) == ("budget", 12)
+    race = halve(everybody, terms(budget=16), world.play)
+    # twelve runs for three seeds; the four that are left are one more seed for each, and not three
+    assert [(rung.runs, rung.added, rung.set_aside) for rung in world.played] == [(12, 3, ()), (4, 1, ())]
+    assert (race.stop, race.spent) == ("budget", 16)
     assert len(race.looks[-1].kept) == 4
 
 
 def test_what_the_budget_does_not_pay_for_is_set_aside_by_mean_gain_and_no_further_than_two() -> None:
-    world = World({name: noisy(9 + key, 9, key) for key, name in enumerate("abcd")})
-    race = halve(["local", *"abcd"], terms(budget=13), world.play)
+    world = World({name: noisy(1 + key, 9, key) for key, name in enumerate("abcd")})
+    race = halve(["local", *"abcd"], terms(budget=18), world.play)
     first, second = world.played
     order = race.looks[0].kept
     assert len(order) == 5
-    assert (first.runs, second.runs, race.stop) == (10, 3, "budget")
+    assert (first.runs, second.runs, race.stop) == (15, 3, "budget")
     # three runs are one seed of two methods and of the base, or of three with the base among them
     keep = 3 if "local" in order[:3] else 2
     assert second.methods == tuple(sorted(order[:keep]))
     assert second.set_aside == order[keep:]
     assert set(race.looks[-1].kept) <= set(second.methods)
-    none = halve(["local", *"abcd"], terms(budget=11), World(world.outcomes).play)
-    assert (none.spent, len(none.looks), none.stop) == (10, 1, "budget")
+    none = halve(["local", *"abcd"], terms(budget=16), World(world.outcomes).play)
+    assert (none.spent, len(none.looks), none.stop) == (15, 1, "budget")
 
 
 def test_a_budget_for_one_seed_makes_one_look() -> None:
@@ -127,7 +126,7 @@ def test_a_method_that_fails_is_in_question_no_more_and_without_the_base_nothing
     assert set(race.looks[-1].kept) == {"a", "b"}
     assert "c" not in {method for rung in world.played[1:] for method in rung.methods}
     race = halve(["local", "a"], terms(), World({"a": noisy(9, 1, 1)}, failing=("local",)).play)
-    assert (race.looks, race.spent, race.stop) == ((), 4, "failed")
+    assert (race.looks, race.spent, race.stop) == ((), 6, "failed")
     race = halve(["local", "a"], terms(), World({"a": noisy(9, 1, 1)}, failing=("a",)).play)
     assert (race.looks, race.stop) == ((), "failed")
 

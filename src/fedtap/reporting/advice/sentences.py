@@ -1,4 +1,4 @@
-"""What pilots say, in plain sentences that follow from their numbers alone: the advice, why, what it cost, what more would cost."""
+"""What pilots say, in plain sentences that follow from their numbers: the advice, why, what it cost, what more would cost."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ def _certainty(result: Values) -> list[str]:
         told.append("This is one seed: it says nothing of how much another would change.")
     if all(row["ci95"] is None for row in result["rows"]):
         told.append(
-            "No interval is given, since fewer than five clients have results; what is said to be more than noise rests on the paired "
-            "test alone."
+            "No interval is given, since fewer than five clients have results; what is said to be more than noise rests on the "
+            "paired test alone."
         )
     return told
 
@@ -121,8 +121,8 @@ def _spent(result: Values, costs: Sequence[Values]) -> str:
     steps, sent = (sum(row["seeds"] * row[key] for row in result["rows"]) for key in ("steps", "bytes"))
     seconds = sum(row["seeds"] * row["seconds"] for row in costs)
     return (
-        f"To know this took {plural(result['runs'], 'run')}: {steps:,.0f} local steps, {human_bytes(sent)} that a federation would send, "
-        f"{human_seconds(seconds)} of one core."
+        f"To know this took {plural(result['runs'], 'run')}: {steps:,.0f} local steps, {human_bytes(sent)} that a federation "
+        f"would send, {human_seconds(seconds)} of one core."
     )
 
 
@@ -137,14 +137,14 @@ def _more(result: Values, costs: Sequence[Values]) -> list[str]:
         return [f"Between {one} and {other} there is no difference to be found."]
     if more["seeds"] is None:
         return [
-            f"More seeds would hardly tell {one} from {other}: how their difference varies from client to client is too much for its "
-            "size, and only more clients, or more test examples, would help."
+            f"More seeds would hardly tell {one} from {other}: how their difference varies from client to client is too much for "
+            "its size, and only more clients, or more test examples, would help."
         ]
     known = [row["seconds"] for row in costs if row["method"] in (one, other, result["base"])]
     time = f", about {human_seconds(more['runs'] * sum(known) / len(known))} of one core" if known else ""
     return [
-        f"To tell {one} from {other} would take about {plural(more['seeds'], 'seed')} in all, {plural(more['runs'], 'run')} more{time}: "
-        f"a rough guess, from how their difference varied over {plural(len(result['seeds']), 'seed')}."
+        f"To tell {one} from {other} would take about {plural(more['seeds'], 'seed')} in all, {plural(more['runs'], 'run')} "
+        f"more{time}: a rough guess, from how their difference varied over {plural(len(result['seeds']), 'seed')}."
     ]
 
 

@@ -45,8 +45,8 @@ def advice_grid(result: Values) -> Grid:
 def _note(result: Values, rows: list[Values]) -> str:
     base, yardstick = result["base"], result["yardstick"]
     told = [
-        f"standing: against the one that is first where the method was last looked at; behind: by more than noise; level: surely within "
-        f"{result['tolerance']:g} points; open: neither is shown.",
+        "standing: against the one that is first where the method was last looked at; behind: by more than noise; level: surely "
+        f"within {result['tolerance']:g} points; open: neither is shown.",
         f"hurt: clients that are worse off than with {base}"
         + (f" or with {yardstick}, over the seeds that both have" if yardstick else "")
         + "; chance is not taken out, so that of two equal methods each hurts about half.",

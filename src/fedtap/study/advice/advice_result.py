@@ -71,7 +71,7 @@ class AdviceResult(StudyResult):
         """
         place = expanded(folder)
         found = cls(place, read_study(place, "advice.json", "fedtap advise", "rows", "kept", "use", "seeds"))
-        check_fits(place / "advice.json", lambda: (found._told(), found._rows()))
+        check_fits(place / "advice.json", lambda: (found._told(), found._rows(), found.methods.index(found.method)))
         return found
 
     def __repr__(self) -> str:

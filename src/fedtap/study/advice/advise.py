@@ -35,7 +35,7 @@ from fedtap.tasks.metrics import primary_metrics
 SCHEMA = 1
 YARDSTICK = "fedavg"
 """By which the federated model is meant, where it is among the methods: the same for all."""
-SEEDS = tuple(range(8))
+SEEDS = tuple(range(6))
 
 
 def advise(
@@ -54,16 +54,16 @@ def advise(
 ) -> AdviceResult:
     """Say which method a federation should use, from pilots on it, and what it took to know.
 
-    All methods run with two seeds; those that are then behind the first by more than noise are out, the others run with twice as many, and
-    so on, until one is left, all that are left are level, or the seeds or the budget are used.
+    All methods run with three seeds; those that are then behind the first by more than noise are out, the others run with twice
+    as many, and so on, until one is left, all that are left are level, or the seeds or the budget are used.
 
     Parameters
     ----------
     scenario
         A YAML file, or a scenario already loaded (then ``overrides`` must be empty).
     methods
-        Labels, as for :func:`fedtap.compare`; by default local, fedavg, fedavg_ft, fedper, choice, tap and tap:adopt=parts, and the
-        scenario's own. ``local`` is always among them.
+        Labels, as for :func:`fedtap.compare`; by default local, fedavg, fedavg_ft, fedper, choice, tap and tap:adopt=parts, and
+        the scenario's own. ``local`` is always among them.
     out
         The folder, which may be that of a comparison of the same scenario: ``runs/<method>-seed<seed>``, advice.json, advice.md,
         advice-costs.json, and the comparison of the methods that came through to the last rung.
@@ -79,14 +79,16 @@ def advise(
     Returns
     -------
     AdviceResult
-        A dictionary of what advice.json holds, which has the advice as a sentence, its table, the comparison and the runs as attributes.
+        A dictionary of what advice.json holds, which has the advice as a sentence, its table, the comparison and the runs as
+        attributes.
 
     Raises
     ------
     UserError
         If anything given is wrong, or ``out`` holds another comparison; nothing is run then.
     RunError
-        If runs failed; it names them. The advice is written nevertheless over the methods that have all their runs, if there are two.
+        If runs failed; it names them. The advice is written nevertheless over the methods that have all their runs, if there are
+        two.
     """
     loaded = prepared(scenario, overrides)
     entered = candidates(loaded, methods, observers)
@@ -111,9 +113,9 @@ def _terms(entered: Sequence[Variant], seeds: Sequence[int], budget: int | None,
     terms = Terms(BASE, tuple(checked_seeds(seeds)), budget, tolerance)
     many = len(entered)
     if budget is not None and budget < many:
-        twice = f", {FIRST * many} for two seeds of each" if len(terms.seeds) > 1 else ""
+        more = f", {FIRST * many} for {FIRST} seeds of each" if len(terms.seeds) >= FIRST else ""
         raise UserError(
-            f"--budget {budget}: a run of each of the {many} methods takes {many}; give that at the least{twice}, or name fewer "
+            f"--budget {budget}: a run of each of the {many} methods takes {many}; give that at the least{more}, or name fewer "
             "with --methods"
         )
     return terms
@@ -160,9 +162,7 @@ class _Pilots:
         if BASE not in gathered.labels:
             return {}
         found = {
-            label: client_task_gains(
-                gathered.runs, label, base=BASE, deployed=self._deployed, primary=self._primary
-            )
+            label: client_task_gains(gathered.runs, label, base=BASE, deployed=self._deployed, primary=self._primary)
             for label in gathered.labels
         }
         self.gains |= found

@@ -14,7 +14,7 @@ from fedtap.study.folder import tell
 from fedtap.study.variants import ALL, Variant, split_list, unable, variant, variants
 
 DEFAULT = (BASE, "fedavg", "fedavg_ft", "fedper", "choice", "tap", "tap:adopt=parts")
-"""No federation, one model for all, that one fine-tuned, shared trunks, the better of two, TAP with the paper's gate, TAP by part."""
+"""Alone, one model for all, that one fine-tuned, a shared trunk, the better of two, TAP with the paper's gate, TAP by part."""
 
 
 def candidates(
@@ -22,13 +22,14 @@ def candidates(
 ) -> list[Variant]:
     """Return the methods in question, the base always among them.
 
-    None stands for :data:`DEFAULT` and the scenario's own method. Of those, and of ``all``, what the scenario does not suit is left
-    out, and told; what is named must suit it.
+    None stands for :data:`DEFAULT` and the scenario's own method. Of those, and of ``all``, what the scenario does not suit is
+    left out, and told; what is named must suit it.
 
     Raises
     ------
     UserError
-        If a label is wrong, a method that is named cannot train or serve all of the scenario, or there is nothing to choose between.
+        If a label is wrong, a method that is named cannot train or serve all of the scenario, or there is nothing to choose
+        between.
     """
     if methods is None:
         found = _usual(scenario, observers)
@@ -41,7 +42,8 @@ def candidates(
         if ALL in labels:
             for name in unable(scenario):
                 tell(
-                    observers, f"'{name}' is left out: it cannot train the scenario's network.name={scenario.network.name}"
+                    observers,
+                    f"'{name}' is left out: it cannot train the scenario's network.name={scenario.network.name}",
                 )
         found = _suited(found, observers, strict=ALL not in labels)
     if len(found) < 2:
@@ -78,13 +80,13 @@ def _suited(entered: Sequence[Variant], observers: Sequence[Observer], *, strict
 
 
 def check_suits(entry: Variant) -> None:
-    """Refuse a method that cannot be advised: it does not bear what the scenario asks for, or is silent about some of its tasks."""
+    """Refuse a method that cannot be advised: it does not bear what the scenario asks for, or does not serve all of its tasks."""
     check_privacy(entry.scenario, entry.algorithm)
     wanted = {(client.id, pair.task) for client in entry.scenario.clients for pair in client.pairs}
     lacking = sorted(wanted - entry.served())
     if lacking:
         client, task = lacking[0]
         raise UserError(
-            f"--methods: '{entry.label}' cannot serve client '{client}', task '{task}', and advice is on methods that serve every "
-            f"task; leave it out, or see it in `fedtap compare`"
+            f"--methods: '{entry.label}' cannot serve client '{client}', task '{task}', and advice is on methods that serve "
+            f"every task; leave it out, or see it in `fedtap compare`"
         )

@@ -1,13 +1,13 @@
 r"""How many seeds it would take to tell two methods apart, from how their difference varies by now. Rough, and pure.
 
-With the variances of clients, of seeds and of the rest, read off the mean squares of :func:`fedtap.study.paired.mean_squares`, the
-mean difference over S seeds and C clients has the variance
+With the variances of clients, of seeds and of the rest, read off the mean squares of :func:`fedtap.study.paired.mean_squares`,
+the mean difference over S seeds and C clients has the variance
 
 .. math:: V(S) = \frac{\sigma_c^2}{C} + \frac{\sigma_s^2 + \sigma_e^2 / C}{S}
 
 and the S is sought at which a difference as large as the one seen would be found in four of five studies,
-:math:`\bar d^2 \ge (t_{C-1, .975} + z_{.8})^2 \, V(S)`. More seeds do nothing against the first term: where it alone is too large,
-no number of seeds is enough, and only more clients would tell. It rests on a difference that may itself be chance.
+:math:`\bar d^2 \ge (t_{C-1, .975} + z_{.8})^2 \, V(S)`. More seeds do nothing against the first term: where it alone is too
+large, no number of seeds is enough, and only more clients would tell. It rests on a difference that may itself be chance.
 """
 
 from __future__ import annotations

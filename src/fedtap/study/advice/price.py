@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What a run of a method takes, mean over its seeds: local steps of all clients, bytes down and up (traffic), models at a client."""
+    """What a run of a method takes, mean over its seeds: local steps of all clients, bytes down and up, models at a client."""
 
     method: str
     steps: float

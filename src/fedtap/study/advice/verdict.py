@@ -34,9 +34,9 @@ def verdict(race: Race, gains: Gains, prices: Mapping[str, Price], *, base: str,
     Returns
     -------
     dict
-        ``use`` (the label), ``leader``, ``kept`` (not shown to be worse, by mean gain), ``cheapest_first`` (the same by what they ask),
-        ``stop``, ``seeds`` (of the last rung), ``out`` and ``set_aside`` (lists of ``method`` and ``seeds``, in the order in which it
-        happened), ``rows`` (by mean gain; see :func:`_row`), ``rungs``, ``runs``, ``more`` (see :func:`_more`).
+        ``use`` (the label), ``leader``, ``kept`` (not shown to be worse, by mean gain), ``cheapest_first`` (the same by what
+        they ask), ``stop``, ``seeds`` (of the last rung), ``out`` and ``set_aside`` (lists of ``method`` and ``seeds``, in the
+        order in which it happened), ``rows`` (by mean gain; see :func:`_row`), ``rungs``, ``runs``, ``more`` (see :func:`_more`).
     """
     last = race.looks[-1]
     ordered = cheapest_first([prices[label] for label in last.kept])
@@ -64,7 +64,8 @@ def verdict(race: Race, gains: Gains, prices: Mapping[str, Price], *, base: str,
 def hurt(ours: Sequence[Gain], theirs: Sequence[Gain]) -> list[int] | None:
     """Return how many clients are worse off with the one method than with the other, and of how many; None without any.
 
-    A client is worse off where the mean difference over its tasks and the seeds that both have is below 0; chance is not taken out.
+    A client is worse off where the mean difference over its tasks and the seeds that both have is below 0; chance is not taken
+    out.
     """
     by_client: dict[str, list[float]] = {}
     for (_, client), values in difference_cells(ours, theirs).items():
@@ -83,11 +84,11 @@ def _judged(race: Race) -> list[str]:
 
 
 def _row(race: Race, label: str, gains: Gains, price: Price, base: str, yardstick: str) -> dict[str, Any]:
-    """Return a method's row: its gain as :func:`fedtap.study.statistics.summarise_gains` has it, how it stands, whom it hurts, its price.
+    """Return a method's row: its gain (:func:`fedtap.study.statistics.summarise_gains`), how it stands, whom it hurts, its price.
 
-    ``standing`` is ``first``, ``behind``, ``level``, ``open`` or ``set aside``, against the leader of the last rung that it was in;
-    ``difference``, ``difference_ci95``, ``p`` and ``p_shared`` are of the same. ``hurt_base`` and ``hurt_yardstick``: [how many clients, of
-    how many], or None.
+    ``standing`` is ``first``, ``behind``, ``level``, ``open`` or ``set aside``, against the leader of the last rung that it was
+    in; ``difference``, ``difference_ci95``, ``p`` and ``p_shared`` are of the same. ``hurt_base`` and ``hurt_yardstick``: [how
+    many clients, of how many], or None.
     """
     look = [each for each in race.looks if label == each.leader or label in {r.method for r in each.rivals}][-1]
     rival = next((each for each in look.rivals if each.method == label), None)
@@ -124,17 +125,15 @@ def _rung(look: Look) -> dict[str, Any]:
         "runs": look.rung.runs,
         "set_aside": list(look.rung.set_aside),
         "leader": look.leader,
-        "rivals": [
-            {"method": rival.method, "standing": rival.standing, **_difference(rival)} for rival in look.rivals
-        ],
+        "rivals": [{"method": rival.method, "standing": rival.standing, **_difference(rival)} for rival in look.rivals],
     }
 
 
 def _more(look: Look, gains: Gains, base: str) -> dict[str, Any]:
     """Return what it would take to tell the leader from the next that is open: ``seeds`` in all, ``runs`` more than were done.
 
-    Both are None where ``why`` says so: ``one seed`` (nothing is known of how seeds differ), ``no difference`` (there is none to be found),
-    ``clients`` (their spread alone is too large for any number of seeds).
+    Both are None where ``why`` says so: ``one seed`` (nothing is known of how seeds differ), ``no difference`` (there is none to
+    be found), ``clients`` (their spread alone is too large for any number of seeds).
     """
     rival = next(rival for rival in look.rivals if rival.standing == "open")
     have = len(look.rung.seeds)
