@@ -92,7 +92,7 @@ def test_pilots_train_and_end_with_a_sentence_and_a_comparison_goes_on_from_them
     assert called.code == 0, called.err
     assert done_here == ["fedavg-seed0", "local-seed0"]
     assert "'local' is added" in called.err
-    assert "rung 1: fedavg, local; seed 0, 2 runs" in called.err
+    assert "rung 1: fedavg and local; seed 0, 2 runs" in called.err
     found = AdviceResult.open(out)
     assert (found["runs"], found.seeds, found["asked"]) == (2, [0], {"seeds": [0, 1], "budget": 2})
     said = called.out.splitlines()

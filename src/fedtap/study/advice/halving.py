@@ -9,8 +9,8 @@ more than noise,
 
 with p of :func:`fedtap.study.paired.two_way_p`, k methods in the rung and R rungs planned. Whoever leads, the truly best method
 is thrown out only if one of its k - 1 tests in one of R rungs errs, and errs to one side: by the union bound in at most 2.5 % of
-studies, as far as the test keeps its level. Means alone throw nobody out, unless the budget does not pay for another seed of all;
-then the lower half is *set aside*, which says nothing against it.
+studies, as far as the test keeps its level; docs/advise.md has simulations. Means alone throw nobody out, unless the budget does
+not pay for another seed of all; then the lower half is *set aside*, which says nothing against it.
 
 Not here: how runs are done (advise.py), and which of several that are left is advised (price.py).
 """
@@ -27,7 +27,7 @@ from fedtap.study.statistics import Gain, Interval
 
 LEVEL = 0.05
 FIRST = 3
-"""Seeds of the first rung. One says nothing of others; with two the test errs too often where seeds matter much, and else sees little."""
+"""Seeds of the first rung. One says nothing of others; with two the test errs too often where seeds matter."""
 
 Gains = Mapping[str, Sequence[Gain]]
 """Label -> its gains over the base, for the same seeds."""
