@@ -86,15 +86,19 @@ def show_advice(result: dict[str, Any], sentences: list[str]) -> None:
     """Show the table, what its columns mean, and then the advice and all that belongs to it."""
     from rich.text import Text
 
-    from fedtap.cli.screen import show_table
-    from fedtap.reporting.advice.tables import advice_grid
+    from fedtap.cli.screen import screen, show_table
+    from fedtap.reporting.advice.tables import advice_grid, column_notes
+    from fedtap.runtime.text import neutral_lines
 
     grid = advice_grid(result)
     rows = [[Text(cell, style="bold green" if row[0] == result["use"] else "") for cell in row] for row in grid.rows]
     show_table(grid.head, rows, title=grid.caption, numeric_from=grid.numeric_from)
-    say(grid.note)
+    for line in column_notes(result):
+        say(line)
     say("")
-    for sentence in sentences:
+    first, *others = sentences
+    screen().print(Text(neutral_lines(first), style="bold"), soft_wrap=True)
+    for sentence in others:
         say(sentence)
 
 

@@ -97,12 +97,12 @@ def test_level_methods_say_so_and_to_stay_alone_asks_least_of_all() -> None:
     assert (result["stop"], result["use"], result["leader"]) == ("level", "local", "fedavg")
     first, second, *_ = advice_sentences(result, costs)
     assert first == (
-        "These are level, surely within 1 points of each other's gain after 3 seeds: fedavg, tap and local. Take the cheapest, "
+        "These are level, surely within 1 point of each other's gain after 3 seeds: fedavg, tap and local. Take the cheapest, "
         "local, which needs no federation."
     )
     assert (
-        second
-        == "fedavg has the highest mean gain, +0.2 % (+0.2 to +0.2); local is -0.2 points from it (-0.2 to -0.2)."
+        second == "fedavg has the highest mean gain, +0.2 % (+0.2 to +0.2); local is 0.2 points behind it "
+        "(the difference is -0.2 to -0.2)."
     )
 
 
@@ -139,7 +139,7 @@ def test_the_table_has_a_row_a_method_and_prices_beside_local_and_fedavg() -> No
     result, costs = told({"fedavg": noisy(10, 1, 1), "fedavg_ft": noisy(30, 1, 2)})
     grid = advice_grid(result)
     assert [row[0] for row in grid.rows] == ["fedavg_ft", "fedavg", "local"]
-    assert grid.head[-4:] == ["hurt / local", "hurt / fedavg", "steps", "bytes"]
+    assert grid.head[-4:] == ["hurt", "hurt, fed.", "steps", "bytes"]
     assert [row[-4:] for row in grid.rows] == [
         ["0 of 6", "0 of 6", "0.87", "1.00"],
         ["0 of 6", "–", "0.67", "1.00"],
@@ -149,7 +149,7 @@ def test_the_table_has_a_row_a_method_and_prices_beside_local_and_fedavg() -> No
     assert text.startswith("# Advice: clinics\n\n**Use fedavg_ft: ")
     assert "| fedavg_ft | first | 3 | +" in text
     without, _ = told({"tap": noisy(10, 1, 1)})
-    assert advice_grid(without).head[-3:] == ["hurt / local", "steps", "bytes"]
+    assert advice_grid(without).head[-3:] == ["hurt", "steps", "bytes"]
     assert [row[-1] for row in advice_grid(without).rows] == ["4.0 MB", "0 bytes"]
 
 

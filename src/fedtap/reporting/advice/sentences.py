@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedtap.reporting.advice.tables import points
 from fedtap.reporting.comparison.summary import gain_with_interval
 from fedtap.reporting.html.formatting import between, human_bytes, human_seconds, listed, plural, signed
 
@@ -20,7 +21,9 @@ def advice_sentence(result: Values) -> str:
         return _ahead(result, seeds)
     names = listed(kept, most=ALL)
     if result["stop"] == "level":
-        told = f"These are level, surely within {result['tolerance']:g} points of each other's gain after {seeds}: {names}."
+        told = (
+            f"These are level, surely within {points(result['tolerance'])} of each other's gain after {seeds}: {names}."
+        )
     else:
         told = f"These cannot be told apart after {seeds}: {names}."
     return f"{told} Take the cheapest, {use}{_why(result)}."
@@ -59,8 +62,8 @@ def _ahead(result: Values, seeds: str) -> str:
 
 def _behind(row: Values) -> str:
     ends = row["difference_ci95"]
-    shown = f" ({between(ends, seeds=row['seeds'])})" if ends else ""
-    return f"{signed(row['difference'])} points from it{shown}"
+    shown = f" (the difference is {between(ends, seeds=row['seeds'])})" if ends else ""
+    return f"{signed(abs(row['difference'])).lstrip('+')} points behind it{shown}"
 
 
 def _why(result: Values) -> str:
@@ -137,8 +140,8 @@ def _more(result: Values, costs: Sequence[Values]) -> list[str]:
         return [f"Between {one} and {other} there is no difference to be found."]
     if more["seeds"] is None:
         return [
-            f"More seeds would hardly tell {one} from {other}: how their difference varies from client to client is too much for "
-            "its size, and only more clients, or more test examples, would help."
+            f"More seeds would hardly tell {one} from {other}: their difference is small beside how much it varies from "
+            "client to client. More clients would, or more test examples."
         ]
     known = [row["seconds"] for row in costs if row["method"] in (one, other, result["base"])]
     time = f", about {human_seconds(more['runs'] * sum(known) / len(known))} of one core" if known else ""

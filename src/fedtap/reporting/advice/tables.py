@@ -16,9 +16,9 @@ def advice_grid(result: Values) -> Grid:
     base, yardstick = str(result["base"]), result["yardstick"]
     rows = result["rows"]
     over = {row["method"]: row for row in rows}
-    head = ["method", "standing", "seeds", "gain, %", "95 % interval", f"hurt / {base}"]
+    head = ["method", "standing", "seeds", "gain, %", "95 % interval", "hurt"]
     if yardstick:
-        head.append(f"hurt / {yardstick}")
+        head.append("hurt, fed.")
     head += ["steps", "bytes"]
     body = []
     for row in rows:
@@ -37,25 +37,35 @@ def advice_grid(result: Values) -> Grid:
         sent = over[yardstick]["bytes"] if yardstick in over else 0
         cells += [_times(row["bytes"], sent) if sent else human_bytes(row["bytes"])]
         body.append(cells)
-    return Grid(
-        f"Mean relative gain over {base} on the clients' own test data", head, body, 2, note=_note(result, rows)
-    )
+    caption = f"Mean relative gain over {base} on the clients' own test data"
+    return Grid(caption, head, body, 2, note=" ".join(column_notes(result)))
 
 
-def _note(result: Values, rows: list[Values]) -> str:
+def column_notes(result: Values) -> list[str]:
+    """Return what a reader must know to read the columns, a line each."""
     base, yardstick = result["base"], result["yardstick"]
     told = [
-        "standing: against the one that is first where the method was last looked at; behind: by more than noise; level: surely "
-        f"within {result['tolerance']:g} points; open: neither is shown.",
+        "standing: against the one that is first, where the method was last looked at. behind: by more than noise; level: "
+        f"surely within {points(result['tolerance'])}; open: neither is shown.",
         f"hurt: clients that are worse off than with {base}"
-        + (f" or with {yardstick}, over the seeds that both have" if yardstick else "")
-        + "; chance is not taken out, so that of two equal methods each hurts about half.",
+        + (f"; hurt, fed.: than with {yardstick}, over the seeds that both have" if yardstick else "")
+        + ". Chance is not taken out: of two equal methods each hurts about half.",
         f"steps: local steps of a run, relative to {base}."
         + (f" bytes: sent in a run, relative to {yardstick}." if yardstick else ""),
     ]
-    if any(row["delta_percent"] is not None and row["ci95"] is None and row["method"] != base for row in rows):
+    others = [row for row in result["rows"] if row["method"] != base]
+    if any(row["delta_percent"] is not None and row["ci95"] is None for row in others):
         told.append(NO_INTERVAL)
-    return " ".join(told)
+    return told
+
+
+def points(number: float) -> str:
+    """Return points of percent in words.
+
+    >>> points(1), points(0.5)
+    ('1 point', '0.5 points')
+    """
+    return f"{number:g} point{'' if number == 1 else 's'}"
 
 
 def _share(hurt: list[int] | None) -> str:
