@@ -92,6 +92,23 @@ def test_those_that_cannot_be_told_apart_are_named_and_what_asks_least_is_advise
     assert (more["seeds"] is None) == (more["why"] is not None)
 
 
+def test_what_more_would_cost_is_that_of_two_methods_and_of_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedtap.study.advice.verdict.seeds_to_tell", lambda cells: 11)
+    result, costs = told({"fedavg_ft": noisy(40, 20, 1), "tap": noisy(41, 20, 5)})
+    assert result["more"] == {"methods": result["kept"], "seeds": 11, "runs": 3 * (11 - 8), "why": None}
+    one, other = result["kept"]
+    assert advice_sentences(result, costs)[-1] == (
+        f"To tell {one} from {other} would take about 11 seeds in all, 9 runs more, about 1 min 30 s of one core: a rough guess, "
+        "from how their difference varied over 8 seeds."
+    )
+    with_base, _ = told({"tap": noisy(1, 20, 5)})
+    assert with_base["more"]["runs"] == 2 * (11 - 8)
+    monkeypatch.setattr("fedtap.study.advice.verdict.seeds_to_tell", lambda cells: None)
+    result, costs = told({"fedavg_ft": noisy(40, 20, 1), "tap": noisy(41, 20, 5)})
+    assert (result["more"]["runs"], result["more"]["why"]) == (None, "clients")
+    assert advice_sentences(result, costs)[-1].startswith(f"More seeds would hardly tell {one} from {other}: ")
+
+
 def test_level_methods_say_so_and_to_stay_alone_asks_least_of_all() -> None:
     result, costs = told({"fedavg": lambda seed, client: 0.2, "tap": lambda seed, client: 0.1})
     assert (result["stop"], result["use"], result["leader"]) == ("level", "local", "fedavg")
