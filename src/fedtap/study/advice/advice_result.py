@@ -126,7 +126,7 @@ class AdviceResult(StudyResult):
 
     def _rows(self) -> list[Mapping[str, Any]]:
         """Return the rows with each interval, and each share of clients, as columns."""
-        found = []
+        found: list[Mapping[str, Any]] = []
         for row in self.get("rows", []):
             between = ends({"ci95": row["difference_ci95"]})
             (hurt, clients), (by_federated, _) = row["hurt_base"] or (None, None), row["hurt_yardstick"] or (None, None)
