@@ -65,11 +65,11 @@ def test_the_level_is_shared_among_rivals_and_rungs() -> None:
     assert (alone.difference, alone.standing) == (-5.0, "behind")
     (shared,) = judge(gains, rung, looks=4, tolerance=0).rivals
     assert shared.p_shared == pytest.approx(4 * p)
-    assert shared.standing == "open"
+    assert shared.standing == "unlikely"
     third = {**gains, **{name: gains_of(by_client(*[0.0] * 5, 1.0), (0,), 6) for name in ("c", "d", "e")}}
     several = {rival.method: rival for rival in judge(third, rung, looks=1, tolerance=0).rivals}
     assert several["b"].p_shared == pytest.approx(4 * p)
-    assert [several[name].standing for name in "bcde"] == ["open", "behind", "behind", "behind"]
+    assert [several[name].standing for name in "bcde"] == ["unlikely", "behind", "behind", "behind"]
 
 
 def test_an_interval_that_reaches_zero_keeps_a_method_whatever_the_test_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,11 @@ def test_an_interval_that_reaches_zero_keeps_a_method_whatever_the_test_says(mon
     rung = Rung(("a", "b"), "local", (0, 1), 2)
     assert judge(gains, rung, looks=1, tolerance=0).out == ("b",)
     monkeypatch.setattr("fedtap.study.paired.bootstrap_interval", lambda cells: (-9.0, 0.0))
-    assert judge(gains, rung, looks=1, tolerance=0).out == ()
+    look = judge(gains, rung, looks=1, tolerance=0)
+    assert (look.out, look.tied) == ((), ("a", "b"))
+    monkeypatch.setattr("fedtap.study.paired.bootstrap_interval", lambda cells: (-9.0, -0.1))
+    look = judge(gains, rung, looks=10**9, tolerance=0)
+    assert (look.out, look.kept, look.tied) == ((), ("a", "b"), ("a",))
 
 
 def test_of_fewer_than_five_clients_the_test_alone_decides() -> None:
@@ -85,6 +89,10 @@ def test_of_fewer_than_five_clients_the_test_alone_decides() -> None:
     race = halve(["local", "a", "b"], terms(), world.play)
     assert race.looks[-1].kept == ("a",)
     assert {rival.ci95 for rival in race.looks[-1].rivals} == {None}
+    gains = {"a": gains_of(noisy(9, 1, 1), (0, 1, 2), 4), "b": gains_of(noisy(4, 1, 2), (0, 1, 2), 4)}
+    (rival,) = judge(gains, Rung(("a", "b"), "local", (0, 1, 2), 3), looks=10**9, tolerance=0).rivals
+    assert rival.p is not None
+    assert (rival.p < 0.05, rival.standing) == (True, "unlikely")
 
 
 def test_a_budget_gives_fewer_seeds_to_all_before_it_sets_any_aside() -> None:

@@ -78,6 +78,7 @@ def test_where_all_are_behind_local_the_advice_is_to_stay_alone() -> None:
 def test_those_that_cannot_be_told_apart_are_named_and_what_asks_least_is_advised() -> None:
     result, costs = told({"fedavg_ft": noisy(40, 20, 1), "tap": noisy(41, 20, 5), "fedavg": noisy(40.5, 20, 3)})
     assert result["stop"] == "seeds"
+    assert result["tied"] == result["kept"]
     kept, means = result["kept"], {row["method"]: row["delta_percent"] for row in result["rows"]}
     assert kept == sorted(kept, key=lambda label: -means[label])
     assert set(kept) == {"fedavg", "fedavg_ft", "tap"}
@@ -107,6 +108,24 @@ def test_what_more_would_cost_is_that_of_two_methods_and_of_the_base(monkeypatch
     result, costs = told({"fedavg_ft": noisy(40, 20, 1), "tap": noisy(41, 20, 5)})
     assert (result["more"]["runs"], result["more"]["why"]) == (None, "clients")
     assert advice_sentences(result, costs)[-1].startswith(f"More seeds would hardly tell {one} from {other}: ")
+
+
+def test_what_is_unlikely_is_not_advised_however_little_it_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ahead at every client and with every seed, of a level shared among so many tests that nothing can be thrown out."""
+    monkeypatch.setattr("fedtap.study.advice.halving.LEVEL", 1e-12)
+    result, costs = told({"fedavg_ft": noisy(40, 2, 1), "tap": noisy(40, 2, 2)})
+    assert (result["stop"], result["kept"][-1], len(result["tied"])) == ("seeds", "local", 2)
+    first, *others = advice_sentences(result, costs)
+    assert first.endswith("Take the cheapest, fedavg_ft, which asks for the fewest models at a client.")
+    assert any(line.startswith("Unlikely to be as good: local, behind ") for line in others)
+    assert {row["standing"] for row in result["rows"] if row["method"] == "local"} == {"unlikely"}
+    result, costs = told({"fedavg_ft": noisy(40, 2, 1)})
+    first, *others = advice_sentences(result, costs)
+    assert result["use"] == "fedavg_ft"
+    assert first.startswith("Use fedavg_ft: its mean gain over local is +")
+    assert "It is likely to be the best: the difference of local to it is below 0" in first
+    assert not any(line.startswith("Unlikely") for line in others)
+    assert result["more"]["methods"] == ["fedavg_ft", "local"]
 
 
 def test_level_methods_say_so_and_to_stay_alone_asks_least_of_all() -> None:

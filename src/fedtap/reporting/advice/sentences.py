@@ -16,10 +16,12 @@ ALL = 30
 
 def advice_sentence(result: Values) -> str:
     """Return the advice: which method to use, or that they cannot be told apart, and which of them to take."""
-    seeds, kept, use = plural(len(result["seeds"]), "seed"), result["kept"], result["use"]
-    if len(kept) == 1:
+    seeds, use = plural(len(result["seeds"]), "seed"), result["use"]
+    if len(result["kept"]) == 1:
         return _ahead(result, seeds)
-    names = listed(kept, most=ALL)
+    if len(result["tied"]) == 1:
+        return _likely(result, seeds)
+    names = listed(result["tied"], most=ALL)
     if result["stop"] == "level":
         told = (
             f"These are level, surely within {points(result['tolerance'])} of each other's gain after {seeds}: {names}."
@@ -35,6 +37,7 @@ def advice_sentences(result: Values, costs: Sequence[Values]) -> list[str]:
         advice_sentence(result),
         *_leader(result),
         *_certainty(result),
+        *_unlikely(result),
         *_out(result),
         *_aside(result),
         *_incomplete(result),
@@ -60,6 +63,20 @@ def _ahead(result: Values, seeds: str) -> str:
     return f"{told}; the nearest, {near['method']}, is {_behind(near)}."
 
 
+def _likely(result: Values, seeds: str) -> str:
+    use, base = result["use"], result["base"]
+    told = (
+        ", each client alone"
+        if use == base
+        else f": its mean gain over {base} is {gain_with_interval(_rows(result)[use])}"
+    )
+    rest = listed([label for label in result["kept"] if label != use], most=ALL)
+    return (
+        f"Use {use}{told}. It is likely to be the best: the difference of {rest} to it is below 0 by its own interval or test after "
+        f"{seeds}, though not by the stricter test that counts how many were asked about."
+    )
+
+
 def _behind(row: Values) -> str:
     ends = row["difference_ci95"]
     shown = f" (the difference is {between(ends, seeds=row['seeds'])})" if ends else ""
@@ -80,7 +97,7 @@ def _why(result: Values) -> str:
 
 def _leader(result: Values) -> list[str]:
     leader, use = result["leader"], result["use"]
-    if leader == use or len(result["kept"]) == 1:
+    if leader == use or len(result["tied"]) == 1:
         return []
     rows = _rows(result)
     theirs = "" if leader == result["base"] else f", {gain_with_interval(rows[leader])}"
@@ -98,6 +115,16 @@ def _certainty(result: Values) -> list[str]:
             "paired test alone."
         )
     return told
+
+
+def _unlikely(result: Values) -> list[str]:
+    names = [label for label in result["kept"] if label not in result["tied"]]
+    if not names or len(result["tied"]) == 1:
+        return []
+    return [
+        f"Unlikely to be as good: {listed(names, most=ALL)}, behind {result['leader']} by the interval or test of each alone, though "
+        "not by the stricter test that counts how many were asked about."
+    ]
 
 
 def _out(result: Values) -> list[str]:

@@ -45,8 +45,8 @@ def column_notes(result: Values) -> list[str]:
     """Return what a reader must know to read the columns, a line each."""
     base, yardstick = result["base"], result["yardstick"]
     told = [
-        "standing: against the one that is first, where the method was last looked at. behind: by more than noise; level: "
-        f"surely within {points(result['tolerance'])}; open: neither is shown.",
+        "standing: against the one that is first, where the method was last looked at. behind: by more than noise; unlikely: "
+        f"by its own interval alone; level: surely within {points(result['tolerance'])}; open: none of these.",
         f"hurt: clients that are worse off than with {base}"
         + (f"; hurt, fed.: than with {yardstick}, over the seeds that both have" if yardstick else "")
         + ". Chance is not taken out: of two equal methods each hurts about half.",

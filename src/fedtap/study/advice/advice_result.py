@@ -70,7 +70,7 @@ class AdviceResult(StudyResult):
             If there is none, or its file is not what `fedtap advise` writes.
         """
         place = expanded(folder)
-        found = cls(place, read_study(place, "advice.json", "fedtap advise", "rows", "kept", "use", "seeds"))
+        found = cls(place, read_study(place, "advice.json", "fedtap advise", "rows", "kept", "tied", "use", "seeds"))
         check_fits(place / "advice.json", lambda: (found._told(), found._rows(), found.methods.index(found.method)))
         return found
 

@@ -12,6 +12,9 @@ is thrown out only if one of its k - 1 tests in one of R rungs errs, and errs to
 studies, as far as the test keeps its level; docs/advise.md has simulations. Means alone throw nobody out, unless the budget does
 not pay for another seed of all; then the lower half is *set aside*, which says nothing against it.
 
+To throw out takes this much; to advise against takes less. A method whose interval lies below 0 is *unlikely*: it runs on, for more
+seeds may clear it, and where none are left it is not advised, however little it asks.
+
 Not here: how runs are done (advise.py), and which of several that are left is advised (price.py).
 """
 
@@ -22,7 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fedtap.study.paired import compare_pair
+from fedtap.study.paired import Paired, compare_pair
 from fedtap.study.statistics import Gain, Interval
 
 LEVEL = 0.05
@@ -31,7 +34,7 @@ FIRST = 3
 
 Gains = Mapping[str, Sequence[Gain]]
 """Label -> its gains over the base, for the same seeds."""
-Standing = Literal["behind", "level", "open"]
+Standing = Literal["behind", "unlikely", "level", "open"]
 Stop = Literal["one", "level", "seeds", "budget", "failed"]
 
 
@@ -97,8 +100,9 @@ class Rung:
 class Rival:
     """A method against the leader of a rung: ``difference`` is below 0 where it is worse (:class:`fedtap.study.paired.Paired`).
 
-    ``p_shared`` is p times the number of tests that the level is shared among. ``behind``: by more than noise. ``level``: the
-    interval lies within the tolerance. ``open``: neither is shown.
+    ``p_shared`` is p times the number of tests that the level is shared among. ``behind``: by more than noise. ``unlikely``:
+    its interval lies below 0 (of fewer than five clients: p is below 0.05), and the shared level leaves it in question. ``level``: the
+    interval lies within the tolerance. ``open``: none of these.
     """
 
     method: str
@@ -121,6 +125,11 @@ class Look:
     def kept(self) -> tuple[str, ...]:
         """The methods that are still in question, by mean gain, the best first."""
         return (self.leader, *(rival.method for rival in self.rivals if rival.standing != "behind"))
+
+    @property
+    def tied(self) -> tuple[str, ...]:
+        """Those of :attr:`kept` that nothing speaks against: what asks least of them is as good a choice as any."""
+        return (self.leader, *(rival.method for rival in self.rivals if rival.standing in ("open", "level")))
 
     @property
     def out(self) -> tuple[str, ...]:
@@ -188,24 +197,27 @@ def judge(gains: Gains, rung: Rung, *, looks: int, tolerance: float) -> Look:
                 pair.ci95,
                 pair.p,
                 shared,
-                _standing(pair.difference, pair.ci95, shared, tolerance),
+                _standing(pair, shared, tolerance),
             )
         )
     return Look(rung, leader, tuple(rivals))
 
 
-def _standing(difference: float | None, ci95: Interval | None, p_shared: float | None, tolerance: float) -> Standing:
-    if ci95 is not None and -tolerance <= ci95[0] and ci95[1] <= tolerance:
+def _standing(pair: Paired, p_shared: float | None, tolerance: float) -> Standing:
+    ends = pair.ci95
+    if ends is not None and -tolerance <= ends[0] and ends[1] <= tolerance:
         return "level"
-    if difference is None or p_shared is None or difference >= 0 or p_shared >= LEVEL:
+    if pair.difference is None or pair.p is None or p_shared is None or pair.difference >= 0:
         return "open"
-    return "behind" if ci95 is None or ci95[1] < 0 else "open"
+    if not (ends[1] < 0 if ends is not None else pair.p < LEVEL):
+        return "open"
+    return "behind" if p_shared < LEVEL else "unlikely"
 
 
 def _stop(look: Look, terms: Terms) -> Stop | None:
     if len(look.kept) == 1:
         return "one"
-    if all(rival.standing != "open" for rival in look.rivals):
+    if all(rival.standing in ("behind", "level") for rival in look.rivals):
         return "level"
     if len(look.rung.seeds) == len(terms.seeds):
         return "seeds"

@@ -34,17 +34,18 @@ def verdict(race: Race, gains: Gains, prices: Mapping[str, Price], *, base: str,
     Returns
     -------
     dict
-        ``use`` (the label), ``leader``, ``kept`` (not shown to be worse, by mean gain), ``cheapest_first`` (the same by what
-        they ask), ``stop``, ``seeds`` (of the last rung), ``out`` and ``set_aside`` (lists of ``method`` and ``seeds``, in the
+        ``use`` (the label), ``leader``, ``kept`` (still in question, by mean gain), ``tied`` (those of them that nothing speaks
+        against), ``cheapest_first`` (the same by what they ask), ``stop``, ``seeds`` (of the last rung), ``out`` and ``set_aside`` (lists of ``method`` and ``seeds``, in the
         order in which it happened), ``rows`` (by mean gain; see :func:`_row`), ``rungs``, ``runs``, ``more`` (see :func:`_more`).
     """
     last = race.looks[-1]
-    ordered = cheapest_first([prices[label] for label in last.kept])
+    ordered = cheapest_first([prices[label] for label in last.tied])
     rows = [_row(race, label, gains, prices[label], base, yardstick) for label in _judged(race)]
     return {
         "use": ordered[0],
         "leader": last.leader,
         "kept": list(last.kept),
+        "tied": list(last.tied),
         "cheapest_first": ordered,
         "stop": race.stop,
         "seeds": list(last.rung.seeds),
@@ -86,7 +87,7 @@ def _judged(race: Race) -> list[str]:
 def _row(race: Race, label: str, gains: Gains, price: Price, base: str, yardstick: str) -> dict[str, Any]:
     """Return a method's row: its gain (:func:`fedtap.study.statistics.summarise_gains`), how it stands, whom it hurts, its price.
 
-    ``standing`` is ``first``, ``behind``, ``level``, ``open`` or ``set aside``, against the leader of the last rung that it was
+    ``standing`` is ``first``, ``behind``, ``unlikely``, ``level``, ``open`` or ``set aside``, against the leader of the last rung that it was
     in; ``difference``, ``difference_ci95``, ``p`` and ``p_shared`` are of the same. ``hurt_base`` and ``hurt_yardstick``: [how
     many clients, of how many], or None.
     """
@@ -135,7 +136,8 @@ def _more(look: Look, gains: Gains, base: str) -> dict[str, Any]:
     Both are None where ``why`` says so: ``one seed`` (nothing is known of how seeds differ), ``no difference`` (there is none to
     be found), ``clients`` (their spread alone is too large for any number of seeds).
     """
-    rival = next(rival for rival in look.rivals if rival.standing == "open")
+    order = sorted(look.rivals, key=lambda rival: rival.standing != "open")  # an open one first, the better one first
+    rival = next(rival for rival in order if rival.standing in ("open", "unlikely"))
     have = len(look.rung.seeds)
     needed = seeds_to_tell(difference_cells(gains[rival.method], gains[look.leader]))
     why = None
