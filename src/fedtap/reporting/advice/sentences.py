@@ -72,8 +72,8 @@ def _likely(result: Values, seeds: str) -> str:
     )
     rest = listed([label for label in result["kept"] if label != use], most=ALL)
     return (
-        f"Use {use}{told}. It is likely to be the best: the difference of {rest} to it is below 0 by its own interval or test after "
-        f"{seeds}, though not by the stricter test that counts how many were asked about."
+        f"Use {use}{told}. It is likely the best: {rest} would be behind it by the interval or test of each alone after {seeds}, "
+        f"though not by the stricter test that counts how many were asked about."
     )
 
 
@@ -122,8 +122,8 @@ def _unlikely(result: Values) -> list[str]:
     if not names or len(result["tied"]) == 1:
         return []
     return [
-        f"Unlikely to be as good: {listed(names, most=ALL)}, behind {result['leader']} by the interval or test of each alone, though "
-        "not by the stricter test that counts how many were asked about."
+        f"Unlikely to be as good: {listed(names, most=ALL)}, behind {result['leader']} by the interval or test of each alone, "
+        "though not by the stricter test that counts how many were asked about."
     ]
 
 

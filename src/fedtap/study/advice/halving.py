@@ -12,8 +12,8 @@ is thrown out only if one of its k - 1 tests in one of R rungs errs, and errs to
 studies, as far as the test keeps its level; docs/advise.md has simulations. Means alone throw nobody out, unless the budget does
 not pay for another seed of all; then the lower half is *set aside*, which says nothing against it.
 
-To throw out takes this much; to advise against takes less. A method whose interval lies below 0 is *unlikely*: it runs on, for more
-seeds may clear it, and where none are left it is not advised, however little it asks.
+To throw out takes this much; to advise against takes less. A method whose interval lies below 0 is *unlikely*: it runs on, for
+more seeds may clear it, and where none are left it is not advised, however little it asks.
 
 Not here: how runs are done (advise.py), and which of several that are left is advised (price.py).
 """
@@ -101,8 +101,8 @@ class Rival:
     """A method against the leader of a rung: ``difference`` is below 0 where it is worse (:class:`fedtap.study.paired.Paired`).
 
     ``p_shared`` is p times the number of tests that the level is shared among. ``behind``: by more than noise. ``unlikely``:
-    its interval lies below 0 (of fewer than five clients: p is below 0.05), and the shared level leaves it in question. ``level``: the
-    interval lies within the tolerance. ``open``: none of these.
+    its interval lies below 0 (of fewer than five clients: p is below 0.05), and the shared level leaves it in question.
+    ``level``: the interval lies within the tolerance. ``open``: none of these.
     """
 
     method: str

@@ -35,8 +35,9 @@ def verdict(race: Race, gains: Gains, prices: Mapping[str, Price], *, base: str,
     -------
     dict
         ``use`` (the label), ``leader``, ``kept`` (still in question, by mean gain), ``tied`` (those of them that nothing speaks
-        against), ``cheapest_first`` (the same by what they ask), ``stop``, ``seeds`` (of the last rung), ``out`` and ``set_aside`` (lists of ``method`` and ``seeds``, in the
-        order in which it happened), ``rows`` (by mean gain; see :func:`_row`), ``rungs``, ``runs``, ``more`` (see :func:`_more`).
+        against), ``cheapest_first`` (the same by what they ask), ``stop``, ``seeds`` (of the last rung), ``out`` and
+        ``set_aside`` (lists of ``method`` and ``seeds``, in the order in which it happened), ``rows`` (by mean gain; see
+        :func:`_row`), ``rungs``, ``runs``, ``more`` (see :func:`_more`).
     """
     last = race.looks[-1]
     ordered = cheapest_first([prices[label] for label in last.tied])
@@ -87,9 +88,9 @@ def _judged(race: Race) -> list[str]:
 def _row(race: Race, label: str, gains: Gains, price: Price, base: str, yardstick: str) -> dict[str, Any]:
     """Return a method's row: its gain (:func:`fedtap.study.statistics.summarise_gains`), how it stands, whom it hurts, its price.
 
-    ``standing`` is ``first``, ``behind``, ``unlikely``, ``level``, ``open`` or ``set aside``, against the leader of the last rung that it was
-    in; ``difference``, ``difference_ci95``, ``p`` and ``p_shared`` are of the same. ``hurt_base`` and ``hurt_yardstick``: [how
-    many clients, of how many], or None.
+    ``standing`` is ``first``, ``behind``, ``unlikely``, ``level``, ``open`` or ``set aside``, against the leader of the last
+    rung that it was in; ``difference``, ``difference_ci95``, ``p`` and ``p_shared`` are of the same. ``hurt_base`` and
+    ``hurt_yardstick``: [how many clients, of how many], or None.
     """
     look = [each for each in race.looks if label == each.leader or label in {r.method for r in each.rivals}][-1]
     rival = next((each for each in look.rivals if each.method == label), None)
