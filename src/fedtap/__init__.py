@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from fedtap.onboarding.onboard import onboard
     from fedtap.results.run_result import RunResult
     from fedtap.runtime.errors import RunError, UserError
+    from fedtap.study.advice.advice_result import AdviceResult
+    from fedtap.study.advice.advise import advise
     from fedtap.study.compare import compare
     from fedtap.study.comparison_result import ComparisonResult
     from fedtap.study.pairs.study import study_pairs
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "AdviceResult",
     "Algorithm",
     "ClientState",
     "ComparisonResult",
@@ -40,6 +43,7 @@ __all__ = [
     "Update",
     "UserError",
     "__version__",
+    "advise",
     "compare",
     "fetch",
     "onboard",
@@ -52,6 +56,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AdviceResult": "fedtap.study.advice.advice_result",
     "Algorithm": "fedtap.algorithms.base",
     "ClientState": "fedtap.algorithms.base",
     "ComparisonResult": "fedtap.study.comparison_result",
@@ -65,6 +70,7 @@ _HOMES = {
     "SweepResult": "fedtap.study.sweep_result",
     "Update": "fedtap.algorithms.base",
     "UserError": "fedtap.runtime.errors",
+    "advise": "fedtap.study.advice.advise",
     "compare": "fedtap.study.compare",
     "fetch": "fedtap.fetching.fetch",
     "onboard": "fedtap.onboarding.onboard",

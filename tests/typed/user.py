@@ -42,6 +42,15 @@ def many_runs(folder: Path) -> str:
     return first.method + swept.run(swept.settings[0]).method + ", ".join(compared.summary + swept.summary)
 
 
+def advised(folder: Path) -> str:
+    """Ask which method to use."""
+    found: fedtap.AdviceResult = fedtap.advise("quickstart", "local,fedavg_ft", seeds=(0, 1), budget=4, out=folder)
+    again: fedtap.AdviceResult = fedtap.AdviceResult.open(folder)
+    table = again.frame
+    compared: fedtap.ComparisonResult = found.comparison
+    return found.advice + found.method + str(len(table)) + str(compared.methods) + found.run(found.method).method
+
+
 class OwnParams(fedtap.Params):
     """Parameters of one's own method."""
 

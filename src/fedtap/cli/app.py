@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from fedtap import __version__
-from fedtap.cli import compare, flower, methods, node, report, run, scenario, study, sweep, theory
+from fedtap.cli import advise, compare, flower, methods, node, report, run, scenario, study, sweep, theory
 from fedtap.cli.live import watch
 from fedtap.cli.models import export, onboard, predict, serve
 from fedtap.cli.own import new
@@ -44,6 +44,7 @@ app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
 app.command("new", cls=new.ManyPlaces, epilog=new.EXAMPLES)(new.new)
 app.command("fetch", epilog=fetch.EXAMPLES)(fetch.fetch)
 app.command("run", cls=run.ResumeAlone, epilog=run.EXAMPLES)(run.run)
+app.command("advise", epilog=advise.EXAMPLES)(advise.advise)
 app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.command("sweep", epilog=sweep.EXAMPLES)(sweep.sweep)
 app.command("report", epilog=report.EXAMPLES)(report.report)

@@ -98,12 +98,12 @@ def compare(
     folder = Path(out)
     plan = jobs_of(entered, checked_seeds(seeds), folder)
     everything = [job for its in plan.values() for job in its]
-    about = describe(loaded)
+    config = describe(loaded)
     with locked(folder), batch_progress(progress) as shown:
         observers = (*observers, *shown)
-        begin(folder, RECORD, about, everything, device=device, at_a_time=jobs)
+        begin(folder, RECORD, config, everything, device=device, at_a_time=jobs)
         failed = run_all(folder, RECORD, everything, at_a_time=jobs, device=device, observers=observers)
-        result = _write(folder, loaded, entered, gather(plan, failed), against, reports_of(plan))
+        result = write_comparison(folder, loaded, entered, gather(plan, failed), against, reports_of(plan))
     if failed:
         raise RunError(failure(failed, len(everything), "comparison.html" if result else ""))
     return ComparisonResult(folder, result)
@@ -121,15 +121,19 @@ def jobs_of(entered: Sequence[Variant], seeds: Sequence[int], folder: Path) -> d
     }
 
 
-def _write(
+def write_comparison(
     folder: Path,
     scenario: Scenario,
     entered: Sequence[Variant],
     gathered: Gathered,
     against: str | None,
     reports: Mapping[str, Mapping[int, str]],
+    headline: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Write the comparison and its page over the methods that are complete; nothing if the base is not, or is alone."""
+    """Write the comparison and its page over the methods that are complete; nothing if the base is not, or is alone.
+
+    ``headline`` stands at the head of the page.
+    """
     if BASE not in gathered.labels or len(gathered.labels) < 2:
         return {}
     deployed = {entry.label: entry.algorithm.deployed for entry in entered}
@@ -151,7 +155,7 @@ def _write(
         "config": describe(scenario)["config"],
         "base": BASE,
         "seeds": sorted({run.seed for run in gathered.runs}),
-        "methods": [_about(entry) for entry in entered if entry.label in gathered.labels],
+        "methods": [about(entry) for entry in entered if entry.label in gathered.labels],
         "incomplete": [{"method": label, "why": why} for label, why in gathered.incomplete.items()],
         "costs": cost_rows(gathered, COUNTED),
         **found,
@@ -164,13 +168,14 @@ def _write(
     from fedtap.reporting.html.figure_files import write_figures
 
     write_bytes(folder / "comparison.md", comparison_markdown(result, costs).encode())
-    shown = comparison_page(result, costs, reports)
+    shown = comparison_page(result, costs, reports, headline)
     write_bytes(folder / "comparison.html", shown.encode())
     write_figures(shown, folder / "figures")
     return result
 
 
-def _about(entry: Variant) -> dict[str, Any]:
+def about(entry: Variant) -> dict[str, Any]:
+    """Return what a comparison says of a method: what it is, and its settings."""
     settings = dict(entry.scenario.method)
     name = settings.pop("name")
     return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,7 +45,6 @@ def compare_pair(ours: Sequence[Gain], theirs: Sequence[Gain]) -> Paired:
     A task on which the base is at 0 has no percentage: it counts as a win or a loss, and not in the difference.
     """
     other = {(gain.seed, gain.client, gain.task): gain for gain in theirs}
-    cells: dict[tuple[int, str], list[float]] = {}
     ahead: list[int] = []
     for gain in ours:
         rival = other.get((gain.seed, gain.client, gain.task))
@@ -52,8 +52,7 @@ def compare_pair(ours: Sequence[Gain], theirs: Sequence[Gain]) -> Paired:
             continue
         order = (gain.value > rival.value) - (gain.value < rival.value)
         ahead.append(order if HIGHER_IS_BETTER[gain.metric] else -order)
-        if gain.percent is not None and rival.percent is not None:
-            cells.setdefault((gain.seed, gain.client), []).append(gain.percent - rival.percent)
+    cells = difference_cells(ours, theirs)
     values = [value for cell in cells.values() for value in cell]
     return Paired(
         difference=math.fsum(values) / len(values) if values else None,
@@ -62,6 +61,53 @@ def compare_pair(ours: Sequence[Gain], theirs: Sequence[Gain]) -> Paired:
         wins=sum(sign > 0 for sign in ahead),
         losses=sum(sign < 0 for sign in ahead),
         n=len(ahead),
+    )
+
+
+def difference_cells(ours: Sequence[Gain], theirs: Sequence[Gain]) -> Cells:
+    """Return what :func:`compare_pair` averages: (seed, client) -> the differences of the percentages that both have."""
+    other = {(gain.seed, gain.client, gain.task): gain for gain in theirs}
+    cells: dict[tuple[int, str], list[float]] = {}
+    for gain in ours:
+        rival = other.get((gain.seed, gain.client, gain.task))
+        if rival is not None and gain.percent is not None and rival.percent is not None:
+            cells.setdefault((gain.seed, gain.client), []).append(gain.percent - rival.percent)
+    return cells
+
+
+class MeanSquares(NamedTuple):
+    """How numbers by seed and client vary: the mean squares of :func:`two_way_p`, of so many ``seeds`` and ``clients``."""
+
+    mean: float
+    of_clients: float
+    of_seeds: float
+    of_rest: float
+    seeds: int
+    clients: int
+
+
+def mean_squares(cells: Cells) -> MeanSquares | None:
+    """Return the two-way analysis of variance of cells, those with more tasks weighing more; None without any number."""
+    filled = {key: values for key, values in cells.items() if len(values)}
+    if not filled:
+        return None
+    seeds, clients = (sorted({key[axis] for key in filled}) for axis in (0, 1))
+    rows, columns = len(seeds), len(clients)
+    sums, counts = np.zeros((2, rows, columns))
+    for (seed, client), values in filled.items():
+        at = seeds.index(seed), clients.index(client)
+        sums[at], counts[at] = math.fsum(values), len(values)
+    mean = sums.sum() / counts.sum()
+    y = (sums - counts * mean) * (rows * columns / counts.sum())
+    of_seeds, of_clients = y.mean(axis=1), y.mean(axis=0)
+    rest = y - of_seeds[:, None] - of_clients
+    return MeanSquares(
+        mean=float(mean),
+        of_clients=_ratio(rows * float((of_clients**2).sum()), columns - 1),
+        of_seeds=_ratio(columns * float((of_seeds**2).sum()), rows - 1),
+        of_rest=_ratio(float((rest**2).sum()), (rows - 1) * (columns - 1)),
+        seeds=rows,
+        clients=columns,
     )
 
 
@@ -101,22 +147,10 @@ def two_way_p(cells: Cells) -> float | None:
     float or None
         None where there are neither two seeds nor two clients.
     """
-    filled = {key: values for key, values in cells.items() if len(values)}
-    seeds, clients = (sorted({key[axis] for key in filled}) for axis in (0, 1))
-    rows, columns = len(seeds), len(clients)
-    if rows < 2 and columns < 2:
+    found = mean_squares(cells)
+    if found is None or (found.seeds < 2 and found.clients < 2):
         return None
-    sums, counts = np.zeros((2, rows, columns))
-    for (seed, client), values in filled.items():
-        at = seeds.index(seed), clients.index(client)
-        sums[at], counts[at] = math.fsum(values), len(values)
-    mean = sums.sum() / counts.sum()
-    y = (sums - counts * mean) * (rows * columns / counts.sum())
-    of_seeds, of_clients = y.mean(axis=1), y.mean(axis=0)
-    rest = y - of_seeds[:, None] - of_clients
-    ms_seeds = _ratio(columns * float((of_seeds**2).sum()), rows - 1)
-    ms_clients = _ratio(rows * float((of_clients**2).sum()), columns - 1)
-    ms_rest = _ratio(float((rest**2).sum()), (rows - 1) * (columns - 1))
+    mean, ms_clients, ms_seeds, ms_rest, rows, columns = found
     extra = max(ms_seeds - ms_rest, 0.0)
     if extra <= _ROUNDING * ms_rest:  # equal but for rounding, which must not decide about the degrees of freedom
         extra = 0.0

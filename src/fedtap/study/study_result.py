@@ -63,11 +63,16 @@ class StudyResult(dict[str, Any], ABC):
     @cached_property
     def _costs(self) -> list[Mapping[str, Any]]:
         """The rows of costs.json."""
-        told = read_json(self._folder / "costs.json")
-        rows = told.get("rows") if isinstance(told, dict) else None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise UserError(f"{self._folder / 'costs.json'}: holds no rows; restore it from a copy")
-        return rows
+        return read_rows(self._folder / "costs.json")
+
+
+def read_rows(path: Path) -> list[Mapping[str, Any]]:
+    """Return the rows in a JSON file of costs; raises :class:`UserError` if it holds none."""
+    told = read_json(path)
+    rows = told.get("rows") if isinstance(told, dict) else None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path}: holds no rows; restore it from a copy")
+    return rows
 
 
 def read_study(folder: Path, name: str, command: str, *keys: str) -> Mapping[str, Any]:

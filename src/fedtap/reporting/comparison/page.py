@@ -29,7 +29,9 @@ Values = Mapping[str, Any]
 SCOPES = ("all", "without_reconstruction")
 
 
-def comparison_page(result: Values, costs: Sequence[Values], reports: Reports | None = None) -> str:
+def comparison_page(
+    result: Values, costs: Sequence[Values], reports: Reports | None = None, headline: Sequence[str] = ()
+) -> str:
     """Return the page of a comparison.
 
     Parameters
@@ -40,6 +42,8 @@ def comparison_page(result: Values, costs: Sequence[Values], reports: Reports | 
         The rows of costs.json.
     reports
         Where the reports of its runs are.
+    headline
+        What the comparison was made for, and what came of it: a sentence, and others in smaller letters.
     """
     order = [str(row["method"]) for row in ranked(result["delta"])]
     return page(
@@ -50,6 +54,7 @@ def comparison_page(result: Values, costs: Sequence[Values], reports: Reports | 
         facts=made_with(result),
         figures=comparison_figures(result),
         notice=_notice(result["incomplete"]),
+        headline=headline,
         summary=("What the numbers say", comparison_sentences(result)),
         sections=[
             _forest(result),

@@ -1,0 +1,1 @@
+"""What pilots say: a table, sentences, Markdown."""
