@@ -239,3 +239,12 @@ def test_examples_weigh_what_their_class_weighs_but_in_no_test(build: Build, sce
     assert all(
         part.weights is None for task, splits in tasks.items() if task != DIGITS.task for part in splits.values()
     )
+
+
+def test_the_first_of_several_answers_is_trained_on_and_all_are_right(dataset: FederatedDataset) -> None:
+    several = [Example("k", None, "what?", "yes", also=("yeah",)), Example("l", None, "and?", "no")]
+    one = [Example("k", None, "what?", "yes"), Example("l", None, "and?", "no")]
+    held, plain = dataset.encode(LAW, several), dataset.encode(LAW, one)
+    assert torch.equal(held.labels(), plain.labels())
+    assert list(held.references) == [("yes", "yeah"), "no"]
+    assert list(plain.references) == list(plain.written) == ["yes", "no"]

@@ -206,3 +206,10 @@ def test_what_cannot_be_read_is_one_line(name: str, content: str | None, why: st
     place = path if len(Path(name).parts) == 1 else tmp_path / Path(name).parts[0]
     with pytest.raises(UserError, match=why):
         federation(place)
+
+
+def test_lists_of_texts_are_answers_of_which_any_is_right(tmp_path: Path) -> None:
+    rows = [row | {"replies": [f"yes {i}", f"it is {i} indeed"]} for i, row in enumerate(texts())]
+    task = guessed(lines(tmp_path / "a.jsonl", rows))
+    assert (task.type, task.columns, task.answer_words) == ("text_generation", {"target": "replies"}, 4)
+    assert "'replies' holds lists of answers: to be written, any of them is right" in task.reasons

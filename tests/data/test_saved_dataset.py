@@ -102,3 +102,10 @@ def test_what_does_not_fit_is_one_line(
     save(tmp_path, train=columns)
     with pytest.raises(UserError, match=why):
         read(tmp_path, **more)
+
+
+def test_lists_of_answers_and_further_columns_are_right_answers(tmp_path: Path) -> None:
+    save(tmp_path, all={"text": ["q", "r"], "target": [["a", "b"], ["c"]], "more": ["d", ""]})
+    asked = {"type": "text_generation", "classes": None}
+    assert [(e.target, e.also) for e in read(tmp_path, **asked)] == [("a", ("b",)), ("c", ())]
+    assert [(e.target, e.also) for e in read(tmp_path, references=["more"], **asked)] == [("a", ("b", "d")), ("c", ())]

@@ -372,3 +372,47 @@ def test_three_tables_are_the_three_splits(tmp_path: Path) -> None:
 def test_a_spreadsheet_under_another_name_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.csv: is a spreadsheet or archive, no CSV; take source: xlsx"):
         read(tmp_path, "a.csv", b"PK\x03\x04rest")
+
+
+def test_several_right_answers_in_a_list_in_one_cell_and_in_several_columns(tmp_path: Path) -> None:
+    rows = [{"text": "Colour?", "target": ["red", "crimson"]}, {"text": "Why?", "target": "Because."}]
+    listed = read(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)), **GENERATION)
+    assert [(e.target, e.also) for e in listed] == [("red", ("crimson",)), ("Because.", ())]
+    cells = "text,target\nColour?, red |crimson|red|\nWhy?,Because.\n"
+    assert read(tmp_path, "b.csv", cells, separator="|", **GENERATION) == listed
+    columns = "text,target,second,third\nColour?,red,crimson,\nWhy?,Because., ,Because.\n"
+    assert read(tmp_path, "c.csv", columns, references=["second", "third"], **GENERATION) == listed
+    # without a separator a cell is one answer, whatever is in it
+    assert [e.target for e in read(tmp_path, "b.csv", cells, **GENERATION)] == ["red |crimson|red|", "Because."]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": "a", "target": ["b", ""]}', "a.jsonl:1: 'target' is empty; fill it, or remove the row"),
+        ('{"text": "a", "target": []}', "a.jsonl:1: 'target' is empty; fill it, or remove the row"),
+        ('{"text": "a", "target": ["b", 3]}', "a.jsonl:1: 'target' is 3; it must be text in quotes"),
+        ('{"text": "a", "target": {"b": 1}}', """a.jsonl:1: 'target' is {"b": 1}; it must be text in quotes"""),
+    ],
+)
+def test_a_list_of_answers_that_is_none_is_told(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        read(tmp_path, "a.jsonl", content, **GENERATION)
+    assert str(raised.value).endswith(message)
+
+
+def test_an_answer_more_makes_another_example_and_none_more_the_same_as_ever() -> None:
+    one = Example("k", None, "a", "b")
+    assert one.identity == ("k", None, "a", "b")
+    assert Example("k", None, "a", "b", also=("c",)).identity == ("k", None, "a", "b", ("c",))
+
+
+@pytest.mark.parametrize("key", ["separator", "references"])
+def test_several_answers_are_for_text_that_is_written(key: str) -> None:
+    with pytest.raises(ValidationError, match=f"'{key}' is for text_generation, not for classification; remove it"):
+        task("a.csv", **{key: ["b"] if key == "references" else ";"})
+
+
+def test_a_column_of_references_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no column 'secnd'.*did you mean 'second'"):
+        read(tmp_path, "a.csv", "text,target,second\na,b,c\n", references=["secnd"], **GENERATION)

@@ -24,6 +24,7 @@ from fedtap.tasks.metrics import (
     ClassificationScores,
     ReconstructionScores,
     TextScores,
+    each_of,
     normalise_answer,
     primary,
     primary_metrics,
@@ -259,6 +260,28 @@ class TestText:
             scores.update(torch.ones(2), torch.ones(2), ["a", "b"], ["a", "bb"])
             scores.update(torch.ones(2), torch.ones(2), ["c", "d"], ["c", "d"])
         assert more.value() == plain.value() | {"same-length": (0.75, 4)}
+
+    def test_of_several_references_the_nearest_counts(self) -> None:
+        """By hand from metrics of single references; the corpus chrF sums over the nearest ones."""
+        predictions = ["crimson", "the cat sat", "blue"]
+        references = [["red", "Crimson."], "the cats sit on", ("green", "light blue", "teal")]
+        nearest = ["Crimson.", "the cats sit on", "light blue"]
+        several, one = (
+            TextScores([Meteor(None), BertScore(Letters())]),
+            TextScores([Meteor(None), BertScore(Letters())]),
+        )
+        several.update(torch.ones(3), torch.ones(3), predictions, references)
+        one.update(torch.ones(3), torch.ones(3), predictions, nearest)
+        assert several.value() == one.value()
+        assert several.value()["exact_match"] == (pytest.approx(1 / 3), 3)
+        assert several.outcomes("exact_match") == [1.0, 0.0, 0.0]
+        assert several.value()["chrf"][0] == pytest.approx(chrf(predictions, nearest))
+        scorer = RougeScorer(["rougeL"])
+        best = [
+            max(scorer.score(target=each, prediction=said)["rougeL"].fmeasure for each in each_of(reference))
+            for said, reference in zip(predictions, references, strict=True)
+        ]
+        assert several.value()["rouge_l"][0] == pytest.approx(np.mean(best), abs=1e-6)
 
     def test_different_lengths_are_refused(self) -> None:
         with pytest.raises(ValueError, match="1 predictions and 2 references"):

@@ -19,6 +19,7 @@ from fedtap.models.saved_model import ModelTask, SavedModel
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
+from fedtap.scenario.unit import unscaled
 from fedtap.tasks import TASK_TYPES
 
 Item = TypeVar("Item")
@@ -89,6 +90,12 @@ def _plain(task: ModelTask, answer: Any) -> Any:
     if task.type == "classification":
         probabilities = {name: round(float(p), 6) for name, p in zip(task.classes, answer.tolist(), strict=True)}
         return {"label": max(probabilities, key=lambda name: probabilities[name]), "probabilities": probabilities}
+    if task.type == "multilabel_classification":
+        shares = dict(zip(task.classes, answer.tolist(), strict=True))
+        held = [name for name, share in shares.items() if share > 0.5]
+        return {"labels": held, "probabilities": {name: round(share, 6) for name, share in shares.items()}}
+    if task.scale is not None:
+        return float(f"{unscaled(float(answer), task.scale):.7g}")
     if task.type == "reconstruction":
         return denormalise(answer.cpu().numpy())
     return answer

@@ -148,9 +148,11 @@ class PersonalModel:
 
         Returns
         -------
-        dict, str or numpy.ndarray
-            Classification: ``{"label": ..., "probabilities": {label: p}}``. Text generation: the text. Reconstruction: the
-            picture, ``(64, 64, 3)`` uint8.
+        dict, float, str or numpy.ndarray
+            Classification: ``{"label": ..., "probabilities": {label: p}}``; with several labels ``{"labels": [...],
+            "probabilities": {label: p}}``, those above one half. Regression: the number, in the unit of
+            the training data. Text generation: the text. Reconstruction: the picture,
+            ``(64, 64, 3)`` uint8.
 
         Raises
         ------
