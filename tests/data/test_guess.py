@@ -213,3 +213,27 @@ def test_lists_of_texts_are_answers_of_which_any_is_right(tmp_path: Path) -> Non
     task = guessed(lines(tmp_path / "a.jsonl", rows))
     assert (task.type, task.columns, task.answer_words) == ("text_generation", {"target": "replies"}, 4)
     assert "'replies' holds lists of answers: to be written, any of them is right" in task.reasons
+
+
+@pytest.mark.parametrize("separator", ["list", ";", "|"])
+def test_a_few_labels_of_which_a_row_names_several(tmp_path: Path, separator: str) -> None:
+    named = [["old", "red"], ["red"], ["old"], [], ["red", "old"]] * 2
+    if separator == "list":
+        path = lines(tmp_path / "a.jsonl", [row | {"tags": each} for row, each in zip(texts(), named, strict=True)])
+    else:
+        path = tmp_path / "a.csv"
+        rows = [f"a sentence of number {i},{separator.join(each)}" for i, each in enumerate(named)]
+        path.write_text("\n".join(["text,tags", *rows]))
+    task = guessed(path)
+    assert (task.type, task.columns, task.classes) == ("multilabel_classification", {"label": "tags"}, ("old", "red"))
+    assert task.keys == ({} if separator == "list" else {"separator": separator})
+    assert "'tags' names several of 2 labels in a row" in task.reasons
+
+
+def test_a_named_number_in_each_row_is_to_be_predicted_on_one_scale_for_all(tmp_path: Path) -> None:
+    for name, first in (("a", 18.3), ("b", 40.0)):
+        lines(tmp_path / f"{name}.jsonl", [row | {"age": first + 5 * i} for i, row in enumerate(texts())])
+    task = guessed(tmp_path / "a.jsonl")
+    assert (task.type, task.columns, task.scale) == ("regression", {"target": "age"}, (15.0, 65.0))
+    both = federation(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert [client.tasks["age"].scale for client in both.clients] == [(15.0, 85.0)] * 2

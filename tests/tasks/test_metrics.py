@@ -22,9 +22,11 @@ from fedtap.tasks.metrics import (
     HIGHER_IS_BETTER,
     PRIMARY,
     ClassificationScores,
+    MultilabelScores,
     ReconstructionScores,
     TextScores,
     each_of,
+    errors_of,
     normalise_answer,
     primary,
     primary_metrics,
@@ -365,11 +367,17 @@ class TestTable:
             for good, bad in zip(better, worse, strict=True)
             for metric in good
         }
-        right, wrong = (ClassificationScores(2, ("balanced_accuracy", "auroc")) for _ in range(2))
-        for scores, sign in ((right, 5.0), (wrong, -5.0)):
-            scores.update(sign * torch.eye(2), torch.tensor([0, 1]))
-        good, bad = right.value(), wrong.value()
-        assert compared | {metric: good[metric][0] > bad[metric][0] for metric in good} == HIGHER_IS_BETTER
+        for make, targets in (
+            (lambda: ClassificationScores(2, ("balanced_accuracy", "auroc")), torch.tensor([0, 1])),
+            (lambda: MultilabelScores(2, ("balanced_accuracy", "auroc")), torch.eye(2)),
+        ):
+            right, wrong = make(), make()
+            for scores, sign in ((right, 5.0), (wrong, -5.0)):
+                scores.update(sign * (2 * torch.eye(2) - 1), targets)
+            good, bad = right.value(), wrong.value()
+            compared |= {metric: good[metric][0] > bad[metric][0] for metric in good}
+        near, far = (errors_of(torch.tensor([0.0, said]), torch.tensor([0.0, 1.0])) for said in (0.9, 3.0))
+        assert compared | {metric: near[metric][0] > far[metric][0] for metric in near} == HIGHER_IS_BETTER
 
     def test_primary_metrics_by_task(self) -> None:
         pairs = [

@@ -20,7 +20,7 @@ from fedtap.training.client import LocalClient
 from fedtap.training.judge import BLUNTEST, SHARPEST, best_sharpness, judgements, scored
 from fedtap.training.model_selection import mean_ratio
 from fedtap.training.schedule import finetune_rates
-from tiny import CLASSES, DIGITS, LAW, REDRAW, VOCABULARY, VQA, build_network, examples, local_client, words
+from tiny import CLASSES, DIGITS, LAW, REDRAW, VOCABULARY, VQA, build_network, examples, jittered, local_client, words
 
 TWO = torch.tensor([0, 1, 1, 0])
 SURE = torch.tensor([[9.0, -9.0], [-9.0, 9.0], [-9.0, 9.0], [-9.0, 9.0]])
@@ -164,8 +164,9 @@ def test_what_is_trained_with_weights_is_judged_with_them_but_not_by_the_metric(
 
 def test_where_several_answers_are_right_what_is_written_is_held_against_all() -> None:
     """Also where the first of them is not what the model writes."""
-    network = build_network((VQA,))
+    network = build_network((VQA,)).eval()
     held = examples(VQA, 4, split="validation")
+    network.load(jittered(network.initial_state()))
     (out,) = network(next(iter(held.batches(4, torch.device("cpu")))))
     said = TASK_TYPES[VQA.type].answers(out.head, out.fused, None, network.words)
     none = replace(held, also=((), ("never said",), (), ()))

@@ -50,7 +50,8 @@ def common_labels(train: Booleans, validation: Booleans) -> Booleans:
         float(f1_of_each(torch.from_numpy(answer).expand(len(validation), -1), torch.from_numpy(validation)).mean())
         for answer in answers
     ]
-    return answers[int(np.argmax(scores))]
+    best: Booleans = answers[int(np.argmax(scores))]
+    return best
 
 
 def base_rates(train: Booleans, test: Booleans) -> float:

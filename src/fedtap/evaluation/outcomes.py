@@ -129,11 +129,11 @@ def told(
         network.load(state)
         for pair in network.architecture.served(client.pairs):
             if places[pair.task]:
-                task = next(task for task in client.tasks if task.name == pair.task)
+                asked = next(each for each in client.tasks if each.name == pair.task)
                 names = _classes(client, pair)
                 answers = _answers(network, own[pair.task]["test"], places[pair.task])
                 for shown, answer in zip(tasks[pair.task]["shown"], answers, strict=True):
-                    shown["answers"][model] = _plain(task, answer, names)
+                    shown["answers"][model] = _plain(asked, answer, names)
     for model, choice in models.items():
         if isinstance(choice, ByTask):
             for task, used in choice.models.items():

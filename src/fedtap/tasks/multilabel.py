@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedtap.tasks.base import Fused, Losses, ScoreSettings, Words
+from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.classification import Classification
 from fedtap.tasks.metrics import MultilabelScores, Reference, f1_of_each
 
 
-class MultilabelClassification(Classification):
+class MultilabelClassification(TaskType):
     """Those of a fixed list of labels that hold; a target has a 1 for each of them and a 0 for each other, ``(labels,)`` float32.
 
     The head is that of classification, with the same setting. A label is answered where its probability is above one half.
@@ -20,6 +20,15 @@ class MultilabelClassification(Classification):
 
     name = "multilabel_classification"
     is_distribution = True
+
+    def build_head(self, sizes: HeadSizes) -> nn.Module:
+        """Return the head that ``network.classification.head`` names."""
+        return Classification().build_head(sizes)
+
+    def run(self, head: nn.Module, fused: Fused, target: Tensor, words: Words | None) -> Tensor:
+        """Return logits ``(n, labels)``."""
+        logits: Tensor = head(fused)
+        return logits
 
     def losses(self, output: Tensor, target: Tensor, words: Words | None) -> Losses:
         """Binary cross-entropy of logits ``(n, labels)``, in nats, mean over the labels of an example."""

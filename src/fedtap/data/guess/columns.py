@@ -197,9 +197,9 @@ class _Counts:
 
     def column(self, name: str) -> Column:
         """Return what was counted."""
-        separator = max(SEPARATORS, key=self._cut.__getitem__)
-        if self._lists or self._cut[separator] < SEVERAL * self._filled or not _are_labels(self._pieces[separator]):
-            separator = None
+        often = max(SEPARATORS, key=self._cut.__getitem__)
+        cut = not self._lists and self._cut[often] >= SEVERAL * self._filled and _are_labels(self._pieces[often])
+        separator = often if cut else None
         items = self._items if separator is None else self._pieces[separator]
         return Column(
             name=name,

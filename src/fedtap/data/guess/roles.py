@@ -290,8 +290,8 @@ def _answer(left: Sequence[Column], image: Column | None, seen: SeenTable) -> tu
     if numbers and not called and not labels and not (named and readable):
         return numbers[-1], "regression"
     if called or (several and not labels):
-        found = (called or several)[-1]
-        return found, "multilabel_classification" if found.is_labels else "text_generation"
+        answer = (called or several)[-1]
+        return answer, "multilabel_classification" if answer.is_labels else "text_generation"
     for found in (labels, [column for column in few if _plain(column.name) in TARGETS]):
         if found and not (named and readable):
             return found[-1], "classification"

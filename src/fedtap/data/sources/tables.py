@@ -18,11 +18,17 @@ from fedtap.data.sources.base import Supports, class_names, composed
 from fedtap.data.sources.cells import SlipError, answers, label_of, labels_of, name_of, number_of, text_of
 from fedtap.data.sources.intake import Intake
 from fedtap.data.sources.own import KEYS, OwnSource, published_as
-from fedtap.pairs import CLASSIFIES, MODALITIES
+from fedtap.pairs import MODALITIES, TaskName
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.files import OwnSplit, split_word
 from fedtap.scenario.scenario import TaskSettings
 
+ANY_INPUT: tuple[TaskName, ...] = (
+    "classification",
+    "multilabel_classification",
+    "regression",
+    "text_generation",
+)
 FIELDS = ("image", "text", "label", "target", "split", "group")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 """What may stand between values, in the order in which it is tried."""
@@ -42,9 +48,7 @@ class Table(OwnSource):
     """
 
     supports: Supports = frozenset(
-        {(type, modality) for type in sorted(CLASSIFIES) for modality in MODALITIES}
-        | {(type, modality) for type in ("regression", "text_generation") for modality in MODALITIES}
-        | {("reconstruction", "image")}
+        {(type, modality) for type in ANY_INPUT for modality in MODALITIES} | {("reconstruction", "image")}
     )
     takes: ClassVar[frozenset[str]] = KEYS | {"columns", "pictures", "separator", "references"}
 
