@@ -453,21 +453,14 @@ NUMBER: dict[str, Any] = {"type": "regression", "classes": None, "scale": [0, 10
 def test_numbers_are_read_as_they_stand(tmp_path: Path) -> None:
     found = read(tmp_path, "a.csv", "text,target\na, 12.5 \nb,-3\nc,1e2\n", **NUMBER)
     assert [(e.target, e.stratum, e.labels) for e in found] == [(12.5, 0, ()), (-3.0, 0, ()), (100.0, 0, ())]
-    assert (
-        read(
-            tmp_path,
-            "a.jsonl",
-            '{"text":"a","target":12.5}\n{"text":"b","target":-3}\n{"text":"c","target":"1e2"}',
-            **NUMBER,
-        )
-        == found
-    )
+    rows = [{"text": "a", "target": 12.5}, {"text": "b", "target": -3}, {"text": "c", "target": "1e2"}]
+    assert read(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)), **NUMBER) == found
 
 
 @pytest.mark.parametrize("given", ["true", "null", '"3,5"', '"nan"', '"1_0"', "NaN", "1e999", "9" * 400, "[1]"])
 def test_what_is_no_number_is_told(tmp_path: Path, given: str) -> None:
     with pytest.raises(UserError, match=r"a.jsonl:1: 'target' is .*; it must be a number, as 3 or -0.5"):
-        read(tmp_path, "a.jsonl", '{"text": "a", "target": %s}' % given, **NUMBER)
+        read(tmp_path, "a.jsonl", f'{{"text": "a", "target": {given}}}', **NUMBER)
 
 
 def test_a_number_far_beyond_its_scale_is_a_slip(tmp_path: Path) -> None:
