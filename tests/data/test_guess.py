@@ -234,6 +234,6 @@ def test_a_named_number_in_each_row_is_to_be_predicted_on_one_scale_for_all(tmp_
     for name, first in (("a", 18.3), ("b", 40.0)):
         lines(tmp_path / f"{name}.jsonl", [row | {"age": first + 5 * i} for i, row in enumerate(texts())])
     task = guessed(tmp_path / "a.jsonl")
-    assert (task.type, task.columns, task.scale) == ("regression", {"target": "age"}, (15.0, 65.0))
+    assert (task.type, task.columns, task.scale) == ("regression", {"target": "age"}, (18.0, 64.0))
     both = federation(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
-    assert [client.tasks["age"].scale for client in both.clients] == [(15.0, 85.0)] * 2
+    assert [client.tasks["age"].scale for client in both.clients] == [(18.0, 86.0)] * 2

@@ -110,8 +110,8 @@ def test_how_wrong_an_answer_is() -> None:
 
 def test_the_constant_answer_is_the_best_number_of_common_labels() -> None:
     train = np.array([[1, 1, 0, 0], [1, 0, 1, 0], [1, 1, 0, 0], [0, 0, 0, 1]], dtype=bool)
-    # one label: 2/3, 2/3 and 1; two: 1, 1/2 and 2/3
-    assert common_labels(train, train[:2].repeat(1, axis=0)).tolist() == [True, True, False, False]
+    # one label: 2/3 twice; two: 1 and 1/2; three: 4/5 twice; all four: 2/3 twice
+    assert common_labels(train, train[:2]).tolist() == [True, True, True, False]
     assert common_labels(train, np.array([[1, 0, 0, 0], [1, 0, 1, 0]], dtype=bool)).tolist() == [
         True,
         False,

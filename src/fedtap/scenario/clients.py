@@ -144,6 +144,17 @@ class TaskSettings(Sparing):
         return self
 
     @model_validator(mode="after")
+    def _numbers_have_a_scale(self) -> TaskSettings:
+        if self.type == "regression" and self.scale is None:
+            raise ValueError(
+                "regression needs 'scale': two values between which most of its numbers lie, the same for all clients that share "
+                "the task, as in scale: [0, 100]"
+            )
+        if self.type != "regression" and self.scale is not None:
+            raise ValueError(f"'scale' is for regression, not for {self.type}; remove it")
+        return self
+
+    @model_validator(mode="after")
     def _several_answers(self) -> TaskSettings:
         several = {"separator": ("text_generation", "multilabel_classification"), "references": ("text_generation",)}
         for key, types in several.items():

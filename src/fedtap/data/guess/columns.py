@@ -221,7 +221,7 @@ class _Counts:
 
 
 def ends_of(low: float, high: float) -> tuple[float, float]:
-    """Return two round numbers between which these lie, in steps of a twentieth to a fiftieth of what is between them.
+    """Return two round numbers between which these lie, in steps of a tenth of what is between them, or less.
 
     >>> ends_of(18.3, 93.0), ends_of(0.012, 0.4), ends_of(5.0, 5.0)
     ((15.0, 95.0), (0.0, 0.4), (4.0, 6.0))

@@ -31,13 +31,7 @@ LABELS = _words("label labels class classes category diagnosis sentiment grade f
 TARGETS = _words(
     "target targets answer answers output response completion summary caption reply translation findings impression"
 )
-NUMBERS = (
-    TARGETS
-    | LABELS
-    | _words(
-        "score rating price age value amount weight height length temperature dose severity percentage percent cost"
-    )
-)
+NUMBERS = TARGETS | LABELS | _words("score rating price cost age value amount severity")
 """Names of numbers that are asked for, where they are no classes."""
 MANY_LABELS = LABELS | _words("tags topics diagnoses categories genres codes symptoms keywords")
 MANY_TARGETS = TARGETS | _words("references captions replies translations responses")
@@ -311,7 +305,11 @@ def _answer(left: Sequence[Column], image: Column | None, seen: SeenTable) -> tu
 def _is_id(column: Column, rows: int) -> bool:
     """Tell whether a column only numbers or names rows."""
     different = column.different == column.filled
-    return different and (_plain(column.name) in IDS or _plain(column.name) == "" or (column.is_number and rows > 2))
+    return different and (
+        _plain(column.name) in IDS
+        or _plain(column.name) == ""
+        or (column.is_number and rows > 2 and _plain(column.name) not in NUMBERS)
+    )
 
 
 def _first(columns: Sequence[Column], fits: object) -> Column | None:
