@@ -78,7 +78,7 @@ def errors_of(said: Tensor, right: Tensor) -> Values:
     """Return the metrics of numbers ``(n,)`` float64 in the user's unit.
 
     >>> errors_of(torch.tensor([1.0, 2.0]).double(), torch.tensor([1.0, 3.0]).double())
-    {'mae': (0.5, 2), 'mse': (0.5, 2), 'r2': (0.0, 2)}
+    {'mae': (0.5, 2), 'mse': (0.5, 2), 'r2': (0.5, 2)}
     """
     n, errors = len(right), said - right
     found = {"mae": (float(errors.abs().mean()), n), "mse": (float(errors.square().mean()), n)}
