@@ -9,7 +9,9 @@ from fedtap.data.guess.columns import look_at_columns
 from fedtap.data.guess.federation import GuessedFederation, guess_federation
 from fedtap.data.guess.roles import GuessedTask, guess_task
 from fedtap.data.guess.seen import look
+from fedtap.data.guess.written import write_scenario
 from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import load_scenario
 
 Rows = list[dict[str, object]]
 
@@ -237,3 +239,18 @@ def test_a_named_number_in_each_row_is_to_be_predicted_on_one_scale_for_all(tmp_
     assert (task.type, task.columns, task.scale) == ("regression", {"target": "age"}, (18.0, 64.0))
     both = federation(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
     assert [client.tasks["age"].scale for client in both.clients] == [(18.0, 86.0)] * 2
+
+
+def test_what_is_guessed_of_labels_and_numbers_is_written_down(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    named = ["old;red", "red", "old", "", "red;old"] * 2
+    rows = [f"a sentence of number {i},{tags}" for i, tags in enumerate(named)]
+    (tmp_path / "a" / "t.csv").write_text("\n".join(["text,tags", *rows]))
+    lines(tmp_path / "a" / "n.jsonl", [row | {"age": 18.3 + 5 * i} for i, row in enumerate(texts())])
+    (tmp_path / "made").mkdir()
+    path = tmp_path / "made" / "scenario.yaml"
+    path.write_text(write_scenario(federation(tmp_path / "a"), tmp_path / "made").text)
+    tasks = {task.type: task for task in load_scenario(path).clients[0].tasks}
+    assert tasks["multilabel_classification"].separator == ";"
+    assert tasks["multilabel_classification"].classes == ("old", "red")
+    assert tasks["regression"].scale == (18.0, 64.0)

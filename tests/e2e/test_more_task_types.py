@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from e2e.conftest import Command, do_run, made_once, rows
+from fedtap.models.export import export_model
 from fedtap.models.graph import TaskGraph
 from fedtap.models.personal_model import PersonalModel
 from fedtap.scenario.scenario import load_scenario
@@ -179,6 +180,25 @@ def test_a_graph_gives_what_the_model_answers(model: PersonalModel) -> None:
         chances = TaskGraph(model.loaded, model.tasks["tags"])(ids=ids, mask=torch.ones_like(ids, dtype=torch.bool))
     said = model.predict(text="thing 4 is red", task="tags")["probabilities"]
     assert chances[0].tolist() == pytest.approx(list(said.values()), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_onnx_files_give_chances_of_labels_and_numbers_in_the_users_unit(model: PersonalModel, tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    export_model(model, tmp_path / "onnx", "onnx")
+    about = json.loads((tmp_path / "onnx" / "preprocessing.json").read_text())["tasks"]
+    assert about["tags"] == {"inputs": ["ids", "mask"], "output": "probabilities", "classes": TAGS}
+    assert about["light"] == {"inputs": ["pixels"], "output": "numbers"}
+    pictures = [np.full((32, 32, 3), shade, np.uint8) for shade in (30, 90, 200)]
+    pixels = np.stack([model.loaded.backbone.vision.prepare(picture) for picture in pictures])
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "light.onnx")
+    (numbers,) = session.run(["numbers"], {"pixels": pixels})
+    assert numbers.tolist() == pytest.approx([model.predict(image=each, task="light") for each in pictures], rel=1e-4)
+    ids = model.loaded.backbone.text.prepare("thing 4 is red")[None]
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "tags.onnx")
+    (chances,) = session.run(["probabilities"], {"ids": ids, "mask": np.ones(ids.shape, bool)})
+    known = model.predict(text="thing 4 is red", task="tags")["probabilities"]
+    assert chances[0].tolist() == pytest.approx(list(known.values()), abs=1e-4)
 
 
 def test_the_same_scale_is_asked_of_all_who_share_a_number(scenario: Path, tmp_path: Path, fedtap: Command) -> None:
