@@ -222,7 +222,10 @@ def test_a_model_that_a_method_does_not_declare_is_named_where_it_is_made(
         built.site.models("one", built.server.slice_for("one"))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(each, marks=() if each in ("fedavg_ft", "tap") else pytest.mark.thorough) for each in METHODS],
+)
 def test_every_method_learns_labels_and_numbers(method: str, tmp_path: Path) -> None:
     """A round and what comes after the last one, for a client with several labels an example and one with a number to predict."""
     algorithm = make({}, method)
