@@ -163,6 +163,9 @@ def test_a_saved_model_answers_the_same_and_many_at_once(
     assert [row["probabilities"] for row in listed] == [each["probabilities"] for each in known]
     with (tmp_path / "out.csv").open() as file:
         assert [row["prediction"] for row in csv.DictReader(file)] == ["; ".join(each["labels"]) for each in known]
+    said = fedtap("predict", tmp_path / "model", "--task", "tags", "--text", texts[0]).out.splitlines()
+    assert said[0] == ("; ".join(known[0]["labels"]) or "(no label)")
+    assert {line.split()[1] for line in said[1:]} == set(TAGS)
     picture = scenario.parent / "data" / "3.png"
     done = fedtap("predict", tmp_path / "model", "--task", "light", "--image", picture)
     assert float(done.out) == model.predict(image=picture, task="light")
