@@ -25,7 +25,7 @@ from fedtap.network.experts import Experts
 from fedtap.network.network import Network
 from fedtap.network.plain import Plain
 from fedtap.network.probe import Probe
-from fedtap.pairs import ComponentKey, Modality, Pair
+from fedtap.pairs import CLASSIFIES, ComponentKey, Modality, Pair
 from fedtap.scenario.scenario import NetworkSettings, Scenario, build_scenario
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.base import HeadSizes, Words
@@ -56,8 +56,12 @@ CAPTION = Pair("caption", "text_generation", "image", "shapes")
 LAW, MEDICINE, MORALS = (Pair(name, "text_generation", "text", name) for name in ("law", "medicine", "morals"))
 CONCEPTS = Pair("concepts", "text_generation", "text", "common.sense")
 
+TAGS = Pair("tags", "multilabel_classification", "text", "news")
+AGE = Pair("age", "regression", "image", "digits")
+SCALE = (0.0, 100.0)
+
 EVERY_PAIR = (DIGITS, MOOD, MEMES, REDRAW, VQA, CAPTION, LAW)
-"""One pair of each (type, modality) that there is."""
+"""One pair of each (type, modality) of the paper's three types."""
 TEN_KINDS: Mapping[str, tuple[Pair, ...]] = {
     "c0": (DIGITS,),
     "c1": (MOOD,),
@@ -88,7 +92,10 @@ def blueprint(pairs: Iterable[Pair], **settings: Any) -> Blueprint:
     """Return the sizes of a tiny network for these pairs."""
     heads = {
         pair.head: HeadInfo(
-            type=pair.type, modality=pair.modality, classes=CLASSES if pair.type == "classification" else 0
+            type=pair.type,
+            modality=pair.modality,
+            classes=CLASSES if pair.type in CLASSIFIES else 0,
+            scale=SCALE if pair.type == "regression" else None,
         )
         for pair in pairs
     }
@@ -153,6 +160,11 @@ def examples(pair: Pair, n: int, *, seed: int = 0, split: str = "train") -> Task
         ]
     if pair.type == "classification":
         target = torch.from_numpy(label)
+    elif pair.type == "multilabel_classification":
+        target = torch.eye(CLASSES)[torch.from_numpy(label)]
+        target[label == 1, 2] = 1.0
+    elif pair.type == "regression":
+        target = torch.from_numpy(label - 1 + 0.1 * draw.normal(size=n)).float()
     elif pair.type == "reconstruction":
         shades = draw.integers(0, 40, (n, 3, 64, 64)) + 80 * label[:, None, None, None]
         target = torch.from_numpy(shades.astype(np.uint8))
@@ -163,7 +175,9 @@ def examples(pair: Pair, n: int, *, seed: int = 0, split: str = "train") -> Task
             target[i, :length] = torch.from_numpy(draw.integers(4, 7, length) + 3 * label[i])
             target[i, length] = END
     written = (
-        tuple(words().decode([t for t in row if t != NO_TOKEN]) for row in target.tolist()) if target.ndim == 2 else ()
+        tuple(words().decode([t for t in row if t != NO_TOKEN]) for row in target.tolist())
+        if pair.type == "text_generation"
+        else ()
     )
     return TaskExamples(pair, image, text, target, written)
 
@@ -212,7 +226,8 @@ def scenario_of(clients: Mapping[str, Sequence[Pair]], **settings: Any) -> Scena
                     "domain": pair.domain,
                     "source": "jsonl",
                     "path": f"{pair.task}.jsonl",
-                    **({"classes": CLASSES} if pair.type == "classification" else {}),
+                    **({"classes": CLASSES} if pair.type in CLASSIFIES else {}),
+                    **({"scale": list(SCALE)} if pair.type == "regression" else {}),
                 }
                 for pair in pairs
             ],

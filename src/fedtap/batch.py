@@ -33,7 +33,8 @@ class TaskBatch:
     text_mask
         ``(n, text tokens)`` bool, True at real tokens; None where ``text`` is.
     target
-        Classification: ``(n,)`` long class index. Reconstruction: ``(n, 3, 64, 64)`` float32 in the normalised image space.
+        Classification: ``(n,)`` long class index; with several labels ``(n, labels)`` float32, 0 or 1. Regression: ``(n,)``
+        float32. Reconstruction: ``(n, 3, 64, 64)`` float32 in the normalised image space.
         Text generation: ``(n, length)`` long token ids that end with the end token, padded with
         :data:`NO_TOKEN`.
     stands_for

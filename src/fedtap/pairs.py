@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 Modality = Literal["image", "text", "image+text"]
-TaskName = Literal["classification", "reconstruction", "text_generation"]
+TaskName = Literal["classification", "multilabel_classification", "reconstruction", "regression", "text_generation"]
 Fusion = Literal["joint", "paths"]
 
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -22,7 +22,12 @@ FAMILIES = (
     "image_text_classification",
     "image_generation",
     "text_generation",
+    "image_regression",
+    "text_regression",
+    "image_text_regression",
 )
+CLASSIFIES = frozenset({"classification", "multilabel_classification"})
+"""Types of tasks that answer with one or several of a list of classes."""
 SHARED = "shared"
 STACKS = ("mote", "mome")
 
@@ -59,7 +64,8 @@ class Pair:
     task
         The task's name; clients that name the same task mean the same thing by it.
     type
-        What is asked: ``classification``, ``reconstruction`` or ``text_generation``.
+        What is asked: ``classification``, ``multilabel_classification``, ``reconstruction``, ``regression`` or
+        ``text_generation``.
     modality
         What goes in.
     domain
@@ -82,8 +88,9 @@ class Pair:
     @property
     def family(self) -> str:
         """The task family, whose experts are shared by all data sets of that family."""
-        if self.type == "classification":
-            return f"{self.modality.replace('+', '_')}_classification"
+        if self.type in CLASSIFIES or self.type == "regression":
+            kind = "regression" if self.type == "regression" else "classification"
+            return f"{self.modality.replace('+', '_')}_{kind}"
         return "image_generation" if self.type == "reconstruction" else "text_generation"
 
     @property

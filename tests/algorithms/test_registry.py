@@ -63,4 +63,9 @@ def test_the_families_are_those_that_pairs_have() -> None:
     classify = [Pair("a", "classification", modality, "d").family for modality in ("image", "text", "image+text")]
     redraw = Pair("b", "reconstruction", "image", "d").family
     write = [Pair("c", "text_generation", modality, "d").family for modality in ("image", "text", "image+text")]
-    assert {*classify, redraw, *write} == set(FAMILIES)
+    several = [
+        Pair("d", "multilabel_classification", modality, "d").family for modality in ("image", "text", "image+text")
+    ]
+    assert several == classify  # a picture or a text is told what it is, by one class or by several labels
+    measure = [Pair("e", "regression", modality, "d").family for modality in ("image", "text", "image+text")]
+    assert {*classify, redraw, *write, *measure} == set(FAMILIES)

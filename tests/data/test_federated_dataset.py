@@ -15,9 +15,10 @@ from fedtap.data.federated_dataset import KEPT, FederatedDataset
 from fedtap.data.images import normalise, resize
 from fedtap.data.partition import Partition, partition
 from fedtap.data.splits import SPLITS
+from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import Scenario
-from tiny import CONCEPTS, DIGITS, LAW, REDRAW, REDRAW_DIGITS, TEN_KINDS, VQA, file_scenario
+from tiny import CONCEPTS, DIGITS, LAW, REDRAW, REDRAW_DIGITS, TAGS, TEN_KINDS, VQA, file_scenario, scenario_of
 
 Build = Callable[..., FederatedDataset]
 
@@ -239,3 +240,21 @@ def test_examples_weigh_what_their_class_weighs_but_in_no_test(build: Build, sce
     assert all(
         part.weights is None for task, splits in tasks.items() if task != DIGITS.task for part in splits.values()
     )
+
+
+def test_the_first_of_several_answers_is_trained_on_and_all_are_right(dataset: FederatedDataset) -> None:
+    several = [Example("k", None, "what?", "yes", also=("yeah",)), Example("l", None, "and?", "no")]
+    one = [Example("k", None, "what?", "yes"), Example("l", None, "and?", "no")]
+    held, plain = dataset.encode(LAW, several), dataset.encode(LAW, one)
+    assert torch.equal(held.labels(), plain.labels())
+    assert list(held.references) == [("yes", "yeah"), "no"]
+    assert list(plain.references) == list(plain.written) == ["yes", "no"]
+
+
+def test_several_labels_and_numbers_are_targets_of_their_own_kind(build: Build) -> None:
+    aged = Pair("age", "regression", "text", "news")
+    dataset = build(scenario=scenario_of({"c": [TAGS, aged]}))
+    held = [Example("k", None, "a", (0, 2)), Example("l", None, "b", ())]
+    assert dataset.encode(TAGS, held).targets().tolist() == [[1, 0, 1], [0, 0, 0]]
+    numbers = dataset.encode(aged, [Example("k", None, "a", 75.0), Example("l", None, "b", 110.0)])
+    assert numbers.targets().tolist() == pytest.approx([0.5, 1.2])

@@ -9,7 +9,9 @@ from fedtap.data.guess.columns import look_at_columns
 from fedtap.data.guess.federation import GuessedFederation, guess_federation
 from fedtap.data.guess.roles import GuessedTask, guess_task
 from fedtap.data.guess.seen import look
+from fedtap.data.guess.written import write_scenario
 from fedtap.runtime.errors import UserError
+from fedtap.scenario.scenario import load_scenario
 
 Rows = list[dict[str, object]]
 
@@ -206,3 +208,49 @@ def test_what_cannot_be_read_is_one_line(name: str, content: str | None, why: st
     place = path if len(Path(name).parts) == 1 else tmp_path / Path(name).parts[0]
     with pytest.raises(UserError, match=why):
         federation(place)
+
+
+def test_lists_of_texts_are_answers_of_which_any_is_right(tmp_path: Path) -> None:
+    rows = [row | {"replies": [f"yes {i}", f"it is {i} indeed"]} for i, row in enumerate(texts())]
+    task = guessed(lines(tmp_path / "a.jsonl", rows))
+    assert (task.type, task.columns, task.answer_words) == ("text_generation", {"target": "replies"}, 4)
+    assert "'replies' holds lists of answers: to be written, any of them is right" in task.reasons
+
+
+@pytest.mark.parametrize("separator", ["list", ";", "|"])
+def test_a_few_labels_of_which_a_row_names_several(tmp_path: Path, separator: str) -> None:
+    named = [["old", "red"], ["red"], ["old"], [], ["red", "old"]] * 2
+    if separator == "list":
+        path = lines(tmp_path / "a.jsonl", [row | {"tags": each} for row, each in zip(texts(), named, strict=True)])
+    else:
+        path = tmp_path / "a.csv"
+        rows = [f"a sentence of number {i},{separator.join(each)}" for i, each in enumerate(named)]
+        path.write_text("\n".join(["text,tags", *rows]))
+    task = guessed(path)
+    assert (task.type, task.columns, task.classes) == ("multilabel_classification", {"label": "tags"}, ("old", "red"))
+    assert task.keys == ({} if separator == "list" else {"separator": separator})
+    assert "'tags' names several of 2 labels in a row" in task.reasons
+
+
+def test_a_named_number_in_each_row_is_to_be_predicted_on_one_scale_for_all(tmp_path: Path) -> None:
+    for name, first in (("a", 18.3), ("b", 40.0)):
+        lines(tmp_path / f"{name}.jsonl", [row | {"age": first + 5 * i} for i, row in enumerate(texts())])
+    task = guessed(tmp_path / "a.jsonl")
+    assert (task.type, task.columns, task.scale) == ("regression", {"target": "age"}, (18.0, 64.0))
+    both = federation(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert [client.tasks["age"].scale for client in both.clients] == [(18.0, 86.0)] * 2
+
+
+def test_what_is_guessed_of_labels_and_numbers_is_written_down(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    named = ["old;red", "red", "old", "", "red;old"] * 2
+    rows = [f"a sentence of number {i},{tags}" for i, tags in enumerate(named)]
+    (tmp_path / "a" / "t.csv").write_text("\n".join(["text,tags", *rows]))
+    lines(tmp_path / "a" / "n.jsonl", [row | {"age": 18.3 + 5 * i} for i, row in enumerate(texts())])
+    (tmp_path / "made").mkdir()
+    path = tmp_path / "made" / "scenario.yaml"
+    path.write_text(write_scenario(federation(tmp_path / "a"), tmp_path / "made").text)
+    tasks = {task.type: task for task in load_scenario(path).clients[0].tasks}
+    assert tasks["multilabel_classification"].separator == ";"
+    assert tasks["multilabel_classification"].classes == ("old", "red")
+    assert tasks["regression"].scale == (18.0, 64.0)

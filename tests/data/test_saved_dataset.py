@@ -102,3 +102,31 @@ def test_what_does_not_fit_is_one_line(
     save(tmp_path, train=columns)
     with pytest.raises(UserError, match=why):
         read(tmp_path, **more)
+
+
+def test_lists_of_answers_and_further_columns_are_right_answers(tmp_path: Path) -> None:
+    save(tmp_path, all={"text": ["q", "r"], "target": [["a", "b"], ["c"]], "more": ["d", ""]})
+    asked = {"type": "text_generation", "classes": None}
+    assert [(e.target, e.also) for e in read(tmp_path, **asked)] == [("a", ("b",)), ("c", ())]
+    assert [(e.target, e.also) for e in read(tmp_path, references=["more"], **asked)] == [("a", ("b", "d")), ("c", ())]
+
+
+def test_lists_of_labels_by_name_and_by_number(tmp_path: Path) -> None:
+    asked = {"type": "multilabel_classification"}
+    save(tmp_path, all={"text": texts(3), "label": [["b", "a"], [], ["b"]]})
+    assert [e.target for e in read(tmp_path, **asked)] == [(0, 1), (), (1,)]
+    kind = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.Sequence(datasets.ClassLabel(names=["a", "b"]))}
+    )
+    made = datasets.Dataset.from_dict({"text": texts(3), "label": [[1, 0], [], [1]]}, features=kind)
+    datasets.DatasetDict({"all": made}).save_to_disk(str(tmp_path / "other" / "set"))
+    assert [e.target for e in read(tmp_path / "other", **asked)] == [(0, 1), (), (1,)]
+
+
+def test_numbers_are_numbers(tmp_path: Path) -> None:
+    asked = {"type": "regression", "classes": None, "scale": [0, 10]}
+    save(tmp_path, all={"text": texts(2), "target": [1.5, 3.0]})
+    assert [e.target for e in read(tmp_path, **asked)] == [1.5, 3.0]
+    save(tmp_path / "b", all={"text": texts(2), "target": [1.5, None]})
+    with pytest.raises(UserError, match="'target' is null; it must be a number"):
+        read(tmp_path / "b", **asked)

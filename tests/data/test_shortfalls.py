@@ -201,3 +201,26 @@ def test_built_in_sources_are_looked_at_if_asked_for_and_nothing_is_fetched(tmp_
     assert found.shares == {"a": {"d": whole}}
     assert found.missing == ["source 'cifar100': would come from the hub, so not looked at"]
     assert shortfalls(made, found.shares, 0) == {"a": [f"d: test: {len(whole.test)} of 9999 asked for"]}
+
+
+def test_labels_that_nobody_has_and_numbers_beyond_their_scale(tmp_path: Path, write: Write) -> None:
+    write("rows.jsonl", [{"text": f"row {i}", "label": [["a"], ["a", "b"], []][i % 3]} for i in range(120)])
+    assert said(scenario(tmp_path, {"type": "multilabel_classification", "classes": ["a", "b", "c"]})) == {
+        "a": ["t: train, validation, test: no example of 1 of 3 classes: 'c'"]
+    }
+    write("rows.jsonl", [{"text": f"row {i}", "target": i} for i in range(100)])
+    assert said(scenario(tmp_path, {"type": "regression", "scale": [0, 89]})) == {
+        "a": ["t: 10 of 100 numbers lie beyond scale [0, 89]"]
+    }
+    assert said(scenario(tmp_path, {"type": "regression", "scale": [0, 99]})) == {}
+
+
+def test_a_skewed_mix_goes_by_the_rarest_label(tmp_path: Path, write: Write) -> None:
+    """Of a source where nearly all have one label, clients differ in the others."""
+    kinds = [["a"], ["a", "b"], ["a", "c"], ["a", "d"]]
+    write("rows.jsonl", [{"text": f"row {i}", "label": kinds[i % 4]} for i in range(800)])
+    asked = {"type": "multilabel_classification", "classes": list("abcd"), "train": 40}
+    made = scenario(tmp_path, asked, ("a", "b", "c"), data={"dirichlet": 0.05})
+    held = [[example.target for example in own["t"].train] for own in partition(made, 0).values()]
+    assert all(max(map(own.count, own)) >= 20 for own in held)  # of a fair mix 10 of 40 would be of each kind
+    assert len({max(own, key=own.count) for own in held}) > 1

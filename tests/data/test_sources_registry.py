@@ -5,6 +5,7 @@ import pytest
 
 from fedtap.data.sources import SOURCES, source
 from fedtap.data.sources.packages import package_file
+from fedtap.pairs import CLASSIFIES
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import TaskSettings
 
@@ -79,8 +80,10 @@ def test_what_a_source_can_serve_passes() -> None:
     for name, known in SOURCES.items():
         for kind, modality in known.supports:
             more: dict[str, Any] = {"path": "x"} if "path" in known.takes else {}
-            if "classes" in known.takes and kind == "classification":
+            if "classes" in known.takes and kind in CLASSIFIES:
                 more["classes"] = 3
+            if kind == "regression":
+                more["scale"] = [0, 1]
             known.check(task(source=name, type=kind, modality=modality, **more))
 
 

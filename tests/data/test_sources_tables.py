@@ -372,3 +372,123 @@ def test_three_tables_are_the_three_splits(tmp_path: Path) -> None:
 def test_a_spreadsheet_under_another_name_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.csv: is a spreadsheet or archive, no CSV; take source: xlsx"):
         read(tmp_path, "a.csv", b"PK\x03\x04rest")
+
+
+def test_several_right_answers_in_a_list_in_one_cell_and_in_several_columns(tmp_path: Path) -> None:
+    rows = [{"text": "Colour?", "target": ["red", "crimson"]}, {"text": "Why?", "target": "Because."}]
+    listed = read(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)), **GENERATION)
+    assert [(e.target, e.also) for e in listed] == [("red", ("crimson",)), ("Because.", ())]
+    cells = "text,target\nColour?, red |crimson|red|\nWhy?,Because.\n"
+    assert read(tmp_path, "b.csv", cells, separator="|", **GENERATION) == listed
+    columns = "text,target,second,third\nColour?,red,crimson,\nWhy?,Because., ,Because.\n"
+    assert read(tmp_path, "c.csv", columns, references=["second", "third"], **GENERATION) == listed
+    # without a separator a cell is one answer, whatever is in it
+    assert [e.target for e in read(tmp_path, "b.csv", cells, **GENERATION)] == ["red |crimson|red|", "Because."]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"text": "a", "target": ["b", ""]}', "a.jsonl:1: 'target' is empty; fill it, or remove the row"),
+        ('{"text": "a", "target": []}', "a.jsonl:1: 'target' is empty; fill it, or remove the row"),
+        ('{"text": "a", "target": ["b", 3]}', "a.jsonl:1: 'target' is 3; it must be text in quotes"),
+        ('{"text": "a", "target": {"b": 1}}', """a.jsonl:1: 'target' is {"b": 1}; it must be text in quotes"""),
+    ],
+)
+def test_a_list_of_answers_that_is_none_is_told(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        read(tmp_path, "a.jsonl", content, **GENERATION)
+    assert str(raised.value).endswith(message)
+
+
+def test_an_answer_more_makes_another_example_and_none_more_the_same_as_ever() -> None:
+    one = Example("k", None, "a", "b")
+    assert one.identity == ("k", None, "a", "b")
+    assert Example("k", None, "a", "b", also=("c",)).identity == ("k", None, "a", "b", ("c",))
+
+
+@pytest.mark.parametrize("key", ["separator", "references"])
+def test_several_answers_are_for_text_that_is_written(key: str) -> None:
+    with pytest.raises(ValidationError, match=f"'{key}' is for text_generation.*, not for classification; remove it"):
+        task("a.csv", **{key: ["b"] if key == "references" else ";"})
+
+
+def test_a_column_of_references_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no column 'secnd'.*did you mean 'second'"):
+        read(tmp_path, "a.csv", "text,target,second\na,b,c\n", references=["secnd"], **GENERATION)
+
+
+MANY: dict[str, Any] = {"type": "multilabel_classification", "classes": ["old", "red", "wet"]}
+
+
+def test_several_labels_in_lists_and_between_separators(tmp_path: Path) -> None:
+    rows = [{"text": "a", "label": ["wet", "old"]}, {"text": "b", "label": "red"}, {"text": "c", "label": []}]
+    listed = read(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)), **MANY)
+    assert [(e.target, e.labels) for e in listed] == [((0, 2), (0, 2)), ((1,), (1,)), ((), ())]
+    assert read(tmp_path, "a.csv", "text,label\na,wet; old;wet\nb,red\nc,\n", separator=";", **MANY) == listed
+
+
+def test_label_skew_goes_by_the_rarest_label_of_an_example(tmp_path: Path) -> None:
+    lists = [["old", "red"], ["old"], ["old", "wet"], [], ["red", "wet"]]  # 3 are old, 2 red, 2 wet
+    content = "\n".join(json.dumps({"text": f"t {i}", "label": each}) for i, each in enumerate(lists))
+    assert [e.stratum for e in read(tmp_path, "a.jsonl", content, **MANY)] == [1, 0, 2, -1, 1]
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        (["old", "blue"], "unknown label 'blue'"),
+        ("old;red", "unknown label 'old;red'"),
+        (None, "'label' is null; write [] where no label holds, or remove the row"),
+    ],
+)
+def test_labels_that_are_none_are_told(tmp_path: Path, label: object, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        read(tmp_path, "a.jsonl", json.dumps({"text": "a", "label": label}), **MANY)
+
+
+NUMBER: dict[str, Any] = {"type": "regression", "classes": None, "scale": [0, 100]}
+
+
+def test_numbers_are_read_as_they_stand(tmp_path: Path) -> None:
+    found = read(tmp_path, "a.csv", "text,target\na, 12.5 \nb,-3\nc,1e2\n", **NUMBER)
+    assert [(e.target, e.stratum, e.labels) for e in found] == [(12.5, 0, ()), (-3.0, 0, ()), (100.0, 0, ())]
+    rows = [{"text": "a", "target": 12.5}, {"text": "b", "target": -3}, {"text": "c", "target": "1e2"}]
+    assert read(tmp_path, "a.jsonl", "\n".join(map(json.dumps, rows)), **NUMBER) == found
+
+
+@pytest.mark.parametrize("given", ["true", "null", '"3,5"', '"nan"', '"1_0"', "NaN", "1e999", "9" * 400, "[1]"])
+def test_what_is_no_number_is_told(tmp_path: Path, given: str) -> None:
+    with pytest.raises(UserError, match=r"a.jsonl:1: 'target' is .*; it must be a number, as 3 or -0.5"):
+        read(tmp_path, "a.jsonl", f'{{"text": "a", "target": {given}}}', **NUMBER)
+
+
+def test_a_number_far_beyond_its_scale_is_a_slip(tmp_path: Path) -> None:
+    settings = task("a.csv", on_unreadable="skip", **NUMBER)
+    (tmp_path / "a.csv").write_text("text,target\na,150\nb,9999999\n")
+    with pytest.raises(UserError, match=r"'target' is 1e\+07, far beyond scale: \[0, 100\]; mend it, or 'scale'"):
+        source("csv").examples(settings, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({**NUMBER, "scale": None}, "regression needs 'scale'"),
+        ({**NUMBER, "scale": [5, 5]}, "must be the lowest value and a higher one"),
+        ({"scale": [0, 1]}, "'scale' is for regression, not for classification; remove it"),
+        (
+            {**MANY, "class_weights": "balanced"},
+            "'class_weights' is for classification, not for multilabel_classification",
+        ),
+    ],
+)
+def test_keys_that_do_not_go_with_a_type_are_told(more: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        task("a.csv", **more)
+
+
+def test_what_is_not_said_is_not_written_down() -> None:
+    """Descriptions of runs that do without the newer keys are those of before."""
+    assert not {"scale", "separator", "references"} & task("a.csv").model_dump(mode="json").keys()
+    assert task("a.csv", **NUMBER).model_dump(mode="json")["scale"] == [0, 100]
+    assert "sheet" in task("a.csv").model_dump(mode="json")

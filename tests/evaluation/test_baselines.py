@@ -14,6 +14,7 @@ from fedtap.evaluation.baselines import (
     majority,
     majority_text,
     mean_picture,
+    most_frequent_text,
     question_only,
     unigram,
 )
@@ -208,3 +209,16 @@ class TestQuestionOnly:
         nothing = np.ones((30, 8))
         score = question_only(nothing, answers, nothing, answers, nothing, answers)
         assert score == pytest.approx(majority_text(answers, answers)) == pytest.approx(2 / 3)
+
+
+class TestSeveralRightAnswers:
+    def test_the_most_frequent_answer_is_right_for_the_most_examples(self) -> None:
+        train = [["red", "Red."], ["crimson", "red"], "blue", "blue", ["blue", "navy"]]
+        assert most_frequent_text(train) == "blue"  # of three examples; red is named four times, in two
+        assert majority_text(train, ["blue", ["teal", "Blue!"], "red", ["red", "crimson"]]) == 0.5
+
+    def test_the_blind_answer_is_trained_on_the_first_and_right_if_it_is_any(self) -> None:
+        nothing = np.zeros((4, 2))
+        train = [["no", "never"], "no", "no", "yes"]
+        tested = [["never", "no"], "never", "no", ["yes", "no"]]
+        assert question_only(nothing, train, nothing, train, nothing, tested) == 0.75

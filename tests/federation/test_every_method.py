@@ -19,7 +19,8 @@ from fedtap.federation.rounds import run_round
 from fedtap.federation.server import Server
 from fedtap.federation.store import ClientStore
 from fedtap.runtime.errors import UserError
-from tiny import DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, build_network, client_data, generator, scenario_of
+from fedtap.training.client import LocalClient
+from tiny import AGE, DIGITS, LAW, MEMES, MOOD, REDRAW, TAGS, VQA, build_network, client_data, generator, scenario_of
 
 METHODS = sorted(algorithms())
 CLIENTS = {"one": (DIGITS,), "three": (DIGITS, MOOD, LAW), "others": (MEMES, REDRAW, VQA)}
@@ -219,3 +220,35 @@ def test_a_model_that_a_method_does_not_declare_is_named_where_it_is_made(
         UserError, match="method 'tap': makes a model 'secret', which it does not declare; add it to `beside`"
     ):
         built.site.models("one", built.server.slice_for("one"))
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(each, marks=() if each in ("fedavg_ft", "tap") else pytest.mark.thorough) for each in METHODS],
+)
+def test_every_method_learns_labels_and_numbers(method: str, tmp_path: Path) -> None:
+    """A round and what comes after the last one, for a client with several labels an example and one with a number to predict."""
+    algorithm = make({}, method)
+    pairs = {"tagger": (TAGS, DIGITS), "gauger": (AGE, DIGITS)}
+    every = tuple(pair for own in pairs.values() for pair in own)
+    network = build_network(every, name=algorithm.architecture or "experts", adaptation=adaptation_of(algorithm))
+    for client, own in pairs.items():
+        here = LocalClient(
+            client,
+            own,
+            data=client_data(own, 6),
+            network=network,
+            scenario=scenario_of(pairs, rounds=2, local_steps=1, training={"finetune_steps": 1, "select_every": 1}),
+            seed=0,
+            round=2,
+            judge=algorithm.params.judge,
+        )
+        received = here.initial_state()
+        update, state = algorithm.local_round(here, received, algorithm.start(here))
+        state = algorithm.personalise(here, received, state)
+        served = {pair.task for pair in network.architecture.served(own)}
+        assert set(update.losses) <= served
+        assert all(
+            torch.isfinite(torch.tensor(value)) for value in (*update.losses.values(), *update.personal_losses.values())
+        )
+        assert algorithm.models(received, state)

@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 
 import fedtap
+from fedtap.backbones.batches import run_fixed_batches
 from fedtap.models.personal_model import PersonalModel
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.sealed import write_sealed_json
@@ -316,3 +317,32 @@ def test_a_second_answer_reads_no_weights(run: Path) -> None:
     model.predict(text="sun")
     assert loads() == before
     assert fedtap.predict(run, client="clinic", task="triage", text="sun")["output"] == model.predict(text="sun")
+
+
+def test_a_single_example_may_go_through_the_encoders_alone(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where that is asked for, and only a single one: several fill the batches that training had."""
+    sizes: list[int] = []
+
+    def counted(batches: Any, forward: Any, *, rows: int, device: Any) -> Any:
+        sizes.append(rows)
+        return run_fixed_batches(batches, forward, rows=rows, device=device)
+
+    monkeypatch.setattr("fedtap.backbones.base.run_fixed_batches", counted)
+    exact, quick = (PersonalModel.from_run(run, "clinic", exact=exact) for exact in (True, False))
+    texts = [f"{word} today" for word in WORDS[:3]]
+    known = [exact.predict(text=text)["probabilities"] for text in texts]
+    filled = set(sizes)
+    assert len(filled) == 1
+    assert min(filled) > 1
+    sizes.clear()
+    alone = [quick.predict(text=text)["probabilities"] for text in texts]
+    assert sizes == [1, 1, 1]
+    for mine, theirs in zip(alone, known, strict=True):
+        assert mine == pytest.approx(theirs, abs=1e-3)
+    sizes.clear()
+    assert [output["probabilities"] for _, output in quick.predict_many(texts)] == [
+        pytest.approx(each, abs=2e-6) for each in known
+    ]
+    assert set(sizes) == filled
+    tower = quick.loaded.backbone.text
+    assert tower.one_by_one().id != tower.id  # its features are not to be taken for those of the cache

@@ -22,8 +22,11 @@ from fedtap.tasks.metrics import (
     HIGHER_IS_BETTER,
     PRIMARY,
     ClassificationScores,
+    MultilabelScores,
     ReconstructionScores,
     TextScores,
+    each_of,
+    errors_of,
     normalise_answer,
     primary,
     primary_metrics,
@@ -260,6 +263,28 @@ class TestText:
             scores.update(torch.ones(2), torch.ones(2), ["c", "d"], ["c", "d"])
         assert more.value() == plain.value() | {"same-length": (0.75, 4)}
 
+    def test_of_several_references_the_nearest_counts(self) -> None:
+        """By hand from metrics of single references; the corpus chrF sums over the nearest ones."""
+        predictions = ["crimson", "the cat sat", "blue"]
+        references = [["red", "Crimson."], "the cats sit on", ("green", "light blue", "teal")]
+        nearest = ["Crimson.", "the cats sit on", "light blue"]
+        several, one = (
+            TextScores([Meteor(None), BertScore(Letters())]),
+            TextScores([Meteor(None), BertScore(Letters())]),
+        )
+        several.update(torch.ones(3), torch.ones(3), predictions, references)
+        one.update(torch.ones(3), torch.ones(3), predictions, nearest)
+        assert several.value() == one.value()
+        assert several.value()["exact_match"] == (pytest.approx(1 / 3), 3)
+        assert several.outcomes("exact_match") == [1.0, 0.0, 0.0]
+        assert several.value()["chrf"][0] == pytest.approx(chrf(predictions, nearest))
+        scorer = RougeScorer(["rougeL"])
+        best = [
+            max(scorer.score(target=each, prediction=said)["rougeL"].fmeasure for each in each_of(reference))
+            for said, reference in zip(predictions, references, strict=True)
+        ]
+        assert several.value()["rouge_l"][0] == pytest.approx(np.mean(best), abs=1e-6)
+
     def test_different_lengths_are_refused(self) -> None:
         with pytest.raises(ValueError, match="1 predictions and 2 references"):
             TextScores().update(torch.ones(2), torch.ones(2), ["a"], ["a", "b"])
@@ -342,11 +367,17 @@ class TestTable:
             for good, bad in zip(better, worse, strict=True)
             for metric in good
         }
-        right, wrong = (ClassificationScores(2, ("balanced_accuracy", "auroc")) for _ in range(2))
-        for scores, sign in ((right, 5.0), (wrong, -5.0)):
-            scores.update(sign * torch.eye(2), torch.tensor([0, 1]))
-        good, bad = right.value(), wrong.value()
-        assert compared | {metric: good[metric][0] > bad[metric][0] for metric in good} == HIGHER_IS_BETTER
+        for make, targets in (
+            (lambda: ClassificationScores(2, ("balanced_accuracy", "auroc")), torch.tensor([0, 1])),
+            (lambda: MultilabelScores(2, ("balanced_accuracy", "auroc")), torch.eye(2)),
+        ):
+            right, wrong = make(), make()
+            for scores, sign in ((right, 5.0), (wrong, -5.0)):
+                scores.update(sign * (2 * torch.eye(2) - 1), targets)
+            good, bad = right.value(), wrong.value()
+            compared |= {metric: good[metric][0] > bad[metric][0] for metric in good}
+        near, far = (errors_of(torch.tensor([0.0, said]), torch.tensor([0.0, 1.0])) for said in (0.9, 3.0))
+        assert compared | {metric: near[metric][0] > far[metric][0] for metric in near} == HIGHER_IS_BETTER
 
     def test_primary_metrics_by_task(self) -> None:
         pairs = [

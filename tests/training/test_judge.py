@@ -15,11 +15,12 @@ from fedtap.components import ComponentState
 from fedtap.personalization.choice import choose_by_task
 from fedtap.personalization.guard import guard
 from fedtap.personalization.replacement import replace_hard, replace_soft
+from fedtap.tasks import TASK_TYPES
 from fedtap.training.client import LocalClient
 from fedtap.training.judge import BLUNTEST, SHARPEST, best_sharpness, judgements, scored
 from fedtap.training.model_selection import mean_ratio
 from fedtap.training.schedule import finetune_rates
-from tiny import CLASSES, DIGITS, LAW, REDRAW, VOCABULARY, VQA, build_network, examples, local_client, words
+from tiny import CLASSES, DIGITS, LAW, REDRAW, VOCABULARY, VQA, build_network, examples, jittered, local_client, words
 
 TWO = torch.tensor([0, 1, 1, 0])
 SURE = torch.tensor([[9.0, -9.0], [-9.0, 9.0], [-9.0, 9.0], [-9.0, 9.0]])
@@ -159,3 +160,20 @@ def test_what_is_trained_with_weights_is_judged_with_them_but_not_by_the_metric(
     plain = scored(network, {"digits": held}, judge)["digits"]
     found = scored(network, {"digits": replace(held, weights=weights)}, judge)["digits"]
     torch.testing.assert_close(found, plain * weights if judge == "cross_entropy" else plain)
+
+
+def test_where_several_answers_are_right_what_is_written_is_held_against_all() -> None:
+    """Also where the first of them is not what the model writes."""
+    network = build_network((VQA,)).eval()
+    held = examples(VQA, 4, split="validation")
+    network.load(jittered(network.initial_state()))
+    (out,) = network(next(iter(held.batches(4, torch.device("cpu")))))
+    said = TASK_TYPES[VQA.type].answers(out.head, out.fused, None, network.words)
+    none = replace(held, also=((), ("never said",), (), ()))
+    any_of = replace(held, also=((), (said[1].upper(),), (), ("w0", said[3])))
+    before, after = (scored(network, {"vqa": each}, "metric")["vqa"] for each in (none, any_of))
+    assert (before - 1 / 4).tolist() == [float(text != right) for text, right in zip(said, held.written, strict=True)]
+    assert (after - 1 / 4).tolist()[1::2] == [0.0, 0.0]
+    assert before[::2].tolist() == after[::2].tolist()
+    losses = [scored(network, {"vqa": each}, "cross_entropy")["vqa"] for each in (any_of, held)]
+    assert torch.equal(*losses)

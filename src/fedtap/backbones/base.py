@@ -6,6 +6,7 @@ shapes (see :mod:`fedtap.backbones.batches`), so that results cannot depend on w
 
 from __future__ import annotations
 
+import copy
 import importlib
 import threading
 from abc import ABC, abstractmethod
@@ -114,6 +115,16 @@ class Tower(ABC, Generic[Item]):
     def chunk(self) -> int:
         """How many items to hand to :meth:`encode` at once: enough to fill batches, few enough to hold in memory."""
         return 16 * self.batch
+
+    def one_by_one(self) -> Tower[Item]:
+        """Return the same tower with a pass for each item: quicker for a single one.
+
+        Another shape may take another kernel, whose sums round otherwise. So its features may differ in their last bits from
+        those that this tower makes, and must not be taken for them: it has an id of its own.
+        """
+        alone = copy.copy(self)
+        alone.batch, alone.id = 1, f"{self.id}-alone"
+        return alone
 
     @property
     def module(self) -> nn.Module:

@@ -102,9 +102,9 @@ def check(
 def _classes(train: Any, task: Any) -> list[int] | None:
     from fedtap.data.sources import source
 
-    if task.type != "classification":
+    if not task.classifies:
         return None
-    return [len({example.target for example in train}), len(source(task.source).classes(task))]
+    return [len({label for example in train for label in example.labels}), len(source(task.source).classes(task))]
 
 
 def show_faults(faults: Sequence[str], number: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -76,27 +77,38 @@ class Example:
     image, text
         The input; None where the modality has no such part.
     target
-        Class index (classification), answer (text generation), or None (reconstruction: the image is the target).
+        Class index (classification), indices of the labels that hold in their order (multi-label classification), answer (text
+        generation), number (regression), or None (reconstruction: the image is the target).
     stratum
-        What label skew goes by: the class index, or the index of the answer; 0 where there is no such thing.
+        What label skew goes by: the class index, the index of the answer, or of its rarest label (-1: it has none); 0 where
+        there is no such thing.
     split
         The split in which its source publishes it, or its owner has put it, if either has splits of their own.
     group
         What it belongs to besides: the patient, the author. Examples of one group land in one split.
+    also
+        Text generation: further answers that are as right as the target. Trained on is the target alone.
     """
 
     key: str
     image: ImageRef | None
     text: str | None
-    target: int | str | None
+    target: int | float | str | tuple[int, ...] | None
     stratum: int = 0
     split: Published | None = None
     group: str | None = None
+    also: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The indices of its class, or of its labels; none where it is of another kind of task."""
+        return self.target if isinstance(self.target, tuple) else (self.target,) if isinstance(self.target, int) else ()
 
     @property
     def identity(self) -> tuple[Any, ...]:
         """What makes two examples of one task the same: input and target."""
-        return (self.key, self.image and self.image.digest, self.text, self.target)
+        about = (self.key, self.image and self.image.digest, self.text, self.target)
+        return (*about, self.also) if self.also else about
 
 
 def text_key(text: str) -> str:
@@ -122,6 +134,19 @@ def by_answer(examples: Iterable[Example]) -> tuple[Example, ...]:
     examples = tuple(examples)
     index = {answer: number for number, answer in enumerate(sorted({str(example.target) for example in examples}))}
     return tuple(replace(example, stratum=index[str(example.target)]) for example in examples)
+
+
+def by_rarest_label(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """Return the examples with, as stratum, the one of their labels that the fewest of all have (the first of several); else -1.
+
+    A skewed mix is drawn over these strata, so that rare labels, of which there are too few to go round, are what differs.
+    """
+    examples = tuple(examples)
+    counts = Counter(label for example in examples for label in example.labels)
+    return tuple(
+        replace(example, stratum=min(example.labels, key=lambda label: (counts[label], label), default=-1))
+        for example in examples
+    )
 
 
 def file_bytes(path: Path) -> bytes:

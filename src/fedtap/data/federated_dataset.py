@@ -28,6 +28,7 @@ from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.storage import digest
 from fedtap.scenario.scenario import Scenario
+from fedtap.scenario.unit import scaled
 
 Progress = Callable[[str, int, int], None]
 KEPT = 16  # clients whose encoded data stay in memory
@@ -69,6 +70,15 @@ class FederatedDataset:
         self._texts = inputs_of(folder, backbone.text, note=note)
         self._progress = progress
         self._held: OrderedDict[str, ClientData] = OrderedDict()
+        self._classes = {
+            task.pair.head: len(source(task.source).classes(task))
+            for client in scenario.clients
+            for task in client.tasks
+            if task.classifies
+        }
+        self._scales = {
+            task.pair.head: task.scale for client in scenario.clients for task in client.tasks if task.scale is not None
+        }
         self._cross: CrossExamples | None = None  # all of it is gathered when the first client is tested
 
     @property
@@ -157,11 +167,20 @@ class FederatedDataset:
             inputs = [_present(example.text, pair, "text") for example in examples]
             texts = self._texts.get([(digest(text), _constant(text)) for text in inputs])
         written = tuple(str(example.target) for example in examples) if pair.type == "text_generation" else ()
-        return TaskExamples(pair, images, texts, self._targets(pair, examples), written)
+        also = tuple(example.also for example in examples) if any(example.also for example in examples) else ()
+        return TaskExamples(pair, images, texts, self._targets(pair, examples), written, also=also)
 
     def _targets(self, pair: Pair, examples: Sequence[Example]) -> Tensor | Pictures:
         if pair.type == "classification":
             return torch.tensor([int(_present(example.target, pair, "label")) for example in examples])
+        if pair.type == "regression":
+            numbers = [scaled(float(_present(e.target, pair, "target")), self._scales[pair.head]) for e in examples]
+            return torch.tensor(numbers, dtype=torch.float32)
+        if pair.type == "multilabel_classification":
+            held = torch.zeros(len(examples), self._classes[pair.head])
+            for row, example in enumerate(examples):
+                held[row, list(_present(example.target, pair, "label"))] = 1.0
+            return held
         if pair.type == "reconstruction":
             return Pictures([_thumbnail(_present(example.image, pair, "image")) for example in examples])
         limit = self._scenario.network.answer_tokens

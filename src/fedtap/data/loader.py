@@ -53,12 +53,16 @@ class TaskExamples:
         Per example the tower's features ``(tokens, features)`` (float16, memory-mapped), or None without that modality. Where the
         tower is adapted from its first layer on: pixels ``(3, size, size)`` float32, and token ids ``(tokens,)`` int64.
     target
-        ``(n,)`` long (classification), ``(n, 3, 64, 64)`` uint8 or :class:`Pictures` (reconstruction), or ``(n, length)`` long,
-        padded with :data:`~fedtap.batch.NO_TOKEN`.
+        ``(n,)`` long (classification), ``(n, labels)`` float32 (with several labels), ``(n,)`` float32 (regression),
+        ``(n, 3, 64, 64)`` uint8 or :class:`Pictures` (reconstruction), or ``(n, length)`` long, padded with
+        :data:`~fedtap.batch.NO_TOKEN` (text generation).
     written
         Text generation: each answer as its author wrote it. The token ids of ``target`` may be cut, and know fewer words.
     weights
         ``(n,)`` float32, what the loss of each example counts for in training; None: all alike.
+    also
+        Text generation: of each example further answers that are as right as the one that is trained on; empty where no example
+        has any.
     """
 
     pair: Pair
@@ -67,9 +71,17 @@ class TaskExamples:
     target: Tensor | Pictures
     written: Sequence[str] = ()
     weights: Tensor | None = None
+    also: Sequence[tuple[str, ...]] = ()
 
     def __len__(self) -> int:
         return len(self.target)
+
+    @property
+    def references(self) -> Sequence[str | Sequence[str]]:
+        """The right answers of each example as their authors wrote them: a text, or several of which any is right."""
+        if not self.also:
+            return self.written
+        return [(first, *more) if more else first for first, more in zip(self.written, self.also, strict=True)]
 
     def take(self, indices: Sequence[int], rows: Sequence[int]) -> TaskBatch:
         """Return the examples at ``indices`` as a task batch that fills these rows of a batch; on the CPU."""

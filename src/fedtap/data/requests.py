@@ -73,6 +73,8 @@ def requests(scenario: Scenario, faults: Faults | None = None) -> dict[Kind, lis
                 kind = (*kind, task.delimiter, task.encoding)
             if task.pictures:
                 kind = (*kind, "pictures", task.pictures)
+            if task.separator or task.references:
+                kind = (*kind, "several", task.separator, task.references)
             if task.parts is not None:
                 files = {split: os.path.normpath(os.path.join(path, part)) for split, part in task.parts.items()}
                 kind = (*kind, _Parts(sorted((split, spelled.get(file, file)) for split, file in files.items())))

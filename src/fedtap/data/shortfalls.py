@@ -55,6 +55,7 @@ def shortfalls(
                 alone[place] = source(here.source).left_alone(here, Path(folder))
             lines = [
                 *_fewer(splits, asked[client.id, task.name]),
+                *_beyond(splits, task),
                 *_classless(splits, task, mixed=scenario.data.label_skew(task) is not None),
                 *alone[place],
                 *_unwritable(splits, task, words, scenario.network.answer_tokens),
@@ -82,10 +83,10 @@ def _classless(splits: TaskSplits, task: TaskSettings, *, mixed: bool) -> list[s
 
     A label mix that was drawn leaves classes out on purpose: of these only those are told that are trained on and not tested.
     """
-    if task.type != "classification":
+    if not task.classifies:
         return []
     names = source(task.source).classes(task)
-    there = {split: {example.target for example in splits[split]} for split in SPLITS}
+    there = {split: {label for example in splits[split] for label in example.labels} for split in SPLITS}
     lacking: dict[tuple[Split, ...], list[str]] = {}
     for label, name in enumerate(names):
         where = tuple(split for split in SPLITS if label not in there[split])
@@ -97,6 +98,16 @@ def _classless(splits: TaskSplits, task: TaskSettings, *, mixed: bool) -> list[s
         more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
         lines.append(f"{', '.join(where)}: no example of {len(classes)} of {len(names)} classes: {shown}{more}")
     return lines
+
+
+def _beyond(splits: TaskSplits, task: TaskSettings) -> list[str]:
+    """Return how many numbers lie beyond their scale; they count as they are, and many of them say that the scale is another."""
+    if task.scale is None:
+        return []
+    low, high = task.scale
+    numbers = [float(str(example.target)) for split in SPLITS for example in splits[split]]
+    number = sum(not low <= each <= high for each in numbers)
+    return [f"{number} of {len(numbers)} numbers lie beyond scale [{low:g}, {high:g}]"] if number else []
 
 
 def _unwritable(splits: TaskSplits, task: TaskSettings, words: Tokenizer | None, limit: int) -> list[str]:

@@ -11,11 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from fedtap.tasks.metrics import normalise_answer
+from fedtap.tasks.metrics import Reference, each_of, f1_of_each, is_right, normalise_answer
 from fedtap.training.linear import Floats, Integers, fit_probe
 
+Booleans = NDArray[np.bool_]
 UNIGRAM_WEIGHTS = (0.0, 0.25, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 0.9999)
 """Weights of the counts in the mixture; 1 is not among them, since it gives a token never seen no chance at all."""
 
@@ -29,6 +31,40 @@ def majority(train_labels: Integers, test_labels: Integers) -> float:
     _require(train_labels=train_labels, test_labels=test_labels)
     labels, counts = np.unique(train_labels, return_counts=True)
     return float(np.mean(test_labels == labels[np.argmax(counts)]))
+
+
+def common_labels(train: Booleans, validation: Booleans) -> Booleans:
+    """Return the labels ``(L,)`` of the best answer that is the same for all examples: so many of the most frequent ones.
+
+    How many is what gives the best F1 per example on ``validation``; the fewest of several. Both are ``(n, L)``.
+
+    >>> common_labels(np.array([[True, False], [True, True]]), np.array([[True, False]])).tolist()
+    [True, False]
+    """
+    _require(train=train, validation=validation)
+    order = np.argsort(-train.sum(axis=0), kind="stable")
+    answers = np.zeros((len(order) + 1, len(order)), dtype=bool)
+    for number in range(1, len(answers)):
+        answers[number, order[:number]] = True
+    scores = [
+        float(f1_of_each(torch.from_numpy(answer).expand(len(validation), -1), torch.from_numpy(validation)).mean())
+        for answer in answers
+    ]
+    best: Booleans = answers[int(np.argmax(scores))]
+    return best
+
+
+def base_rates(train: Booleans, test: Booleans) -> float:
+    """Return the test cross-entropy, in nats per label, of the shares of ``train`` that have each label, ``(n, L)`` both.
+
+    A share is (those that have it + 1) / (n + 2): one of 0 would leave no chance to a label that was never seen.
+
+    >>> round(base_rates(np.array([[True], [False]]), np.array([[True]])), 4)
+    0.6931
+    """
+    _require(train=train, test=test)
+    shares = (train.sum(axis=0) + 1) / (len(train) + 2)
+    return float(-np.where(test, np.log(shares), np.log1p(-shares)).mean())
 
 
 def mean_picture(train: Floats, test: Floats) -> float:
@@ -77,36 +113,43 @@ def unigram(
     return nats(best, wanted)
 
 
-def majority_text(train_texts: Sequence[str], test_texts: Sequence[str]) -> float:
+def majority_text(train_texts: Sequence[Reference], test_texts: Sequence[Reference]) -> float:
     """Return the exact match, after normalisation, of always giving the most frequent training answer (the first of several).
+
+    An example may have several right answers; any of them is a match.
 
     >>> majority_text(["Yes", "yes.", "no"], ["yes", "no"])
     0.5
     """
     _require(test_texts=test_texts)
-    answer = normalise_answer(most_frequent_text(train_texts))
-    return float(np.mean([normalise_answer(text) == answer for text in test_texts]))
+    answer = most_frequent_text(train_texts)
+    return float(np.mean([is_right(answer, text) for text in test_texts]))
 
 
-def most_frequent_text(train_texts: Sequence[str]) -> str:
-    """Return the training answer that is the most frequent after normalisation (the first of several), as it was first given.
+def most_frequent_text(train_texts: Sequence[Reference]) -> str:
+    """Return the answer that is right for the most training examples after normalisation (the first of several), as first given.
 
-    >>> most_frequent_text(["no", "Yes!", "yes"])
-    'Yes!'
+    >>> most_frequent_text(["no", "Yes!", "yes"]), most_frequent_text(["no", ["yes", "yeah"], "yeah", "no", "yeah"])
+    ('Yes!', 'yeah')
     """
     _require(train_texts=train_texts)
-    normal = [normalise_answer(text) for text in train_texts]
-    counts = Counter(normal)
-    return train_texts[normal.index(max(counts, key=counts.__getitem__))]
+    given: dict[str, str] = {}
+    counts: Counter[str] = Counter()
+    for texts in map(each_of, train_texts):
+        said = dict.fromkeys(map(normalise_answer, texts))  # an example counts once, however often it says the same
+        counts.update(said.keys())
+        for text in texts:
+            given.setdefault(normalise_answer(text), text)
+    return given[max(counts, key=counts.__getitem__)]
 
 
 def question_only(
     train_features: Floats,
-    train_answers: Sequence[str],
+    train_answers: Sequence[Reference],
     validation_features: Floats,
-    validation_answers: Sequence[str],
+    validation_answers: Sequence[Reference],
     test_features: Floats,
-    test_answers: Sequence[str],
+    test_answers: Sequence[Reference],
 ) -> float:
     """Return the exact match of logistic regression from the question alone to the answers seen in training.
 
@@ -115,18 +158,27 @@ def question_only(
     train_features, validation_features, test_features
         ``(n, d)``, the pooled features of each question.
     train_answers, validation_answers, test_answers
-        n answers, compared after normalisation. A test answer that was never seen in training counts as missed.
+        n answers, compared after normalisation. A test answer that was never seen in training counts as missed. Of several right
+        answers of an example the first is trained on, and any is a match.
     """
-    known = sorted({normalise_answer(answer) for answer in train_answers})
+    known = sorted({normalise_answer(each_of(answer)[0]) for answer in train_answers})
     index = {answer: number for number, answer in enumerate(known)}
     targets = [
-        np.array([index.get(normalise_answer(answer), -1) for answer in answers], dtype=np.int64)
-        for answers in (train_answers, validation_answers, test_answers)
+        np.array([index.get(normalise_answer(each_of(answer)[0]), -1) for answer in answers], dtype=np.int64)
+        for answers in (train_answers, validation_answers)
     ]
     _require(test_answers=test_answers)
     usable = targets[1] >= 0
     probe = fit_probe(train_features, targets[0], validation_features[usable], targets[1][usable], len(known))
-    return float(np.mean(probe.logits(test_features).argmax(axis=1) == targets[2]))
+    chosen = probe.logits(test_features).argmax(axis=1)
+    return float(
+        np.mean(
+            [
+                known[best] in map(normalise_answer, each_of(answer))
+                for best, answer in zip(chosen, test_answers, strict=True)
+            ]
+        )
+    )
 
 
 def _token_counts(name: str, sequences: Sequence[Sequence[int]], vocabulary: int) -> NDArray[np.int64]:

@@ -48,10 +48,11 @@ def scored(network: Network, examples: Sequence[TaskExamples], settings: ScoreSe
     kind = TASK_TYPES[examples[0].pair.type]
     scores = kind.new_scores(settings)
     for part in examples:
+        references = part.references
         for number, batch in enumerate(part.batches(BATCH, network.device)):
             (out,) = network(batch)
-            written = part.written[number * BATCH : (number + 1) * BATCH]
-            kind.score(scores, out.head, out.fused, out.output, batch[0].target, network.words, written)
+            right = references[number * BATCH : (number + 1) * BATCH]
+            kind.score(scores, out.head, out.fused, out.output, batch[0].target, network.words, right)
     return scores
 
 
@@ -102,8 +103,8 @@ def evaluate_client(
             continue
         network.load(state)
         for pair in served:
-            classes = network.architecture.blueprint.heads[pair.head].classes
-            settings = ScoreSettings(classes, tuple(text_metrics), tuple(class_metrics))
+            head = network.architecture.blueprint.heads[pair.head]
+            settings = ScoreSettings(head.classes, tuple(text_metrics), tuple(class_metrics), head.scale)
             for split, examples in (("unseen" if unseen else "test", own[pair.task]), ("cross", cross[pair.task])):
                 if examples:
                     scores = scored(network, examples, settings)

@@ -26,11 +26,12 @@ from fedtap.data.prefetch import on_device
 from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS
 from fedtap.network.network import Network
-from fedtap.pairs import Pair
+from fedtap.pairs import CLASSIFIES, Pair
 from fedtap.runtime.randomness import numpy_generator
 from fedtap.runtime.text import one_line
 from fedtap.scenario.safety import PrivacySettings
-from fedtap.scenario.scenario import ClientSettings, Scenario
+from fedtap.scenario.scenario import ClientSettings, Scenario, TaskSettings
+from fedtap.scenario.unit import unscaled
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.metrics import primary
 
@@ -128,10 +129,11 @@ def told(
         network.load(state)
         for pair in network.architecture.served(client.pairs):
             if places[pair.task]:
+                asked = next(each for each in client.tasks if each.name == pair.task)
                 names = _classes(client, pair)
                 answers = _answers(network, own[pair.task]["test"], places[pair.task])
                 for shown, answer in zip(tasks[pair.task]["shown"], answers, strict=True):
-                    shown["answers"][model] = _plain(pair, answer, names)
+                    shown["answers"][model] = _plain(asked, answer, names)
     for model, choice in models.items():
         if isinstance(choice, ByTask):
             for task, used in choice.models.items():
@@ -160,28 +162,46 @@ def _question(client: ClientSettings, pair: Pair, example: Example, place: int) 
     text = one_line(example.text, MOST_LETTERS) if example.text is not None and "text" in pair.modality else None
     if pair.type == "classification":
         truth: dict[str, Any] = {"text": _classes(client, pair)[int(str(example.target))]}
+    elif pair.type == "multilabel_classification":
+        names = _classes(client, pair)
+        truth = {"text": _together([names[label] for label in example.labels])}
+    elif pair.type == "regression":
+        truth = {"text": f"{float(str(example.target)):g}"}
     elif pair.type == "reconstruction":
         truth = {"image": picture}
     else:
-        truth = {"text": one_line(str(example.target), MOST_LETTERS)}
+        truth = {"text": one_line(" / ".join((str(example.target), *example.also)), MOST_LETTERS)}
     return {"place": place, "text": text, "image": picture, "truth": truth, "answers": {}}
 
 
 def _classes(client: ClientSettings, pair: Pair) -> tuple[str, ...]:
-    if pair.type != "classification":
+    if pair.type not in CLASSIFIES:
         return ()
     task = next(task for task in client.tasks if task.name == pair.task)
     return tuple(source(task.source).classes(task))
 
 
-def _plain(pair: Pair, answer: Any, names: Sequence[str]) -> Mapping[str, Any]:
-    if pair.type == "classification":
+def _plain(task: TaskSettings, answer: Any, names: Sequence[str]) -> Mapping[str, Any]:
+    if task.scale is not None:
+        return {"text": f"{unscaled(float(answer), task.scale):.4g}"}
+    if task.type == "classification":
         best = int(answer.argmax())
         share = float(answer[best])
         return {"text": names[best], **({"share": round(share, 4)} if math.isfinite(share) else {})}
-    if pair.type == "reconstruction":
+    if task.type == "multilabel_classification":
+        return {"text": _together([name for name, share in zip(names, answer.tolist(), strict=True) if share > 0.5])}
+    if task.type == "reconstruction":
         return {"image": _png(denormalise(answer.nan_to_num(0.0).cpu().numpy()))}
     return {"text": one_line(str(answer), MOST_LETTERS)}
+
+
+def _together(names: Sequence[str]) -> str:
+    """Return several labels in one line.
+
+    >>> _together(["old", "red"]), _together([])
+    ('old; red', '(none)')
+    """
+    return one_line("; ".join(names), MOST_LETTERS) or "(none)"
 
 
 def _png(pixels: NDArray[np.uint8]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from fedtap.evaluation import baselines
 from fedtap.evaluation.evaluate import Row, rows_of
 from fedtap.network.probe import probe_features
 from fedtap.pairs import Pair
+from fedtap.scenario.unit import Scale, unscaled
 from fedtap.tasks.base import Words
-from fedtap.tasks.metrics import TextMetric, token_values
+from fedtap.tasks.metrics import TextMetric, errors_of, f1_of_each, f1_of_labels, token_values
 
-MODELS = frozenset({"majority", "mean_picture", "unigram", "question_only"})
+MODELS = frozenset({"majority", "base_rates", "mean_picture", "mean_value", "median_value", "unigram", "question_only"})
 """What stands for a model's name in the rows of the trivial baselines."""
 
 
@@ -30,18 +32,26 @@ def trivial_rows(
     unseen: bool,
     text_metrics: Sequence[TextMetric] = (),
     class_metrics: Sequence[str] = (),
+    scales: Mapping[str, Scale] = MappingProxyType({}),
 ) -> list[Row]:
-    """Return majority class, mean picture, unigram cross-entropy, most frequent answer and question-only, where they apply.
+    """Return what takes no learning, as far as it applies to each task.
+
+    Majority class, base rates of labels, mean and median number, mean picture, unigram cross-entropy, most frequent answer,
+    question-only.
 
     All are fitted on the client's own training split and scored on its own test split. ``text_metrics`` score the most
     frequent answer too: it says what they give to a text that has nothing to do with the input. So do ``class_metrics`` of the
-    majority class, which has the same share of every example.
+    majority class, which has the same share of every example. ``scales`` are those of numbers, by head.
     """
     rows: list[Row] = []
     for pair in pairs:
         splits = data.tasks[pair.task]
         if pair.type == "classification":
             found = _majority(splits["train"], splits["test"], class_metrics)
+        elif pair.type == "multilabel_classification":
+            found = _base_rates(splits, class_metrics)
+        elif pair.type == "regression":
+            found = _constants(splits["train"], splits["test"], scales[pair.head])
         elif pair.type == "reconstruction":
             found = _mean_picture(splits["train"], splits["test"])
         else:
@@ -67,6 +77,30 @@ def _majority(train: TaskExamples, test: TaskExamples, class_metrics: Sequence[s
     return {"majority": found}
 
 
+def _base_rates(splits: Mapping[Split, TaskExamples], class_metrics: Sequence[str]) -> Found:
+    train, validation, test = (splits[split].labels().numpy() > 0 for split in ("train", "validation", "test"))
+    n, right = len(test), splits["test"].labels() > 0
+    said = torch.from_numpy(baselines.common_labels(train, validation)).expand(n, -1)
+    found = {
+        "example_f1": float(f1_of_each(said, right).mean()),
+        **f1_of_labels(said, right),
+        "cross_entropy": baselines.base_rates(train, test),
+    }
+    present, mixed = test.any(axis=0), test.any(axis=0) & ~test.all(axis=0)
+    if present.any():  # of one chance for all examples it is the share of those that have the label
+        found["average_precision"] = float(test[:, present].mean())
+    for metric in ("auroc", "balanced_accuracy"):
+        if metric in class_metrics and mixed.any():
+            found[metric] = 0.5
+    return {"base_rates": {metric: (value, n) for metric, value in found.items()}}
+
+
+def _constants(train: TaskExamples, test: TaskExamples, scale: Scale) -> Found:
+    seen, right = (unscaled(examples.labels().double(), scale) for examples in (train, test))
+    always = {"mean_value": seen.mean(), "median_value": seen.quantile(0.5)}
+    return {model: errors_of(value.expand(len(right)), right) for model, value in always.items()}
+
+
 def _mean_picture(train: TaskExamples, test: TaskExamples) -> Found:
     pictures = [examples.targets().numpy() for examples in (train, test)]
     return {"mean_picture": {"mse": (baselines.mean_picture(*pictures), len(test))}}
@@ -76,7 +110,7 @@ def _text(pair: Pair, splits: Mapping[Split, TaskExamples], words: Words, text_m
     ids = {split: [[t for t in row if t != NO_TOKEN] for row in splits[split].labels().tolist()] for split in splits}
     vocabulary = words.embedding.shape[0]
     unigram = baselines.unigram(ids["train"], ids["validation"], ids["test"], vocabulary)
-    answers = {split: list(splits[split].written) for split in ids}
+    answers = {split: list(splits[split].references) for split in ids}
     n = len(splits["test"])
     majority = baselines.majority_text(answers["train"], answers["test"])
     found: Found = {

@@ -49,8 +49,8 @@ def blueprint(scenario: Scenario, algorithm: Algorithm) -> Blueprint:
     heads: dict[str, HeadInfo] = {}
     for client in scenario.clients:
         for task in client.tasks:
-            classes = len(source(task.source).classes(task)) if task.type == "classification" else 0
-            known = heads.setdefault(task.pair.head, HeadInfo(task.type, task.modality, classes))
+            classes = len(source(task.source).classes(task)) if task.classifies else 0
+            known = heads.setdefault(task.pair.head, HeadInfo(task.type, task.modality, classes, task.scale))
             if known.classes != classes:
                 raise UserError(
                     f"scenario '{scenario.name}', client '{client.id}', task '{task.name}': head '{task.pair.head}' has "

@@ -70,6 +70,7 @@ class SiteContext:
             unseen=client.unseen,
             text_metrics=self.text_metrics,
             class_metrics=self.scenario.evaluation.class_metrics,
+            scales={task.pair.head: task.scale for task in client.tasks if task.scale is not None},
         )
         return models, rows
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fedtap.federation.words import MAX_NAME, ResultRow, fault
 from fedtap.pairs import Pair
-from fedtap.tasks.metrics import HIGHER_IS_BETTER, RANGES, measures, possible
+from fedtap.tasks.metrics import HIGHER_IS_BETTER, measures, possible, range_of
 
 MAX_ROWS = 2_000
 FIELDS = frozenset(ResultRow.model_fields)
@@ -84,7 +84,7 @@ def _row_complaint(
     if not measures(metric, pair.type):
         return f"the metric '{metric}' of task '{task}', which is {pair.type}"
     if value is not None and not possible(metric, value, pair.type):
-        low, high = RANGES[metric.partition("[")[0]]
+        low, high = range_of(metric, pair.type)
         return f"the {metric} of task '{task}' is {value:g}; it is from {low:g} to {high:g}"
     if task in most and row["n"] > most[task]:
         return f"a row for task '{task}' over {row['n']} examples; there can be {most[task]}"

@@ -19,16 +19,21 @@ from fedtap.models.saved_model import ModelTask, SavedModel
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
+from fedtap.scenario.unit import unscaled
 from fedtap.tasks import TASK_TYPES
 
 Item = TypeVar("Item")
 
 
 class LoadedModel:
-    """A model in memory, in evaluation mode, on a device; the towers' weights are read when they are first needed."""
+    """A model in memory, in evaluation mode, on a device; the towers' weights are read when they are first needed.
 
-    def __init__(self, saved: SavedModel, device: torch.device) -> None:
-        self.saved, self.device = saved, device
+    ``exact`` has towers encode what is asked as they encoded what was trained on, in batches of a fixed size, which a single
+    example is filled up to; otherwise a single one goes through them alone.
+    """
+
+    def __init__(self, saved: SavedModel, device: torch.device, *, exact: bool = True) -> None:
+        self.saved, self.device, self._exact = saved, device, exact
         self.backbone: Backbone = load_backbone(saved.backbone, device)
         self.architecture = ARCHITECTURES[saved.architecture](saved.blueprint, self.backbone)
         writes = any(task.type == "text_generation" for task in saved.tasks)
@@ -68,8 +73,12 @@ class LoadedModel:
 
     def _encode(self, pair: Pair, inputs: Sequence[Inputs]) -> TaskExamples:
         """Return the inputs as examples without a real target."""
-        images = _features(self.backbone.vision, [each.image for each in inputs if each.image is not None])
-        texts = _features(self.backbone.text, [each.text for each in inputs if each.text is not None])
+        alone = len(inputs) == 1 and not self._exact
+        vision, text = self.backbone.vision, self.backbone.text
+        images = _features(
+            vision.one_by_one() if alone else vision, [each.image for each in inputs if each.image is not None]
+        )
+        texts = _features(text.one_by_one() if alone else text, [each.text for each in inputs if each.text is not None])
         count = len(inputs)
         shapes = {"reconstruction": (count, 3, 64, 64), "text_generation": (count, 1)}
         target = torch.zeros(shapes.get(pair.type, (count,)), dtype=torch.long)
@@ -89,6 +98,12 @@ def _plain(task: ModelTask, answer: Any) -> Any:
     if task.type == "classification":
         probabilities = {name: round(float(p), 6) for name, p in zip(task.classes, answer.tolist(), strict=True)}
         return {"label": max(probabilities, key=lambda name: probabilities[name]), "probabilities": probabilities}
+    if task.type == "multilabel_classification":
+        shares = dict(zip(task.classes, answer.tolist(), strict=True))
+        held = [name for name, share in shares.items() if share > 0.5]
+        return {"labels": held, "probabilities": {name: round(share, 6) for name, share in shares.items()}}
+    if task.scale is not None:
+        return float(f"{unscaled(float(answer), task.scale):.7g}")
     if task.type == "reconstruction":
         return denormalise(answer.cpu().numpy())
     return answer

@@ -14,10 +14,16 @@ from fedtap.models.answers import LoadedModel
 from fedtap.models.merging import merged_network
 from fedtap.models.saved_model import ModelTask
 from fedtap.runtime.errors import UserError
+from fedtap.scenario.unit import unscaled
 from fedtap.tasks import TASK_TYPES
 
-OUTPUTS = {"classification": "probabilities", "reconstruction": "pictures"}
-"""What a graph gives, by type of task: ``(n, classes)``, or ``(n, 3, 64, 64)`` in [-1, 1]."""
+OUTPUTS = {
+    "classification": "probabilities",
+    "multilabel_classification": "probabilities",
+    "reconstruction": "pictures",
+    "regression": "numbers",
+}
+"""What a graph gives, by type of task: ``(n, classes)``, ``(n, 3, 64, 64)`` in [-1, 1], or ``(n,)`` in the user's unit."""
 
 
 def check_exportable(model: LoadedModel, task: ModelTask) -> None:
@@ -58,7 +64,7 @@ class TaskGraph(nn.Module):
         part = TaskBatch(self._task.pair, rows, image, text, mask, torch.zeros_like(rows))
         (out,) = self.network((part,))
         answers: Tensor = TASK_TYPES[self._task.type].answers(out.head, out.fused, out.output, None)
-        return answers
+        return answers if self._task.scale is None else unscaled(answers, self._task.scale)
 
     def _features(self, part: str, *given: Tensor | None) -> Tensor:
         """Return what the network takes of a modality; features are rounded as in training."""

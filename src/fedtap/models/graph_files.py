@@ -106,7 +106,7 @@ def _about(task: ModelTask) -> Mapping[str, Any]:
         "inputs": [name for part in task.pair.parts for name in parts[part]],
         "output": OUTPUTS[task.type],
     }
-    if task.type == "classification":
+    if task.classes:
         told["classes"] = list(task.classes)
     if task.range is not None:
         told["range"] = list(task.range)

@@ -17,8 +17,11 @@ def open_model(
     model: str | None = None,
     backbone: Backbone | None = None,
     device: str = "cpu",
+    exact: bool = True,
 ) -> PersonalModel:
     """Return the model at a place; a run needs ``client``, and may have several models of it.
+
+    ``device`` and ``exact`` are those of :meth:`~fedtap.PersonalModel.from_pretrained`.
 
     Raises
     ------
@@ -32,14 +35,14 @@ def open_model(
         if client is not None or model is not None:
             key = "--client" if client is not None else "--model"
             raise UserError(f"{place}: is one model, and {key} is for a run; leave it out")
-        return PersonalModel.from_pretrained(str(place), backbone=backbone, device=device)
+        return PersonalModel.from_pretrained(str(place), backbone=backbone, device=device, exact=exact)
     if client is None:
         clients = clients_of(place)
         known = f"; say whose (--client): {', '.join(clients[:20])}" if clients else ", and has saved none"
         raise UserError(f"{place}: is a run, with a model for each client{known}")
     if backbone is not None:
         raise UserError(f"{place}: is a run, which knows its frozen weights; leave out --backbone")
-    return PersonalModel.from_run(folder, client, model, device=device)
+    return PersonalModel.from_run(folder, client, model, device=device, exact=exact)
 
 
 def is_run(place: str | Path) -> bool:

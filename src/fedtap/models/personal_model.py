@@ -45,10 +45,10 @@ class PersonalModel:
             print(example.image, output["label"])
     """
 
-    def __init__(self, saved: SavedModel, card: Callable[[], str], *, device: str = "cpu") -> None:
+    def __init__(self, saved: SavedModel, card: Callable[[], str], *, device: str = "cpu", exact: bool = True) -> None:
         self._make_card = card
         self._tasks = {task.name: task for task in saved.tasks}
-        self.loaded = LoadedModel(saved, resolve_device(device))
+        self.loaded = LoadedModel(saved, resolve_device(device), exact=exact)
 
     @classmethod
     def from_pretrained(
@@ -58,6 +58,7 @@ class PersonalModel:
         backbone: Backbone | None = None,
         revision: str | None = None,
         device: str = "cpu",
+        exact: bool = True,
     ) -> PersonalModel:
         """Return the model in a folder that :meth:`save_pretrained` or ``fedtap export`` wrote, or of the hub.
 
@@ -72,6 +73,9 @@ class PersonalModel:
             Of the hub; by default the newest.
         device
             ``cpu``, ``cuda``, any torch device, or ``auto``.
+        exact
+            Off: an example that is asked alone goes through the frozen encoders alone, several times as fast. By default it is
+            filled up to the batch in which they encoded what was trained on, so that it is seen to the last bit as it was there.
 
         Raises
         ------
@@ -92,11 +96,15 @@ class PersonalModel:
         folders = {role: expanded(each) for role, each in backbone.items()} if isinstance(backbone, Mapping) else None
         given = expanded(backbone) if isinstance(backbone, str | Path) else folders
         saved, card = read_folder(place, given, root=root)
-        return cls(saved, lambda: card, device=device)
+        return cls(saved, lambda: card, device=device, exact=exact)
 
     @classmethod
-    def from_run(cls, run: str | Path, client: str, model: str | None = None, *, device: str = "cpu") -> PersonalModel:
+    def from_run(
+        cls, run: str | Path, client: str, model: str | None = None, *, device: str = "cpu", exact: bool = True
+    ) -> PersonalModel:
         """Return a client's model of a finished run; ``model`` names one, by default the one that the run's method deploys.
+
+        ``device`` and ``exact`` are those of :meth:`from_pretrained`.
 
         Raises
         ------
@@ -105,7 +113,7 @@ class PersonalModel:
         """
         place = expanded(run)
         saved = read_model(place, client, model)
-        return cls(saved, partial(card_of_run, place, saved), device=device)
+        return cls(saved, partial(card_of_run, place, saved), device=device, exact=exact)
 
     def __repr__(self) -> str:
         return f"PersonalModel({self.name!r} of client {self.client!r}; tasks: {', '.join(self._tasks)})"
@@ -148,9 +156,11 @@ class PersonalModel:
 
         Returns
         -------
-        dict, str or numpy.ndarray
-            Classification: ``{"label": ..., "probabilities": {label: p}}``. Text generation: the text. Reconstruction: the
-            picture, ``(64, 64, 3)`` uint8.
+        dict, float, str or numpy.ndarray
+            Classification: ``{"label": ..., "probabilities": {label: p}}``; with several labels ``{"labels": [...],
+            "probabilities": {label: p}}``, those above one half. Regression: the number, in the unit of
+            the training data. Text generation: the text. Reconstruction: the picture,
+            ``(64, 64, 3)`` uint8.
 
         Raises
         ------

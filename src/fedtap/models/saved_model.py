@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ValidationError
 
@@ -26,18 +26,21 @@ from fedtap.runtime.errors import UserError, nearest
 from fedtap.runtime.manifest import read_record
 from fedtap.runtime.sealed import read_sealed_json
 from fedtap.scenario.scenario import BackboneSettings, ClientSettings, NetworkSettings, explain
-from fedtap.scenario.settings import MANY, NAME, Float, Settings
+from fedtap.scenario.settings import MANY, NAME, Float, Sparing
 
 Name = Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
 Label = Annotated[str, Field(min_length=1, max_length=10_000)]
 
 
-class ModelTask(Settings):
+class ModelTask(Sparing):
     """What a model has to know of one of its tasks; nothing of the data that it was trained on.
 
     ``range`` are the values of pictures that are shown as black and white; ``columns`` what the tables that it was trained on
-    called ``image`` and ``text``; ``data`` and ``licence`` are what a card says of them.
+    called ``image`` and ``text``; ``data`` and ``licence`` are what a card says of them. ``scale`` are the numbers that -1 and 1
+    stand for, of a regression.
     """
+
+    unsaid: ClassVar[frozenset[str]] = frozenset({"scale"})
 
     name: Name
     type: TaskName
@@ -46,6 +49,7 @@ class ModelTask(Settings):
     head: Name
     classes: Annotated[tuple[Label, ...], Field(max_length=MANY)] = ()
     range: tuple[Float, Float] | None = None
+    scale: tuple[Float, Float] | None = None
     columns: Annotated[Mapping[str, Label], Field(max_length=10)] = {}
     data: Label = "unknown"
     licence: Label = "unknown"
@@ -62,8 +66,9 @@ class ModelTask(Settings):
                 modality=task.modality,
                 domain=task.domain,
                 head=task.pair.head,
-                classes=source(task.source).classes(task) if task.type == "classification" else (),
+                classes=source(task.source).classes(task) if task.classifies else (),
                 range=task.limits,
+                scale=task.scale,
                 columns={part: task.columns[part] for part in task.pair.parts if part in task.columns},
             )
             for task in client.tasks
@@ -118,7 +123,7 @@ class SavedModel:
 
 def blueprint_of(tasks: tuple[ModelTask, ...], backbone: BackboneSettings, network: NetworkSettings) -> Blueprint:
     """Return what the shapes of the components of a model with these tasks depend on."""
-    heads = {task.head: HeadInfo(task.type, task.modality, len(task.classes)) for task in tasks}
+    heads = {task.head: HeadInfo(task.type, task.modality, len(task.classes), task.scale) for task in tasks}
     return Blueprint(spec(backbone), network, heads)
 
 

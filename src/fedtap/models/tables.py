@@ -27,6 +27,8 @@ TABLES: Mapping[str, type[Table]] = {".csv": CSV, ".jsonl": JSONLines}
 ANSWERS = ("prediction", "probability", "probabilities", "error")
 CSV_ANSWERS = tuple(name for name in ANSWERS if name != "probabilities")
 """The columns that an answer has, in JSON lines and in a CSV table."""
+LABELS = "; "
+"""What stands between several labels in a CSV table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,8 @@ class AnswerWriter:
     def _answer(self, row: Row, answer: Any) -> dict[str, Any]:
         if row.fault is not None:
             return {"prediction": None, "error": str(row.fault)}
+        if isinstance(answer, dict) and "labels" in answer:
+            return {"prediction": answer["labels"], "probabilities": answer["probabilities"]}
         if isinstance(answer, dict):
             found = answer["probabilities"]
             return {"prediction": answer["label"], "probability": found[answer["label"]], "probabilities": found}
@@ -214,6 +218,8 @@ class AnswerWriter:
         more = next((name for name in known if name not in self._header), None)
         if more is not None:
             raise UserError(f"row {self.count} has a column '{more}' that the first has not; give a .jsonl as --output")
+        if isinstance(told.get("prediction"), list):
+            told = {**told, "prediction": LABELS.join(told["prediction"])}
         writer.writerow([told.get(name, "") for name in (*self._header, *CSV_ANSWERS)])
 
     def _write_waiting(self, writer: Any) -> None:

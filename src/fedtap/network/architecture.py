@@ -14,16 +14,18 @@ from fedtap.backbones.base import Backbone, BackboneSpec
 from fedtap.batch import Batch
 from fedtap.pairs import ComponentKey, Modality, Pair
 from fedtap.scenario.scenario import NetworkSettings
+from fedtap.scenario.unit import Scale
 from fedtap.tasks.base import Fused, Words
 
 
 @dataclass(frozen=True, slots=True)
 class HeadInfo:
-    """What a head is for: its task type's name, what goes in, and, for classification, the number of classes."""
+    """What a head is for: its task type's name, what goes in, the number of classes where it has some, the scale of a number."""
 
     type: str
     modality: Modality
     classes: int
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True, slots=True)

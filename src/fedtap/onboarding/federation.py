@@ -162,14 +162,14 @@ def _placed_heads(client: ClientSettings, old: Scenario) -> tuple[ClientSettings
     tasks, notes = [], []
     for task in client.tasks:
         there = heads.get(task.pair.head)
-        if there is not None and _means(there) != _means(task):
+        if there is not None and there.means != task.means:
             own = f"{task.pair.head}-{client.id}"[:64]
             notes.append(
                 f"task '{task.name}' means something else than the run's: it gets a head of its own, '{own}', untrained"
             )
             task = task.model_copy(update={"head": own})
         elif there is None:
-            alike = [name for name, each in heads.items() if _means(each) == _means(task) and _sure(task)]
+            alike = [name for name, each in heads.items() if each.means == task.means and _sure(task)]
             if alike:
                 notes.append(
                     f"task '{task.name}' has the classes of the run's task '{heads[alike[0]].name}': with `head: {alike[0]}` it "
@@ -181,10 +181,6 @@ def _placed_heads(client: ClientSettings, old: Scenario) -> tuple[ClientSettings
     return client.model_copy(update={"tasks": tuple(tasks)}), tuple(notes)
 
 
-def _means(task: Any) -> tuple[str, str, str]:
-    return task.type, task.modality, str(task.classes) if task.type == "classification" else ""
-
-
 def _sure(task: Any) -> bool:
     """Tell whether a task's classes say what it is: names, and not a number of them, or a public source's own."""
-    return task.type == "classification" and isinstance(task.classes, tuple)
+    return task.classifies and isinstance(task.classes, tuple)

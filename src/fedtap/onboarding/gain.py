@@ -104,7 +104,8 @@ def scored(joined: Joined, model: str, pair: Pair, splits: TaskSplits, metric: s
         held = joined.models[held.models[pair.task]]
     assert isinstance(held, ComponentState)
     network.load(held)
-    settings = ScoreSettings(network.architecture.blueprint.heads[pair.head].classes)
+    head = network.architecture.blueprint.heads[pair.head]
+    settings = ScoreSettings(head.classes, scale=head.scale)
     each = [
         score(network, [joined.context.dataset.encode(pair, [example])], settings)[metric] for example in splits.test
     ]

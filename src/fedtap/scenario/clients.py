@@ -5,14 +5,14 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from fedtap.pairs import Modality, Pair, TaskName
+from fedtap.pairs import CLASSIFIES, Modality, Pair, TaskName
 from fedtap.scenario.files import OwnSplit, WindowSettings, in_parts, plain_parts
-from fedtap.scenario.settings import MANY, NAME, Float, Many, OnUnreadable, Positive, Settings, read_as
+from fedtap.scenario.settings import MANY, NAME, Float, Many, OnUnreadable, Positive, Settings, Sparing, read_as
 
 OWN_SOURCES = frozenset({"csv", "dataset", "folder", "jsonl", "xlsx"})
 """Sources of a site's own data; the others are public, and all clients that name one draw from it."""
@@ -47,7 +47,7 @@ ClassWeights: TypeAlias = Literal["balanced"] | Mapping[str, float]
 """What the loss of a class's examples counts for: ``balanced``, or a weight by class; a class that is not named has 1."""
 
 
-class TaskSettings(Settings):
+class TaskSettings(Sparing):
     """One task of a client. ``path``, ``columns`` and ``classes`` belong to the sources of a site's own data.
 
     ``train``, ``validation`` and ``test`` are how many examples to take, or ``all``, and go before those of the section ``data``.
@@ -58,8 +58,13 @@ class TaskSettings(Settings):
     table's column; for a ``folder`` the level of a sub-folder below the class's (``1``), or a pattern of file names
     (``"{group}_*"``). ``range`` and ``window`` are the values of pictures that are shown as black and white. ``on_unreadable``
     is that of ``data`` unless given here. ``class_weights`` is what the loss of a class's examples counts for in training:
-    ``balanced`` (all classes of the client alike, however many examples they have), or weights by name.
+    ``balanced`` (all classes of the client alike, however many examples they have), or weights by name. ``separator`` stands
+    between several answers, or labels, in one cell of a table; ``references`` are further columns of a table that hold right
+    answers. ``scale`` are two numbers between which most of a regression lie: they become -1 and 1 in training, so it is the same
+    for all clients that share the task.
     """
+
+    unsaid: ClassVar[frozenset[str]] = frozenset({"separator", "references", "scale"})
 
     name: str
     type: TaskName
@@ -75,10 +80,13 @@ class TaskSettings(Settings):
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str | None = None
     sheet: Annotated[str, Field(min_length=1)] | None = None
+    separator: Annotated[str, Field(min_length=1, max_length=10)] | None = None
+    references: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] | None = None
     parts: Mapping[OwnSplit, str] | None = None
     group: Positive | Annotated[str, Field(min_length=1, max_length=200)] | None = None
     range: tuple[Float, Float] | None = None
     window: WindowSettings | None = None
+    scale: tuple[Float, Float] | None = None
     on_unreadable: OnUnreadable | None = None
     train: Size | None = None
     validation: Size | None = None
@@ -104,7 +112,7 @@ class TaskSettings(Settings):
     def _parts_lie_below(cls, value: Mapping[OwnSplit, str] | None) -> Mapping[OwnSplit, str] | None:
         return None if value is None else plain_parts(value)
 
-    @field_validator("range")
+    @field_validator("range", "scale")
     @classmethod
     def _low_before_high(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
         if value is not None and value[0] >= value[1]:
@@ -136,12 +144,42 @@ class TaskSettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def _numbers_have_a_scale(self) -> TaskSettings:
+        if self.type == "regression" and self.scale is None:
+            raise ValueError(
+                "regression needs 'scale': two values between which most of its numbers lie, the same for all clients that share "
+                "the task, as in scale: [0, 100]"
+            )
+        if self.type != "regression" and self.scale is not None:
+            raise ValueError(f"'scale' is for regression, not for {self.type}; remove it")
+        return self
+
+    @model_validator(mode="after")
+    def _several_answers(self) -> TaskSettings:
+        several = {"separator": ("text_generation", "multilabel_classification"), "references": ("text_generation",)}
+        for key, types in several.items():
+            if getattr(self, key) is not None and self.type not in types:
+                raise ValueError(f"'{key}' is for {' and '.join(types)}, not for {self.type}; remove it")
+        return self
+
+    @model_validator(mode="after")
     def _one_way_to_show(self) -> TaskSettings:
         if self.range is not None and self.window is not None:
             raise ValueError("'range' and 'window' say the same in two ways; give one of them")
         if self.group is not None and "group" in self.columns:
             raise ValueError("'group' and 'columns.group' name the same column; give one of them")
         return self
+
+    @property
+    def classifies(self) -> bool:
+        """Whether its answers are among classes: one of them, or several."""
+        return self.type in CLASSIFIES
+
+    @property
+    def means(self) -> tuple[str, str, str]:
+        """What tasks agree in that share a head."""
+        more = self.classes if self.classifies else self.scale if self.type == "regression" else ""
+        return self.type, self.modality, str(more)
 
     @property
     def limits(self) -> tuple[float, float] | None:

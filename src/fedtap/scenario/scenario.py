@@ -203,7 +203,7 @@ class Scenario(Settings):
         heads: dict[str, tuple[str, str, str]] = {}
         for client in self.clients:
             for task in client.tasks:
-                means = (task.type, task.modality, str(task.classes) if task.type == "classification" else "")
+                means = task.means
                 known = heads.setdefault(task.pair.head, means)
                 if known != means:
                     raise ValueError(

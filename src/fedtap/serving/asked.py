@@ -38,10 +38,12 @@ class Asked(_Strict):
 
 
 class Answer(_Strict):
-    """The answer to one example: of a classification label and probabilities, else a text, or a picture."""
+    """The answer to one example: of a classification label, or labels, and probabilities, a number, a text, or a picture."""
 
     label: str | None = None
+    labels: list[str] | None = None
     probabilities: dict[str, float] | None = None
+    value: float | None = None
     text: str | None = None
     image: Annotated[str | None, Field(description="A PNG file, in base64.")] = None
 
@@ -107,12 +109,12 @@ def decoded(task: ModelTask, asked: Sequence[AskedExample], limits: Limits) -> l
 def answered(output: Any) -> Answer:
     """Return an answer of a model as JSON has it."""
     if isinstance(output, dict):
-        return Answer(label=output["label"], probabilities=output["probabilities"])
+        return Answer(**output)
     if isinstance(output, np.ndarray):
         file = io.BytesIO()
         Image.fromarray(output).save(file, format="PNG")
         return Answer(image=base64.b64encode(file.getvalue()).decode())
-    return Answer(text=output)
+    return Answer(value=output) if isinstance(output, float) else Answer(text=output)
 
 
 def _content(encoded: str, place: str, limits: Limits) -> bytes:

@@ -90,7 +90,8 @@ async function base64(file) {
 }
 
 function show(answer) {
-  if (answer.label === null && answer.image === null) return say(answer.text, false);
+  if (answer.value !== null) return say(String(answer.value), false);
+  if (answer.probabilities === null && answer.image === null) return say(answer.text, false);
   if (answer.image !== null) {
     const picture = document.createElement("img");
     picture.src = `data:image/png;base64,${answer.image}`;
@@ -101,7 +102,7 @@ function show(answer) {
   const ranked = Object.entries(answer.probabilities).sort((a, b) => b[1] - a[1]);
   for (const [label, probability] of ranked) {
     const row = table.insertRow();
-    row.insertCell().textContent = label;
+    row.insertCell().textContent = answer.labels === null || !answer.labels.includes(label) ? label : `${label} ✓`;
     row.insertCell().textContent = `${(100 * probability).toFixed(2)}%`;
   }
   at("answer").replaceChildren(table);

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from fedtap.pairs import Modality
 from fedtap.scenario.scenario import NetworkSettings
-from fedtap.tasks.metrics import TextMetric
+from fedtap.scenario.unit import Scale
+from fedtap.tasks.metrics import Reference, TextMetric
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class Fused:
 class HeadSizes:
     """What a head's shape depends on.
 
-    ``classes`` is 0 but for classification; ``embedding_dim`` is the width of the tower's frozen word embeddings;
-    ``vision_tokens`` the number of an image's tokens, of which the first ``vision_lead`` lie on no grid; ``modality`` what goes
-    in.
+    ``classes`` is 0 but for classification, of one class or of several; ``embedding_dim`` is the width of the tower's frozen word
+    embeddings; ``vision_tokens`` the number of an image's tokens, of which the first ``vision_lead`` lie on no grid;
+    ``modality`` what goes in.
     """
 
     network: NetworkSettings
@@ -48,13 +49,14 @@ class HeadSizes:
 class ScoreSettings:
     """What an accumulator of scores depends on; each type of task takes of it what concerns it.
 
-    ``classes`` is 0 but for classification; ``text_metrics`` are those that generated texts are scored by beside the usual,
-    ``class_metrics`` those of classifiers, by name.
+    ``classes`` is 0 but for classification, of one class or of several; ``text_metrics`` are those that generated texts are
+    scored by beside the usual, ``class_metrics`` those of classifiers, by name; ``scale`` is what numbers are learned on.
     """
 
     classes: int = 0
     text_metrics: tuple[TextMetric, ...] = ()
     class_metrics: tuple[str, ...] = ()
+    scale: Scale | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class TaskType(ABC):
         """Return the distillation loss of two outputs for the same examples, a scalar (algorithm.md, section 3)."""
 
     def wrong(self, output: Tensor, target: Tensor, words: Words | None) -> Tensor:
-        """Return whether each answer is wrong, ``(n,)`` bool.
+        """Return how wrong each answer is, ``(n,)`` from 0 to 1; bool where it is either right or wrong.
 
         Raises
         ------
@@ -145,7 +147,7 @@ class TaskType(ABC):
 
     @abstractmethod
     def answers(self, head: nn.Module, fused: Fused, output: Tensor | None, words: Words | None) -> Any:
-        """Return what the model answers: class probabilities, pictures, or texts; ``output`` is used where it suffices."""
+        """Return what the model answers: probabilities, pictures, numbers or texts; ``output`` is used where it suffices."""
 
     @abstractmethod
     def new_scores(self, settings: ScoreSettings) -> Any:
@@ -160,6 +162,6 @@ class TaskType(ABC):
         output: Tensor,
         target: Tensor,
         words: Words | None,
-        written: Sequence[str] = (),
+        written: Sequence[Reference] = (),
     ) -> None:
-        """Add some examples to an accumulator; ``written`` are their targets as text, where they are texts."""
+        """Add some examples to an accumulator; ``written`` are their right answers as text, where they are texts."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
-from fedtap.tasks.metrics import ClassificationScores
+from fedtap.tasks.metrics import ClassificationScores, Reference
 from fedtap.tasks.token_grid import grid_side, pool_grid
 
 PLACES = 3  # a side, at the most
@@ -120,7 +120,7 @@ class Classification(TaskType):
         output: Tensor,
         target: Tensor,
         words: Words | None,
-        written: Sequence[str] = (),
+        written: Sequence[Reference] = (),
     ) -> None:
         """Add examples by their logits."""
         scores.update(output, target)

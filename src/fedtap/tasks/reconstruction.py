@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedtap.tasks.base import ClosedForm, Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
-from fedtap.tasks.metrics import ReconstructionScores
+from fedtap.tasks.metrics import ReconstructionScores, Reference
 from fedtap.tasks.sketch_fit import SIZE, SKETCH, SketchFit
 from fedtap.tasks.token_grid import grid_side, pool_grid
 
@@ -152,7 +152,7 @@ class Reconstruction(TaskType):
         output: Tensor,
         target: Tensor,
         words: Words | None,
-        written: Sequence[str] = (),
+        written: Sequence[Reference] = (),
     ) -> None:
         """Add examples by their pictures."""
         scores.update(output, target)

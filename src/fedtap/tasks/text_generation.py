@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fedtap.batch import NO_TOKEN
 from fedtap.tasks.attention import CausalAttention, CrossAttention, FeedForward, KeysValues
 from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
-from fedtap.tasks.metrics import TextScores
+from fedtap.tasks.metrics import Reference, TextScores
 from fedtap.tasks.tied_softmax import likeliest, sampled_token_losses, token_divergences, token_losses
 
 
@@ -178,7 +178,7 @@ class TextGeneration(TaskType):
         output: Tensor,
         target: Tensor,
         words: Words | None,
-        written: Sequence[str] = (),
+        written: Sequence[Reference] = (),
     ) -> None:
         """Add examples by their token losses, and by their generated texts against what was ``written``, uncut and unspelled."""
         assert words is not None

@@ -13,7 +13,9 @@ example, less is better:
     right more often. With b near 0 no model is worse than one that knows nothing. Pictures have no temperature.
 ``metric``
     What is reported of the task (:func:`fedtap.tasks.metrics.primary`): wrong answers where answers are right or wrong, as
-    (wrong + 1) / examples, so that a task without a wrong answer can still be compared by ratio; elsewhere the loss.
+    (wrong + 1) / examples, so that a task without a wrong answer can still be compared by ratio, and of several labels what is
+    missing of an F1 of 1; elsewhere the loss. Where
+    examples have several right answers, texts are written for this, and held against all of them.
 
 Not here: the decisions (personalization, model_selection).
 """
@@ -32,13 +34,14 @@ from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.base import TaskType, Words
-from fedtap.tasks.metrics import primary
+from fedtap.tasks.metrics import is_right, primary
 
 Judge = Literal["cross_entropy", "calibrated", "metric"]
 Answered: TypeAlias = Iterable[tuple[Tensor, Tensor]]
 """What a model's head gave for some examples, and their targets, batch by batch."""
 
-RIGHT_OR_WRONG = ("accuracy", "exact_match")
+RIGHT_OR_WRONG = ("accuracy", "example_f1", "exact_match")
+"""Metrics of answers that are right or wrong, or partly so."""
 BLUNTEST, SHARPEST = 0.001, 10.0
 LOOKS = 20  # each takes 0.62 of the interval before: b is known to a part in a thousand
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -51,6 +54,9 @@ def scored(network: Network, examples: Mapping[str, TaskExamples], judge: Judge)
     network.eval()
     result: dict[str, Tensor] = {}
     for task, held in examples.items():
+        if judge == "metric" and held.also and primary(held.pair.type, held.pair.modality) in RIGHT_OR_WRONG:
+            result[task] = _written_wrong(network, held)
+            continue
         answered = ((network(batch)[0].output, batch[0].target) for batch in held.batches(128, network.device))
         found = judgements(judge, held.pair, answered, network.words)
         if held.weights is not None and judge != "metric":  # what is trained with weights is judged with them
@@ -83,6 +89,17 @@ def judgements(judge: Judge, pair: Pair, answered: Answered, words: Words | None
         best = best_sharpness(lambda sharpness: float(_losses(kind, held, words, sharpness).mean()))
         return _losses(kind, held, words, best)
     return _losses(kind, answered, words)
+
+
+def _written_wrong(network: Network, examples: TaskExamples) -> Tensor:
+    """Return the judgement by ``metric`` where examples have several right texts, ``(n,)`` float64."""
+    kind = TASK_TYPES[examples.pair.type]
+    written: list[str] = []
+    for batch in examples.batches(128, network.device):
+        (out,) = network(batch)
+        written += kind.answers(out.head, out.fused, None, network.words)
+    right = [is_right(text, reference) for text, reference in zip(written, examples.references, strict=True)]
+    return 1.0 - torch.tensor(right, dtype=torch.float64) + 1 / len(right)
 
 
 def best_sharpness(loss: Callable[[float], float]) -> float:

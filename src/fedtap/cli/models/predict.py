@@ -126,7 +126,7 @@ def _show(answer: dict[str, Any], *, to: Path | None, as_json: bool) -> None:
     if as_json:
         say_json({**answer, "output": output})
     elif isinstance(output, dict):
-        say(str(output["label"]))
+        say(str(output["label"]) if "label" in output else "; ".join(output["labels"]) or "(no label)")
         ranked = sorted(output["probabilities"].items(), key=lambda item: (-item[1], item[0]))
         for label, probability in ranked:
             say(f"  {probability:7.2%}  {label}")

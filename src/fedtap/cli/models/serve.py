@@ -47,6 +47,13 @@ def serve(
         typer.Option("--key-file", metavar="FILE", help="Holds the key that callers need; or set FEDTAP_KEY."),
     ] = None,
     backbone: BackboneFolder = None,
+    exact: Annotated[
+        bool,
+        typer.Option(
+            "--exact/--no-exact",
+            help="Encode a single example as in training, or alone: faster, the same but for the rounding of features.",
+        ),
+    ] = True,
 ) -> None:
     """Answer over HTTP with one or more models, and show a page on which to try them.
 
@@ -60,7 +67,7 @@ def serve(
 
     models: dict[str, PersonalModel] = {}
     for place in places:
-        for name, model in _opened(place, client, backbone):
+        for name, model in _opened(place, client, backbone, exact):
             if name in models:
                 raise UserError(f"two models are called '{name}'; give one another name: NAME={place}")
             models[name] = model
@@ -72,13 +79,15 @@ def serve(
     note("stopped")
 
 
-def _opened(place: str, clients: list[str] | None, backbone: Path | None) -> list[tuple[str, PersonalModel]]:
+def _opened(
+    place: str, clients: list[str] | None, backbone: Path | None, exact: bool
+) -> list[tuple[str, PersonalModel]]:
     from fedtap.models.opened import clients_of, is_run, open_model
 
     name, is_named, rest = place.partition("=")
     where = rest if is_named else place
     if not is_run(where):
-        model = open_model(where, backbone=backbone)
+        model = open_model(where, backbone=backbone, exact=exact)
         return [(name if is_named else model.client, model)]
     known = clients_of(where)
     unknown = next((each for each in clients or () if each not in known), None)
@@ -87,4 +96,4 @@ def _opened(place: str, clients: list[str] | None, backbone: Path | None) -> lis
     chosen = clients or known
     if is_named and len(chosen) > 1:
         raise UserError(f"{place}: one name for {len(chosen)} models; give one --client with it, or no name")
-    return [(name if is_named else each, open_model(where, client=each)) for each in chosen]
+    return [(name if is_named else each, open_model(where, client=each, exact=exact)) for each in chosen]

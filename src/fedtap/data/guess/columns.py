@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ MOST_VALUES = 1_000
 FEW_VALUES, FEW_WORDS = 50, 4
 EMBEDDED = "<picture>"
 """What stands in a row for a picture that is within it."""
+SEPARATORS, SHORT, SEVERAL = (";", "|"), 200, 0.2
+"""What may stand between labels in a cell, how long such a cell is, and in what share of the cells there is one at the least."""
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
@@ -31,7 +34,10 @@ class Column:
     ``filled`` are the rows in which it holds something, ``different`` how many different values it has there, ``values`` how
     often each of them (empty where there are too many). ``texts`` says whether all are text, ``words`` is how many words nine
     of ten have at the most; ``numbers``, ``pictures`` and ``splits`` are how many look like a number, the file of a picture,
-    the name of a split; ``found`` how many of those files are there.
+    the name of a split; ``found`` how many of those files are there. ``lists`` are the rows in which it holds a list of texts;
+    ``separator`` is what stands between several short texts in many of its cells; ``items`` is in how many rows each of these
+    texts is, of lists or between separators (empty where there are too many). ``low`` and ``high`` are the least and the greatest
+    of its numbers.
     """
 
     name: str
@@ -44,6 +50,21 @@ class Column:
     pictures: int
     found: int
     splits: int
+    lists: int = 0
+    separator: str | None = None
+    items: Counter[str] = field(default_factory=Counter)
+    low: float = math.inf
+    high: float = -math.inf
+
+    @property
+    def is_labels(self) -> bool:
+        """Whether a row names several of a few short texts that repeat, as labels do."""
+        return (self.is_list or self.separator is not None) and _are_labels(self.items)
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it holds lists of texts."""
+        return self.filled > 0 and self.lists == self.filled
 
     @property
     def is_picture(self) -> bool:
@@ -112,6 +133,12 @@ def look_at_columns(
     return [each.column(name) for name, each in counts.items()], number, broken
 
 
+def _are_labels(items: Counter[str]) -> bool:
+    """Tell whether texts are few, short, and there twice each on average."""
+    short = all(len(item.split()) <= FEW_WORDS for item in items)
+    return short and 2 <= len(items) <= min(FEW_VALUES, items.total() / 2)
+
+
 class _Counts:
     """The counts of a column while its table is read."""
 
@@ -122,24 +149,45 @@ class _Counts:
         self._different: set[int] = set()
         self._words: Counter[int] = Counter()
         self._texts = True
+        self._lists = 0
+        self._low, self._high = math.inf, -math.inf
+        self._items: Counter[str] = Counter()
+        self._pieces: dict[str, Counter[str]] = {separator: Counter() for separator in SEPARATORS}
+        self._cut: Counter[str] = Counter()
         self._filled = self._numbers = self._pictures = self._found = self._splits = 0
 
     def add(self, value: Any) -> None:
         """Count a value, of a table's text or a JSON object's."""
         text = composed(value.strip()) if isinstance(value, str) else json.dumps(value)
-        if value is None or not text:
+        if value is None or value == [] or not text:
             return
         self._filled += 1
         self._texts &= isinstance(value, str)
         self._different.add(hash(text))
         if len(self._values) <= MOST_VALUES:
             self._values[text] += 1
-        self._words[len(text.split())] += 1
-        self._numbers += not isinstance(value, bool) and _NUMBER.fullmatch(text) is not None
+        listed = value if isinstance(value, list) and all(isinstance(each, str) for each in value) else ()
+        if listed:
+            self._lists += 1
+            if len(self._items) <= MOST_VALUES:
+                self._items.update({composed(each.strip()) for each in listed})
+        elif isinstance(value, str) and len(text) <= SHORT:
+            self._count_pieces(text)
+        self._words[max(len(each.split()) for each in listed or (text,))] += 1
+        if not isinstance(value, bool) and _NUMBER.fullmatch(text) is not None:
+            self._numbers += 1
+            if math.isfinite(float(text)):
+                self._low, self._high = min(self._low, float(text)), max(self._high, float(text))
         self._splits += split_word(text) is not None
         if isinstance(value, str) and (text == EMBEDDED or Path(text).suffix.lower() in SUFFIXES):
             self._pictures += 1
             self._found += self._there or self._is_there(text)
+
+    def _count_pieces(self, text: str) -> None:
+        for separator, pieces in self._pieces.items():
+            self._cut[separator] += separator in text
+            if len(pieces) <= MOST_VALUES:
+                pieces.update({piece.strip() for piece in text.split(separator)} - {""})
 
     def _is_there(self, text: str) -> bool:
         try:
@@ -149,6 +197,10 @@ class _Counts:
 
     def column(self, name: str) -> Column:
         """Return what was counted."""
+        often = max(SEPARATORS, key=self._cut.__getitem__)
+        cut = not self._lists and self._cut[often] >= SEVERAL * self._filled and _are_labels(self._pieces[often])
+        separator = often if cut else None
+        items = self._items if separator is None else self._pieces[separator]
         return Column(
             name=name,
             filled=self._filled,
@@ -160,7 +212,25 @@ class _Counts:
             pictures=self._pictures,
             found=self._found,
             splits=self._splits,
+            lists=self._lists,
+            separator=separator,
+            low=self._low,
+            high=self._high,
+            items=items if len(items) <= MOST_VALUES else Counter(),
         )
+
+
+def ends_of(low: float, high: float) -> tuple[float, float]:
+    """Return two round numbers between which these lie, in steps of a tenth of what is between them, or less.
+
+    >>> ends_of(18.3, 93.0), ends_of(0.012, 0.4), ends_of(5.0, 5.0)
+    ((15.0, 95.0), (0.0, 0.4), (4.0, 6.0))
+    """
+    if low == high:
+        return low - 1, high + 1
+    step = 10.0 ** math.floor(math.log10((high - low) / 2))
+    step = next(each for each in (step / 2, step / 5, step / 10) if (high - low) / each >= 10)
+    return round(math.floor(low / step) * step, 12), round(math.ceil(high / step) * step, 12)
 
 
 def nine_of_ten(lengths: Counter[int]) -> int:

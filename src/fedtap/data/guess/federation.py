@@ -11,6 +11,7 @@ from pathlib import Path
 from fedtap.data.guess.columns import natural
 from fedtap.data.guess.roles import GuessedTask, guess_task
 from fedtap.data.guess.seen import TABLES, look
+from fedtap.pairs import CLASSIFIES
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.settings import NAME
 
@@ -144,12 +145,18 @@ def _groups(tasks: Sequence[Member]) -> tuple[list[list[Member]], list[str]]:
     order = {member: number for number, member in enumerate(id for id, _ in tasks)}
     whole = [
         [
-            (id, replace(task, classes=group[0][1].classes))
+            (id, replace(task, classes=group[0][1].classes, scale=_scale_of(group)))
             for id, task in sorted(group, key=lambda each: order[each[0]])
         ]
         for group in groups
     ]
     return sorted(whole, key=lambda group: order[group[0][0]]), notes
+
+
+def _scale_of(group: Sequence[Member]) -> tuple[float, float] | None:
+    """Return the scale that holds those of all members; None where they have none."""
+    scales = [task.scale for _, task in group if task.scale is not None]
+    return (min(low for low, _ in scales), max(high for _, high in scales)) if scales else None
 
 
 def _same(one: GuessedTask, other: GuessedTask) -> bool:
@@ -159,6 +166,8 @@ def _same(one: GuessedTask, other: GuessedTask) -> bool:
         return True
     if one.type == "text_generation":
         return one.columns == other.columns
+    if one.type == "regression":
+        return one.columns.get("target") == other.columns.get("target")
     known, asked = set(one.classes), set(other.classes)
     return known == asked or (
         len(asked) > 1 and known > asked and one.columns.get("label") == other.columns.get("label")
@@ -169,7 +178,7 @@ def _nearly(one: Member, other: Member) -> list[str]:
     """Return what is to be said of two tasks that share classes, or would but for the case of their letters."""
     first, second = (set(member[1].classes) for member in (one, other))
     who = f"{one[0]} and {other[0]}"
-    if one[1].type != "classification" or one[1].type != other[1].type or one[0] == other[0]:
+    if one[1].type not in CLASSIFIES or one[1].type != other[1].type or one[0] == other[0]:
         return []
     if first & second:
         alike = ", ".join(sorted(first & second, key=natural)[:3])

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedtap.data.guess.columns import Column
+from fedtap.data.guess.columns import Column, ends_of, natural
 from fedtap.data.guess.seen import Seen, SeenPictures, SeenTable
-from fedtap.pairs import Modality, TaskName
+from fedtap.pairs import CLASSIFIES, Modality, TaskName
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.files import OwnSplit
 
@@ -31,6 +31,10 @@ LABELS = _words("label labels class classes category diagnosis sentiment grade f
 TARGETS = _words(
     "target targets answer answers output response completion summary caption reply translation findings impression"
 )
+NUMBERS = TARGETS | LABELS | _words("score rating price cost age value amount severity")
+"""Names of numbers that are asked for, where they are no classes."""
+MANY_LABELS = LABELS | _words("tags topics diagnoses categories genres codes symptoms keywords")
+MANY_TARGETS = TARGETS | _words("references captions replies translations responses")
 GROUPS = _words("patient patientid subject subjectid person participant group groupid case caseid author speaker")
 IDS = _words("id index idx uuid key row rowid number no unnamed0")
 PLAIN = _words("label labels class classes category y tag target targets answer answers output")
@@ -61,6 +65,7 @@ class GuessedTask:
     doubts: Mapping[str, str] = field(default_factory=dict)
     words: int = 0
     answer_words: int = 0
+    scale: tuple[float, float] | None = None
 
 
 def guess_task(seen: Seen) -> GuessedTask:
@@ -171,9 +176,10 @@ def _of_table(seen: SeenTable) -> GuessedTask:
         reasons.append(f"'{text.name}' holds texts")
         if texts[1:]:
             doubts["text"] = f"{_quoted(texts[1:])} holds texts too; name it here if it is what the model is to read"
-        elif modality == "image+text" and type == "classification":
+        elif modality == "image+text" and type in CLASSIFIES:
             doubts["modality"] = f"write image, or text, if the other of the two says nothing of '{_name(answer)}'"
     classes: tuple[str, ...] = ()
+    scale: tuple[float, float] | None = None
     if answer is not None and type == "classification":
         classes = answer.classes()
         if answer.name != "label":
@@ -194,13 +200,38 @@ def _of_table(seen: SeenTable) -> GuessedTask:
                 f"'{most}' in {counts[most]} rows and '{least}' in {counts[least]}: with class_weights: balanced both have the "
                 "same say"
             )
+    elif answer is not None and type == "regression":
+        if answer.name != "target":
+            columns["target"] = answer.name
+        scale = ends_of(answer.low, answer.high)
+        reasons.append(
+            f"'{answer.name}' has a number in each row, from {answer.low:g} to {answer.high:g}: to be predicted"
+        )
+    elif answer is not None and type == "multilabel_classification":
+        classes = tuple(sorted(answer.items, key=natural))
+        if answer.name != "label":
+            columns["label"] = answer.name
+        if answer.separator is not None:
+            keys["separator"] = answer.separator
+        reasons.append(f"'{answer.name}' names several of {len(classes)} labels in a row")
+        if _plain(answer.name) in TARGETS:
+            doubts["type"] = (
+                f"'{answer.name}' has few different texts, so they are taken for labels; if each of a row's is a right answer "
+                "to be written, say text_generation, leave out classes, and map target instead of label"
+            )
+        rare = [name for name in classes if answer.items[name] == 1]
+        if rare:
+            doubts["classes"] = f"{len(rare)} of them are in one row only ({', '.join(rare[:3])}); slips of the pen?"
     elif answer is not None:
         if answer.name != "target":
             columns["target"] = answer.name
-        reasons.append(f"'{answer.name}' has an answer of its own in most rows: to be written")
-        if _plain(answer.name) not in TARGETS:
+        if answer.is_list:
+            reasons.append(f"'{answer.name}' holds lists of answers: to be written, any of them is right")
+        else:
+            reasons.append(f"'{answer.name}' has an answer of its own in most rows: to be written")
+        if _plain(answer.name) not in MANY_TARGETS:
             doubts["type"] = f"'{answer.name}' is taken for what is to be written since no column holds a few classes"
-        others = [column for column in left if column.is_few and column is not text]
+        others = [column for column in left if column.is_few and column is not text and not column.is_labels]
         if others:
             doubts["type"] = (
                 f"{_quoted(others)} has few different values and could be classes; then say classification, list them as "
@@ -227,6 +258,7 @@ def _of_table(seen: SeenTable) -> GuessedTask:
         doubts=doubts,
         words=0 if text is None else text.words,
         answer_words=answer.words if answer is not None and type == "text_generation" else 0,
+        scale=scale,
     )
 
 
@@ -245,7 +277,15 @@ def _answer(left: Sequence[Column], image: Column | None, seen: SeenTable) -> tu
     named = [column for column in written if _plain(column.name) in TARGETS]
     others = [column for column in written if column not in named]
     readable = image is not None or len(written) > 1
-    labels = [column for column in few if _plain(column.name) in LABELS]
+    labels = [column for column in few if _plain(column.name) in LABELS and not column.is_labels]
+    several = [column for column in left if (column.is_list or column.is_labels) and _plain(column.name) not in TEXTS]
+    called = [column for column in several if _plain(column.name) in MANY_LABELS | MANY_TARGETS]
+    numbers = [column for column in left if column.is_number and column not in few and _plain(column.name) in NUMBERS]
+    if numbers and not called and not labels and not (named and readable):
+        return numbers[-1], "regression"
+    if called or (several and not labels):
+        answer = (called or several)[-1]
+        return answer, "multilabel_classification" if answer.is_labels else "text_generation"
     for found in (labels, [column for column in few if _plain(column.name) in TARGETS]):
         if found and not (named and readable):
             return found[-1], "classification"
@@ -265,7 +305,11 @@ def _answer(left: Sequence[Column], image: Column | None, seen: SeenTable) -> tu
 def _is_id(column: Column, rows: int) -> bool:
     """Tell whether a column only numbers or names rows."""
     different = column.different == column.filled
-    return different and (_plain(column.name) in IDS or _plain(column.name) == "" or (column.is_number and rows > 2))
+    return different and (
+        _plain(column.name) in IDS
+        or _plain(column.name) == ""
+        or (column.is_number and rows > 2 and _plain(column.name) not in NUMBERS)
+    )
 
 
 def _first(columns: Sequence[Column], fits: object) -> Column | None:

@@ -222,9 +222,12 @@ def _joined(columns: Sequence[Column]) -> Column:
     for column in columns:
         values.update(column.values)
     known = all(column.values for column in columns)
+    items: Counter[str] = Counter()
+    for column in columns:
+        items.update(column.items)
     sums = {
         name: sum(getattr(column, name) for column in columns)
-        for name in ("filled", "numbers", "pictures", "found", "splits")
+        for name in ("filled", "numbers", "pictures", "found", "splits", "lists")
     }
     return Column(
         name=columns[0].name,
@@ -232,6 +235,10 @@ def _joined(columns: Sequence[Column]) -> Column:
         values=values if known else Counter(),
         texts=all(column.texts for column in columns),
         words=max(column.words for column in columns),
+        separator=columns[0].separator,
+        low=min(column.low for column in columns),
+        high=max(column.high for column in columns),
+        items=items if all(column.items for column in columns) else Counter(),
         **sums,
     )
 

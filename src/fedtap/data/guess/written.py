@@ -110,6 +110,11 @@ def _write_task(
         values["columns"] = ({key: task.columns[key] for key in _COLUMNS if key in task.columns}, "")
     if task.classes:
         values["classes"] = (list(task.classes), "")
+    if task.scale is not None:
+        values["scale"] = (
+            list(task.scale),
+            "what -1 and 1 stand for in training, the same at all sites that share the task",
+        )
     values |= {key: (value, "") for key, value in task.keys.items()}
     for number, (key, (value, why)) in enumerate(values.items()):
         doubt = _doubt_at(key, task, values)

@@ -16,7 +16,7 @@ from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.scenario import TaskSettings
 
 _KEYS = (
-    *("path", "parts", "pictures", "columns", "classes", "delimiter", "encoding", "sheet"),
+    *("path", "parts", "pictures", "columns", "classes", "delimiter", "encoding", "sheet", "separator", "references"),
     *("group", "range", "window", "on_unreadable"),
 )
 """The keys of a task that mean something to some sources only."""
@@ -54,7 +54,7 @@ class Source(ABC):
 
     @abstractmethod
     def classes(self, task: TaskSettings) -> tuple[str, ...]:
-        """Return the class names of a classification task, empty for other types. Needs no data."""
+        """Return the class names of a task that classifies, empty for other types. Needs no data."""
 
     @abstractmethod
     def examples(self, task: TaskSettings, folder: Path) -> Sequence[Example]:
@@ -113,7 +113,7 @@ class Source(ABC):
                     raise UserError(f"{place}: class_weights: no class '{name}'; {nearest(name, known)}")
 
     def _check_classes(self, task: TaskSettings, place: str) -> None:
-        if task.type != "classification":
+        if not task.classifies:
             if task.classes is not None:
                 raise UserError(f"{place}: 'classes' is for classification, not for {task.type}; remove it")
             return

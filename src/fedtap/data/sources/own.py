@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from fedtap.data.example import Example, Published, by_answer, distinct
+from fedtap.data.example import Example, Published, by_answer, by_rarest_label, distinct
 from fedtap.data.groups import merged
 from fedtap.data.pixels import SMALL_SHARE
 from fedtap.data.sources.base import FileSource, class_names
@@ -66,6 +66,8 @@ class OwnSource(FileSource):
         kept = distinct(placed)
         remark_on_repetitions(len(found), len(kept), intake, str(root))
         remark_on_pictures(kept, intake, str(root), SMALL_SHARE)
+        if task.type == "multilabel_classification":
+            return by_rarest_label(kept)
         return by_answer(kept) if task.type == "text_generation" and task.modality == "image+text" else kept
 
 

@@ -15,13 +15,20 @@ from typing import Any, ClassVar, TypeAlias
 from fedtap.data.example import Example, ImageRef, Published, text_key
 from fedtap.data.pixels import look
 from fedtap.data.sources.base import Supports, class_names, composed
+from fedtap.data.sources.cells import SlipError, answers, label_of, labels_of, name_of, number_of, text_of
 from fedtap.data.sources.intake import Intake
 from fedtap.data.sources.own import KEYS, OwnSource, published_as
-from fedtap.pairs import MODALITIES
+from fedtap.pairs import MODALITIES, TaskName
 from fedtap.runtime.errors import UserError, nearest
 from fedtap.scenario.files import OwnSplit, split_word
 from fedtap.scenario.scenario import TaskSettings
 
+ANY_INPUT: tuple[TaskName, ...] = (
+    "classification",
+    "multilabel_classification",
+    "regression",
+    "text_generation",
+)
 FIELDS = ("image", "text", "label", "target", "split", "group")
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 """What may stand between values, in the order in which it is tried."""
@@ -36,15 +43,14 @@ class Table(OwnSource):
     """A table with the columns that the task needs among ``image``, ``text``, ``label`` and ``target``.
 
     A column ``split`` puts rows into train, validation and test, and rows of one ``group`` stay together; neither need be there.
-    ``columns`` maps all of these to other column names.
+    ``columns`` maps all of these to other column names. ``target`` may hold several right answers: a list in JSON lines, or texts
+    between which the ``separator`` stands; and so may further columns, the ``references``.
     """
 
     supports: Supports = frozenset(
-        {("classification", modality) for modality in MODALITIES}
-        | {("text_generation", modality) for modality in MODALITIES}
-        | {("reconstruction", "image")}
+        {(type, modality) for type in ANY_INPUT for modality in MODALITIES} | {("reconstruction", "image")}
     )
-    takes: ClassVar[frozenset[str]] = KEYS | {"columns", "pictures"}
+    takes: ClassVar[frozenset[str]] = KEYS | {"columns", "pictures", "separator", "references"}
 
     @abstractmethod
     def rows(self, path: Path, needed: tuple[str, ...], task: TaskSettings) -> Iterator[tuple[int, Row]]:
@@ -73,7 +79,7 @@ class Table(OwnSource):
                 if isinstance(row, UserError):
                     raise row
                 yield reader.example(row, f"{place}:{line}")
-            except _SlipError as error:
+            except SlipError as error:
                 intake.fault(error)
             except UserError as error:
                 intake.unreadable(error)
@@ -88,10 +94,6 @@ def check_columns(task: TaskSettings, place: str) -> None:
             raise UserError(f"{place}: unknown key '{key}' in 'columns'; {nearest(key, FIELDS)}")
     if isinstance(task.group, int):
         raise UserError(f"{place}: 'group' is {task.group}; give the name of a column, in quotes if it is a number")
-
-
-class _SlipError(UserError):
-    """A label that is no class, a split that is none, a picture of elsewhere: a slip in table or scenario, and no damage."""
 
 
 class _Reader:
@@ -112,7 +114,8 @@ class _Reader:
         self._may = [
             field for field in ("split", "group") if field not in columns and (field, split is None) != ("split", False)
         ]
-        self.needed = tuple(self._column[field] for field in (*self.needed_fields, *self._own))
+        self._references = tuple(composed(name) for name in task.references or ())
+        self.needed = (*(self._column[field] for field in (*self.needed_fields, *self._own)), *self._references)
         self.found_by_name = ""
 
     def look_for_own_columns(self, rows: list[tuple[int, Row]]) -> None:
@@ -132,20 +135,30 @@ class _Reader:
     def example(self, row: Mapping[str, Any], place: str) -> Example:
         """Return the example of a row; raises :class:`UserError` if it cannot be read."""
         given = {field: row.get(column) for field, column in self._column.items()}
-        image, text, target = None, None, None
+        image, text = None, None
+        target: int | float | str | tuple[int, ...] | None = None
         if "image" in self.needed_fields:
-            image = self._image(self._table.parent / _text(given["image"], self._column["image"], place), place)
+            image = self._image(self._table.parent / text_of(given["image"], self._column["image"], place), place)
         if "text" in self.needed_fields:
-            text = _text(given["text"], self._column["text"], place)
-        if "target" in self.needed_fields:
-            target = _text(given["target"], self._column["target"], place)
-        label = label_of(given["label"], self._labels, self._task, place) if "label" in self.needed_fields else None
-        group = composed(_name(given["group"], self._column["group"], place)) if "group" in self._own else None
+            text = text_of(given["text"], self._column["text"], place)
+        also: tuple[str, ...] = ()
+        stratum = 0
+        if self._task.type == "regression":
+            target = number_of(given["target"], self._column["target"], self._task, place)
+        elif "target" in self.needed_fields:
+            beside = [(name, row.get(name)) for name in self._references]
+            target, *others = answers((self._column["target"], given["target"]), beside, self._task.separator, place)
+            also = tuple(others)
+        if self._task.type == "multilabel_classification":
+            target = labels_of(given["label"], self._column["label"], self._labels, self._task, place)
+        elif "label" in self.needed_fields:
+            target = stratum = label_of(given["label"], self._labels, self._task, place)
+        group = composed(name_of(given["group"], self._column["group"], place)) if "group" in self._own else None
         split = self._split
         if "split" in self._own:
-            split = _split(_name(given["split"], self._column["split"], place), self._column["split"], place)
+            split = _split(name_of(given["split"], self._column["split"], place), self._column["split"], place)
         key = image.key if image else text_key(text or "")
-        return Example(key, image, text, target if label is None else label, label or 0, split, group)
+        return Example(key, image, text, target, stratum, split, group, also)
 
     def _image(self, file: Path, place: str) -> ImageRef:
         if file not in self._images:
@@ -264,53 +277,25 @@ def _object(raw: bytes, needed: tuple[str, ...], place: str) -> Row:
 
 def fields_of(task: TaskSettings) -> tuple[str, ...]:
     """Return the fields that a task reads."""
-    target = {"classification": ("label",), "text_generation": ("target",), "reconstruction": ()}[task.type]
+    target = () if task.type == "reconstruction" else ("label",) if task.classifies else ("target",)
     return (*task.pair.parts, *target)
-
-
-def _text(value: object, column: str, place: str) -> str:
-    if not isinstance(value, str):
-        raise UserError(f"{place}: '{column}' is {json.dumps(value)}; it must be text in quotes")
-    if not value.strip():
-        raise UserError(f"{place}: '{column}' is empty; fill it, or remove the row")
-    if not value.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise UserError(f"{place}: '{column}' holds half a character (a lone surrogate); mend the escape sequence")
-    return value.strip()
-
-
-def _name(value: object, column: str, place: str) -> str:
-    """Return what names a group or a split: text, or a number as text."""
-    return _text(str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value, column, place)
 
 
 def _split(word: str, column: str, place: str) -> Published:
     split = split_word(word)
     if split is None:
-        raise _SlipError(
+        raise SlipError(
             f"{place}: '{column}' is '{word}', which is no split; write train, validation or test, or rename the column if it "
             "means another thing"
         )
     return published_as(split)
 
 
-def label_of(value: object, labels: Mapping[str, int], task: TaskSettings, place: str) -> int:
-    """Return the class index of a label, given by name, or as a number where the classes are a number."""
-    given = composed(value.strip()) if isinstance(value, str) else json.dumps(value)
-    if value is None or not given:
-        raise UserError(f"{place}: the label is empty; fill it, or remove the row")
-    if given in labels:
-        return labels[given]
-    if isinstance(task.classes, int):
-        last = task.classes - 1
-        raise _SlipError(f"{place}: label {given!r} is no whole number from 0 to {last}; mend it, or 'classes'")
-    raise _SlipError(f"{place}: unknown label '{given}' ({nearest(given, labels)}); mend it, or add it to 'classes'")
-
-
 def image_file(file: Path, place: str, allowed: Sequence[Path]) -> Path:
     """Return the file of a picture that a table names; what a table says is data, and may not choose what here is read."""
     real = file.resolve()
     if not any(real.is_relative_to(each) for each in allowed):
-        raise _SlipError(
+        raise SlipError(
             f"{place}: image {file} lies outside of the table's folder; put it there, or allow its folder by name (pictures: "
             "FOLDER in the task)"
         )

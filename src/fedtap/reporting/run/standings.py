@@ -15,7 +15,7 @@ from fedtap.pairs import Pair
 from fedtap.reporting.run.record import pairs_of
 from fedtap.tasks.metrics.table import HIGHER_IS_BETTER, primary
 
-BASELINES = ("majority", "mean_picture", "unigram", "question_only")
+BASELINES = ("majority", "base_rates", "mean_picture", "mean_value", "median_value", "unigram", "question_only")
 """Models that learn nothing from the input (or, ``question_only``, nothing from the picture)."""
 
 ORDER = ("local", "federated", "finetuned", "personal", "probe")

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fedtap.tasks.metrics.text import Reference, each_of
+
 NAME = "bertscore_f1"
 _AT_ONCE = 256
 """How many pairs of texts are embedded at once: embeddings of all would not fit in memory everywhere."""
@@ -49,15 +51,19 @@ class BertScore:
         self.name = f"{NAME}[{encoder.name}]"
         self._encoder = encoder
 
-    def __call__(self, predictions: Sequence[str], references: Sequence[str]) -> float:
-        """Return the mean over examples."""
+    def __call__(self, predictions: Sequence[str], references: Sequence[Reference]) -> float:
+        """Return the mean over examples; of several references the best counts."""
         pairs = list(zip(predictions, references, strict=True))
         scores: list[float] = []
         for start in range(0, len(pairs), _AT_ONCE):
             some = pairs[start : start + _AT_ONCE]
-            texts = sorted({text for pair in some for text in pair})  # answers repeat; each is embedded once
+            # answers repeat; each is embedded once
+            texts = sorted({text for prediction, reference in some for text in (prediction, *each_of(reference))})
             embedded = dict(zip(texts, self._encoder(texts), strict=True))
-            scores += [f1(embedded[prediction], embedded[reference]) for prediction, reference in some]
+            scores += [
+                max(f1(embedded[prediction], embedded[each]) for each in each_of(reference))
+                for prediction, reference in some
+            ]
         return math.fsum(scores) / len(scores)
 
 

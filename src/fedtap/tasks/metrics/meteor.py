@@ -20,7 +20,7 @@ from typing import Any
 
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.installing import install
-from fedtap.tasks.metrics.text import plain_words
+from fedtap.tasks.metrics.text import Reference, each_of, plain_words
 
 WITH_SYNONYMS, WITHOUT_SYNONYMS = "meteor", "meteor-exact-stem"
 PACKAGE = "nltk"
@@ -81,9 +81,12 @@ class Meteor:
         self.name = WITHOUT_SYNONYMS if synonyms is None else WITH_SYNONYMS
         self._stages: list[Stage] = [_form, stem, *([] if synonyms is None else [meanings])]
 
-    def __call__(self, predictions: Sequence[str], references: Sequence[str]) -> float:
-        """Return the mean over examples."""
-        scores = [self._score(*texts) for texts in zip(predictions, references, strict=True)]
+    def __call__(self, predictions: Sequence[str], references: Sequence[Reference]) -> float:
+        """Return the mean over examples; of several references the best counts, as in nltk."""
+        scores = [
+            max(self._score(prediction, each) for each in each_of(reference))
+            for prediction, reference in zip(predictions, references, strict=True)
+        ]
         return math.fsum(scores) / len(scores)
 
     def _score(self, prediction: str, reference: str) -> float:

@@ -14,11 +14,16 @@ HIGHER_IS_BETTER: Mapping[str, bool] = MappingProxyType(
     {
         "accuracy": True,
         "macro_f1": True,
+        "micro_f1": True,
+        "example_f1": True,
+        "average_precision": True,
         "balanced_accuracy": True,
         "auroc": True,
         "cross_entropy": False,
         "perplexity": False,
         "mse": False,
+        "mae": False,
+        "r2": True,
         "psnr": True,
         "ssim": True,
         "exact_match": True,
@@ -35,11 +40,16 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "accuracy": (0.0, 1.0),
         "macro_f1": (0.0, 1.0),
+        "micro_f1": (0.0, 1.0),
+        "example_f1": (0.0, 1.0),
+        "average_precision": (0.0, 1.0),
         "balanced_accuracy": (0.0, 1.0),
         "auroc": (0.0, 1.0),
         "cross_entropy": (0.0, 1e6),
         "perplexity": (1.0, 1e100),
         "mse": (0.0, 1e6),
+        "mae": (0.0, 1e100),
+        "r2": (-1e100, 1.0),
         "psnr": (0.0, 100.0),
         "ssim": (-1.0, 1.0),
         "exact_match": (0.0, 1.0),
@@ -55,7 +65,19 @@ RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
 _OF_TYPE: Mapping[TaskName, frozenset[str]] = MappingProxyType(
     {
         "classification": frozenset({"accuracy", "macro_f1", "balanced_accuracy", "auroc", "cross_entropy"}),
+        "multilabel_classification": frozenset(
+            [
+                "example_f1",
+                "micro_f1",
+                "macro_f1",
+                "average_precision",
+                "balanced_accuracy",
+                "auroc",
+                "cross_entropy",
+            ]
+        ),
         "reconstruction": frozenset({"mse", "psnr", "ssim"}),
+        "regression": frozenset({"mae", "mse", "r2"}),
         "text_generation": frozenset(
             [
                 "cross_entropy",
@@ -79,8 +101,20 @@ def possible(metric: str, value: float, type: TaskName) -> bool:
     >>> possible("accuracy", 0.5, "classification"), possible("accuracy", 1e300, "classification")
     (True, False)
     """
-    low, high = RANGES[metric.partition("[")[0]]
+    low, high = range_of(metric, type)
     return measures(metric, type) and low - _ROUNDING <= value <= high + _ROUNDING
+
+
+def range_of(metric: str, type: TaskName) -> tuple[float, float]:
+    """Return the least and the greatest value of a metric, with or without its ``[encoder]``, on a task of some type.
+
+    Squared errors of numbers are in a unit of the user's, and so of any size; those of pictures are not.
+
+    >>> range_of("mse", "reconstruction"), range_of("mse", "regression")
+    ((0.0, 1000000.0), (0.0, 1e+100))
+    """
+    name = metric.partition("[")[0]
+    return RANGES["mae"] if (name, type) == ("mse", "regression") else RANGES[name]
 
 
 def measures(metric: str, type: TaskName) -> bool:
@@ -89,7 +123,13 @@ def measures(metric: str, type: TaskName) -> bool:
 
 
 PRIMARY: Mapping[TaskName, str] = MappingProxyType(
-    {"classification": "accuracy", "reconstruction": "mse", "text_generation": "cross_entropy"}
+    {
+        "classification": "accuracy",
+        "multilabel_classification": "example_f1",
+        "reconstruction": "mse",
+        "regression": "mae",
+        "text_generation": "cross_entropy",
+    }
 )
 
 

@@ -12,7 +12,8 @@ import re
 import sys
 import unicodedata
 from collections.abc import Sequence
-from typing import Protocol
+from itertools import zip_longest
+from typing import Protocol, TypeAlias
 
 from torch import Tensor
 
@@ -22,6 +23,28 @@ _NO_WORD = re.compile(r"[\W_]+")
 _LARGEST_EXPONENT = math.log(sys.float_info.max)
 
 
+Reference: TypeAlias = str | Sequence[str]
+"""A right text, or several of which any is right; the first is the one whose likelihood is measured."""
+
+
+def each_of(reference: Reference) -> tuple[str, ...]:
+    """Return all right texts.
+
+    >>> each_of("red"), each_of(["red", "crimson"])
+    (('red',), ('red', 'crimson'))
+    """
+    return (reference,) if isinstance(reference, str) else tuple(reference)
+
+
+def is_right(prediction: str, reference: Reference) -> bool:
+    """Tell whether a text equals one of the right ones after :func:`normalise_answer`.
+
+    >>> is_right("Crimson.", ["red", "crimson"]), is_right("blue", "red")
+    (True, False)
+    """
+    return normalise_answer(prediction) in map(normalise_answer, each_of(reference))
+
+
 class TextMetric(Protocol):
     """A metric of generated texts that a scenario may ask for beside the usual ones (``evaluation.text_metrics``)."""
 
@@ -29,8 +52,11 @@ class TextMetric(Protocol):
     def name(self) -> str:
         """What it is called in results: its name says everything on which its value depends."""
 
-    def __call__(self, predictions: Sequence[str], references: Sequence[str]) -> float:
-        """Return its mean over examples, of which there is at least one; more is better."""
+    def __call__(self, predictions: Sequence[str], references: Sequence[Reference]) -> float:
+        """Return its mean over examples, of which there is at least one; more is better.
+
+        Of several references of an example the one counts that gives it most.
+        """
 
 
 class TextScores:
@@ -38,9 +64,10 @@ class TextScores:
 
     - ``cross_entropy``: :math:`\sum nll / \sum tokens` under teacher forcing, padding left out; its n counts tokens.
     - ``perplexity``: its exponential (:func:`token_values`).
-    - ``exact_match``: the share of examples whose prediction equals the reference after :func:`normalise_answer`.
-    - ``chrf``: corpus chrF of sacrebleu with its defaults (character 6-grams, beta 2).
-    - ``rouge_l``: F1 of the longest common subsequence of words, mean over examples; 0 where either text has no word.
+    - ``exact_match``: the share of examples whose prediction equals a reference after :func:`normalise_answer`.
+    - ``chrf``: corpus chrF of sacrebleu with its defaults (character 6-grams, beta 2), with the nearest of several references.
+    - ``rouge_l``: F1 of the longest common subsequence of words, with the nearest of several references, mean over examples; 0
+      where either text has no word.
 
     Parameters
     ----------
@@ -62,21 +89,21 @@ class TextScores:
         self._tokens = 0
         self._losses: list[float] = []
         self._predictions: list[str] = []
-        self._references: list[str] = []
+        self._references: list[Reference] = []
 
-    def update(self, nll: Tensor, tokens: Tensor, predictions: Sequence[str], references: Sequence[str]) -> None:
+    def update(self, nll: Tensor, tokens: Tensor, predictions: Sequence[str], references: Sequence[Reference]) -> None:
         """Add a batch.
 
         Parameters
         ----------
         nll
-            ``(n,)`` floating point, the negative log-likelihood of each reference, summed over its tokens, in nats.
+            ``(n,)`` floating point, the negative log-likelihood of each first reference, summed over its tokens, in nats.
         tokens
             ``(n,)`` integer, the number of tokens that were summed; padding is none.
         predictions
             n generated texts, cut at the end token.
         references
-            n right texts.
+            n right texts, or several for an example.
 
         Raises
         ------
@@ -130,7 +157,7 @@ class TextScores:
 
     def _matches(self) -> list[float]:
         return [
-            float(normalise_answer(prediction) == normalise_answer(reference))
+            float(is_right(prediction, reference))
             for prediction, reference in zip(self._predictions, self._references, strict=True)
         ]
 
@@ -174,17 +201,20 @@ def _spaced(character: str) -> str:
     return " " if kind == "P" else f" {character} " if kind == "S" else character
 
 
-def _chrf(predictions: Sequence[str], references: Sequence[str]) -> float:
+def _chrf(predictions: Sequence[str], references: Sequence[Reference]) -> float:
     from sacrebleu.metrics.chrf import CHRF
 
-    return float(CHRF().corpus_score(predictions, [references]).score)
+    # sacrebleu takes the first references of all examples, then the second ones, and None where there are fewer
+    streams = list(zip_longest(*map(each_of, references)))
+    return float(CHRF().corpus_score(predictions, streams).score)
 
 
-def _rouge_l(predictions: Sequence[str], references: Sequence[str]) -> float:
+def _rouge_l(predictions: Sequence[str], references: Sequence[Reference]) -> float:
     # imported here because it takes longer than all of fedtap, and only an evaluation of text needs it
     from torchmetrics.functional.text.rouge import rouge_score
 
-    scores = rouge_score(list(predictions), list(references), rouge_keys="rougeL", normalizer=plain_words)
+    right = [list(each_of(reference)) for reference in references]
+    scores = rouge_score(list(predictions), right, accumulate="best", rouge_keys="rougeL", normalizer=plain_words)
     return float(scores["rougeL_fmeasure"])
 
 
