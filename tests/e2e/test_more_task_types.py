@@ -186,6 +186,7 @@ def test_a_graph_gives_what_the_model_answers(model: PersonalModel) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # tests/models/test_exports.py has ONNX run for every commit
 def test_onnx_files_give_chances_of_labels_and_numbers_in_the_users_unit(model: PersonalModel, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     export_model(model, tmp_path / "onnx", "onnx")
