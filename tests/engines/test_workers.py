@@ -256,3 +256,17 @@ def test_nothing_outlives_the_process_that_started_it(number: signal.Signals, pa
     while living(tmp_path) or any(psutil.pid_exists(each) for each in pids):
         assert time.monotonic() < until
         time.sleep(0.05)
+
+
+def test_all_that_workers_tell_while_they_encode_is_heard_before_the_sum(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two is heard first: that all is prepared, or what was told on the way there."""
+    real = WorkerPool._wait
+    monkeypatch.setattr(WorkerPool, "_wait", lambda pool, future: future.result())  # it listens to nobody
+    pool, _, told = start()
+    monkeypatch.setattr(WorkerPool, "_wait", real)
+    encoding = [(event["done"], event["total"]) for event in told]
+    assert encoding[-1] == (6, 6)
+    assert encoding.count((6, 6)) == 1
+    assert len(pool.pids) == 2

@@ -114,6 +114,10 @@ class WorkerPool:
         """
         for future in self._prepared:
             self._wait(future)
+        while not self._heard.empty():  # the last of them had more to tell than was heard when its end was seen
+            heard = self._heard.get()
+            if heard is not None:
+                self._pass_on(*heard)
         for tower, parts in sorted(self._encoded.items()):
             total = sum(total for _, total in parts.values())
             self._tell({"event": "encoding", "tower": tower, "done": total, "total": total})
