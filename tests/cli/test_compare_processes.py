@@ -76,6 +76,8 @@ def test_killed_gone_on_with_and_interrupted_ends_as_with_one_process(tiny: Path
         assert json.loads((run / "run.json").read_text())["environment"]["threads"] == 1
 
 
+@pytest.mark.slow
+@pytest.mark.thorough  # test_compare.py has it within one process
 def test_a_run_that_fails_does_not_stop_the_others(tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     bad = out / "runs" / "fedavg_ft-seed0"

@@ -19,6 +19,8 @@ from tiny_federation import MOODS, TASKS, write_scenario
 pytestmark = pytest.mark.usefixtures("no_report")
 
 METHODS = sorted(algorithms())
+LIKE_OTHERS = ("disentafl", "disentafl_ft", "fedprox", "fedrep", "fedsa_lora", "lp_ft", "perfedavg")
+"""Methods that keep and send what another one does, and differ in how they step: resumed in `make test-thorough`."""
 NETWORK = {"dim": 8, "heads": 2, "expert_dim": 8, "domain_dim": 4, "answer_tokens": 4, "lora_rank": 2}
 CLIENTS = {"reader": ("mood",), "all": ("mood", "shade", "ask"), "newcomer": ("shade",)}
 
@@ -40,7 +42,13 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=[pytest.mark.slow, pytest.mark.thorough] if name in LIKE_OTHERS else [])
+        for name in METHODS
+    ],
+)
 def test_cut_off_after_a_round_and_resumed_it_ends_in_the_same_bytes(method: str, small: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "cut"
     results = package.run(small, method=method, out=whole)

@@ -102,6 +102,8 @@ def test_a_probe_of_adapted_towers_is_refused(foundation: Path, tmp_path: Path, 
         assert f"method 'probe' needs towers that are frozen from end to end, and those of {settings.name}:" in done.err
 
 
+@pytest.mark.slow
+@pytest.mark.thorough
 def test_recomputed_layers_change_nothing_and_bfloat16_little(tmp_path: Path, fedtap: Command) -> None:
     scenario = write_scenario(tmp_path, backbone=BACKBONES["flava, every layer"], network=NETWORK)
     plain, again, half = (tmp_path / name for name in ("plain", "again", "half"))

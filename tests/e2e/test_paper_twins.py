@@ -32,12 +32,13 @@ def count_models(name: str, monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough  # smaller federations of both models run for every commit
 @pytest.mark.usefixtures("no_report")
 @pytest.mark.parametrize(
     ("name", "model"),
     [
         ("paper-flava-offline", "FlavaModel"),
-        pytest.param("paper-vilt-offline", "ViltModel", marks=pytest.mark.thorough),
+        ("paper-vilt-offline", "ViltModel"),
     ],
 )
 def test_all_thirty_clients_are_measured_after_a_round(
