@@ -27,10 +27,11 @@ def study(*, without: str = "") -> dict[str, Any]:
     """Return a study of four cells: what `mine` gains over fedavg_ft is 3 points less in conflict 0, 3 more in conflict 1."""
     found = {}
     for point in cells((0.0, 1.0), (16, 96)):
-        levels = {"local": 0.0, "fedavg_ft": 5.0, "mine": 2.0 if point.conflict == 0 else 8.0, "federated": -1.0}
+        levels = {"local": 0.0, "fedavg_ft": 5.0, "mine": 2.0 if point.conflict == 0 else 8.0, "other": -2.0}
+        levels["federated"] = -1.0
         found[point.name] = {label: gains(level if label != "local" else 0.0) for label, level in levels.items()}
         found[point.name]["local"] = [Gain(*tuple_of(gain), 0.0, 0) for gain in found[point.name]["local"]]
-    rows = {name: point_rows(its, SINGLE) for name, its in found.items()}
+    rows = {name: point_rows(its, ["local", "fedavg_ft", "mine", "other"]) for name, its in found.items()}
     with_holm(rows)
     points = [
         {
@@ -52,8 +53,9 @@ def study(*, without: str = "") -> dict[str, Any]:
         "quick": False,
         "network": "plain",
         "seeds": [0, 1],
-        "methods": ["local", "fedavg_ft", "mine"],
+        "methods": ["local", "fedavg_ft", "mine", "other"],
         "points": points,
+        "counted": list(found),
         "over": over_points(found, SINGLE),
         "incomplete": [{"point": without, "method": "mine", "why": "<b>lost</b>"}] if without else [],
         "toy": [
@@ -71,9 +73,10 @@ def test_sentences_name_who_leads_and_where_a_method_is_worst() -> None:
     told = " ".join(regimes_sentences(study()))
     assert "0% of the clients in conflict, 16 examples: fedavg_ft has the highest mean (+5.0)." in told
     assert "100% of the clients in conflict, 96 examples: mine has the highest mean (+8.0)." in told
-    assert "Over all points mine is 0.0 " in told.replace("+0.0", "0.0").replace("-0.0", "0.0")
+    assert "Over 4 points mine is 0.0 " in told.replace("+0.0", "0.0").replace("-0.0", "0.0")
     assert re.search(r"at the least -3\.0 \(conflict-0-examples-(16|96)\)", told)
     assert "federated has the highest" not in told
+    assert "not told apart" not in told  # mine from other neither, of which neither is one of the rivals
 
 
 def test_the_tables_have_every_difference() -> None:
@@ -88,10 +91,20 @@ def test_the_tables_have_every_difference() -> None:
     assert line.rstrip().endswith("| 0% | 0% |")
 
 
+def test_a_star_is_for_who_is_ahead_of_all_others() -> None:
+    told = study()
+    for row in told["points"][0]["rows"]:
+        for test in row["against"].values():
+            test["p_holm"] = 0.2
+    first, *others = regimes_markdown(told).split("## conflict-")[1:]
+    assert "**" not in first
+    assert all("**" in other for other in others)
+
+
 def test_the_map_changes_sign_between_its_columns() -> None:
     page = regimes_page(study())
     figure = page.split("Gain over the better of local and fedavg_ft, in points")[1].split("</svg>")[0]
-    assert re.findall(r">([+-]\d\.\d)<", figure.replace("−", "-")) == ["-3.0", "-3.0", "+3.0", "+3.0"]
+    assert re.findall(r">([+-]\d\.\d)<", figure.replace("−", "-"))[:4] == ["-3.0", "-3.0", "+3.0", "+3.0"]
     assert page.count("<svg") == 2
     incomplete = regimes_page(study(without="conflict-0-examples-16"))
     assert "&lt;b&gt;lost&lt;/b&gt;" in incomplete

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedtap.reporting.comparison.markdown import provenance_line
+from fedtap.reporting.html.formatting import plural
 from fedtap.reporting.html.grid import Best, Grid
 from fedtap.reporting.html.markup import Markup
 from fedtap.reporting.html.page import made_with, page, section
@@ -77,7 +78,8 @@ def regimes_sentences(result: Values) -> list[str]:
         beside = f"; not told apart from it: {', '.join(level)}" if level else ""
         told.append(f"{_capital(point['about'])}: {best['method']} has the highest mean ({_gain(best):+.1f}){beside}.")
     told += [
-        f"Over all points {row['method']} is {_pm(row)} points from {FINETUNED}, at the least {row['worst']:+.1f} "
+        f"Over {plural(len(result['counted']), 'point')} {row['method']} is {_pm(row)} points from {FINETUNED}, at the least "
+        f"{row['worst']:+.1f} "
         f"({row['worst_at']})."
         for row in result["over"]
         if row["against"] == FINETUNED and row["method"] not in (BASE, FINETUNED, "federated")
@@ -91,12 +93,12 @@ def point_grids(result: Values) -> list[Grid]:
     """Return a table for each point: gains, differences from the rivals, who is hurt."""
     made = []
     for point in result["points"]:
-        rivals = list(_rivals(point["rows"]))
+        rivals = _rivals(point["rows"])
         rows = sorted(point["rows"], key=_gain, reverse=True)
-        best = next((row["method"] for row in rows if row["method"] != "federated"), "")
+        best = _clear_of_all(point)
         lines = []
         for row in rows:
-            gain = f"{_gain(row):+.1f}{_interval(row)}"
+            gain = "–" if row["method"] == BASE else f"{_gain(row):+.1f}{_interval(row)}"
             lines.append(
                 [
                     row["method"],
@@ -115,7 +117,7 @@ def point_grids(result: Values) -> list[Grid]:
         note = (
             f"{point['clients']} clients, {point['client_tasks']} client-tasks; the better single here is "
             f"{rows[0]['better']}. An asterisk: p below 0.05 after Holm's correction over the points. The last two columns are "
-            "shares of clients."
+            "shares of clients. A star: ahead of all others, each by such a test."
         )
         made.append(Grid(f"{point['point']}: {point['about']}", head, lines, 1, note))
     return made
@@ -136,7 +138,8 @@ def over_grids(result: Values) -> list[Grid]:
         if row["method"] != "federated"
     ]
     head = ["method", "against", "difference", "p", "worst point", "which"]
-    return [Grid("Differences averaged over the points", head, lines, 2, NOTE_BETTER)] if lines else []
+    note = f"Every point counts alike: {', '.join(result['counted'])}."
+    return [Grid("Differences averaged over the points", head, lines, 2, note)] if lines else []
 
 
 def _maps(result: Values) -> list[Markup]:
@@ -175,7 +178,16 @@ def _toy(result: Values) -> list[Markup]:
 
 
 def _rivals(rows: Sequence[Values]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row["against"]))
+    """Return whom the methods of a point are set against, in one order; local is left out, since all points are over it."""
+    known = {name for row in rows for name in row["against"]}
+    return [name for name in (FINETUNED, "fedper", "choice", BETTER) if name in known]
+
+
+def _clear_of_all(point: Values) -> str:
+    """Return the method that is ahead of every other of its point beyond noise, or nothing."""
+    rows = sorted((row for row in point["rows"] if row["method"] != "federated"), key=_gain, reverse=True)
+    first, *others = [row["method"] for row in rows]
+    return first if others and all(_beyond(_between(point, first, other)) for other in others) else ""
 
 
 def _between(point: Values, method: str, rival: str) -> Values | None:

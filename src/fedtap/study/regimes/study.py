@@ -33,7 +33,7 @@ from fedtap.study.regimes.design import (
     chosen,
     federation,
 )
-from fedtap.study.regimes.effects import Gains, Ran, gains_of, over_points, point_rows, with_holm
+from fedtap.study.regimes.effects import FEDERATED, Gains, Ran, gains_of, over_points, point_rows, with_holm
 from fedtap.study.regimes.toy import toy_map
 from fedtap.study.variants import Variant, file_name, variants
 from fedtap.tasks.metrics import primary_metrics
@@ -175,7 +175,7 @@ def _said(entries: Sequence[_Entry], seeds: Sequence[int], failed: Mapping[str, 
         )
         gains = gains_of(ran)
         counted[entry.point.name] = gains
-        rows[entry.point.name] = point_rows(gains, SINGLE)
+        rows[entry.point.name] = point_rows(gains, [label for label in gains if label != FEDERATED])
         told.append(
             {
                 "point": entry.point.name,
@@ -192,7 +192,12 @@ def _said(entries: Sequence[_Entry], seeds: Sequence[int], failed: Mapping[str, 
     with_holm(rows)
     eight = {point.name for point in POINTS}
     counting = {name: gains for name, gains in counted.items() if name in eight} or counted
-    return {"points": told, "over": over_points(counting, SINGLE), "incomplete": incomplete}
+    return {
+        "points": told,
+        "counted": list(counting),
+        "over": over_points(counting, SINGLE),
+        "incomplete": incomplete,
+    }
 
 
 def _write(folder: Path, result: dict[str, Any]) -> None:
