@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedtap.cli.options import Jobs, OutFolder, ScenarioFile, Settings, seeds_of
+from fedtap.cli.options import Device, Jobs, OutFolder, ScenarioFile, Settings, seeds_of
 from fedtap.cli.screen import examples, say
 
 EXAMPLES = examples(
@@ -54,7 +54,7 @@ def advise(
     ] = 1.0,
     settings: Settings = None,
     jobs: Jobs = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Say which method a federation should use, from pilots on it, or that nothing tells the best apart; write OUT/advice.md.
 

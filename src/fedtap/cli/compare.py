@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fedtap.cli.options import Jobs, OutFolder, ScenarioFile, Seeds, Settings, seeds_of
+from fedtap.cli.options import Device, Jobs, OutFolder, ScenarioFile, Seeds, Settings, seeds_of
 from fedtap.cli.screen import examples, say
 
 EXAMPLES = examples(
@@ -37,7 +37,7 @@ def compare(
         str | None,
         typer.Option("--against", metavar="LABEL", help="Test all others against this method; by default the best."),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Run every method with every seed, compare them, and write OUT/comparison.html.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fedtap.cli.check import show_data, show_faults
-from fedtap.cli.options import Settings
+from fedtap.cli.options import Device, Settings
 from fedtap.cli.screen import examples, say, show_table
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.home import expanded
@@ -43,7 +43,7 @@ def init(
     store: Annotated[
         str, typer.Option("--store", metavar="DIR", help="Where the client's private models go; by default in DIR.")
     ] = "state",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+    device: Device = "auto",
     allow_method: Annotated[
         list[str] | None,
         typer.Option(

@@ -97,6 +97,8 @@ Jobs = Annotated[
     typer.Option("--jobs", "-j", metavar="N", help="Runs at a time; by default one for each core.", min=1),
 ]
 
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")]
+
 
 def seeds_of(text: str) -> list[int]:
     """Return the seeds of ``--seeds``; raises :class:`UserError` unless it is whole numbers with commas."""

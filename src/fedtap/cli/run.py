@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 
 from fedtap.cli.live.beside import page_beside
 from fedtap.cli.live.watch import Port
-from fedtap.cli.options import Method, ScenarioFile, Settings
+from fedtap.cli.options import Device, Method, ScenarioFile, Settings
 from fedtap.cli.screen import examples, say, screen, show_table
 from fedtap.runtime.errors import UserError
 
@@ -67,7 +67,7 @@ def run(
     engine: Annotated[
         str, typer.Option("--engine", help="What carries the messages: inprocess, ray or flower.")
     ] = "inprocess",
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+    device: Device = "auto",
     workers: Annotated[
         str | None,
         typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fedtap.cli.options import Jobs, OutFolder, Seeds, numbers_of, seeds_of, shares_of
+from fedtap.cli.options import Device, Jobs, OutFolder, Seeds, numbers_of, seeds_of, shares_of
 from fedtap.cli.screen import examples, say
 
 app = typer.Typer(
@@ -60,7 +60,7 @@ def pairs(
         bool, typer.Option("--quick", help="A size that shows that it works, in a minute, and no more.")
     ] = False,
     jobs: Jobs = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Say how much of what K pairs cost the server's model is coverage, lost averaging, sharing; write OUT/pairs.html.
 
@@ -127,7 +127,7 @@ def regimes(
         bool, typer.Option("--quick", help="A size that shows that it works, in a minute, and no more.")
     ] = False,
     jobs: Jobs = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Say in which federation which way of personalizing pays, and where none does; write OUT/regimes.html.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fedtap.cli.options import Jobs, OutFolder, ScenarioFile, Seeds, seeds_of
+from fedtap.cli.options import Device, Jobs, OutFolder, ScenarioFile, Seeds, seeds_of
 from fedtap.cli.screen import examples, say
 
 EXAMPLES = examples(
@@ -47,7 +47,7 @@ def sweep(
         typer.Option("--base", metavar="LABEL", help="Give gains over this method at the same setting, e.g. local."),
     ] = None,
     jobs: Jobs = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Run a method at every combination of settings with every seed, and write OUT/sweep.html.
 

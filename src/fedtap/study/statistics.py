@@ -302,6 +302,12 @@ def _percentiles(means: Floats, level: float) -> Interval:
     return float(low), float(high)
 
 
+def mean_percent(gains: Sequence[Gain]) -> float | None:
+    """Return the mean of the gains that have a percentage; None where none has."""
+    percents = [gain.percent for gain in gains if gain.percent is not None]
+    return _mean(percents) if percents else None
+
+
 def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedtap.cli.options import AsJson, RunFolder, Settings
+from fedtap.cli.options import AsJson, Device, RunFolder, Settings
 from fedtap.cli.screen import examples, note, say, say_json, show_table
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def onboard(
             "--method", "-m", metavar="FILE.py", help="Where the run's method is a file of your own: that file."
         ),
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or another device of torch.")] = "auto",
+    device: Device = "auto",
     with_backbone: Annotated[
         bool, typer.Option("--with-backbone", help="Carry the frozen weights along with the model.")
     ] = False,

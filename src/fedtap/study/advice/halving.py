@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fedtap.study.paired import Paired, compare_pair
-from fedtap.study.statistics import Gain, Interval
+from fedtap.study.statistics import Gain, Interval, mean_percent
 
 LEVEL = 0.05
 FIRST = 3
@@ -251,5 +251,5 @@ def _after(look: Look, terms: Terms, spent: int) -> Rung | None:
 
 
 def _mean(gains: Sequence[Gain]) -> float:
-    percents = [gain.percent for gain in gains if gain.percent is not None]
-    return math.fsum(percents) / len(percents) if percents else -math.inf
+    found = mean_percent(gains)
+    return -math.inf if found is None else found

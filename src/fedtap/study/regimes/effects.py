@@ -14,9 +14,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fedtap.study.paired import Paired, compare_pair, holm, two_way_p
+from fedtap.study.paired import Paired, compare_pair, difference_cells, holm, two_way_p
 from fedtap.study.regimes.design import BASE, FINETUNED
-from fedtap.study.statistics import Gain, Run, bootstrap_interval, client_task_gains
+from fedtap.study.statistics import Gain, Run, bootstrap_interval, client_task_gains, mean_percent
 from fedtap.tasks.metrics import HIGHER_IS_BETTER, RANGES
 
 FEDERATED = "federated"
@@ -71,14 +71,16 @@ def point_rows(gains: Gains, others: Sequence[str]) -> list[dict[str, Any]]:
     its interval and p; ``hurt``, the share of clients, each averaged over its tasks and seeds, that are worse off than with
     ``local`` and with the federated model.
     """
-    better = max((label for label in (BASE, FINETUNED) if label in gains), key=lambda label: _mean(gains[label]) or 0.0)
+    better = max(
+        (label for label in (BASE, FINETUNED) if label in gains), key=lambda label: mean_percent(gains[label]) or 0.0
+    )
     rows = []
     for label, mine in gains.items():
         rivals = {**{other: other for other in others if other in gains}, BETTER: better}
         rows.append(
             {
                 "method": label,
-                "gain": _mean(mine),
+                "gain": mean_percent(mine),
                 "ci95": _listed(bootstrap_interval(_cells(mine))),
                 "better": better,
                 "against": {
@@ -116,11 +118,11 @@ def over_points(points: Mapping[str, Gains], others: Sequence[str]) -> list[dict
         for rival in others:
             if rival == label or rival not in labels:
                 continue
-            cells: dict[tuple[int, str], list[float]] = {}
+            cells: dict[tuple[int, str], Sequence[float]] = {}
             means = {}
             sizes = {}
             for name, gains in points.items():
-                differences = _differences(gains[label], gains[rival])
+                differences = difference_cells(gains[label], gains[rival])
                 values = [value for cell in differences.values() for value in cell]
                 means[name], sizes[name] = math.fsum(values) / len(values), len(values)
                 cells |= {(seed, f"{name}/{client}"): cell for (seed, client), cell in differences.items()}
@@ -147,7 +149,7 @@ def over_points(points: Mapping[str, Gains], others: Sequence[str]) -> list[dict
 def hurt(mine: Sequence[Gain], theirs: Sequence[Gain]) -> float:
     """Return the share of clients whose mean difference over tasks and seeds is below 0."""
     by_client: dict[str, list[float]] = defaultdict(list)
-    for (_, client), values in _differences(mine, theirs).items():
+    for (_, client), values in difference_cells(mine, theirs).items():
         by_client[client] += values
     return sum(math.fsum(values) < 0 for values in by_client.values()) / len(by_client)
 
@@ -164,27 +166,12 @@ def told(test: Paired) -> dict[str, Any]:
     }
 
 
-def _differences(mine: Sequence[Gain], theirs: Sequence[Gain]) -> dict[tuple[int, str], list[float]]:
-    other = {(gain.seed, gain.client, gain.task): gain.percent for gain in theirs}
-    cells: dict[tuple[int, str], list[float]] = defaultdict(list)
-    for gain in mine:
-        rival = other.get((gain.seed, gain.client, gain.task))
-        if gain.percent is not None and rival is not None:
-            cells[gain.seed, gain.client].append(gain.percent - rival)
-    return dict(cells)
-
-
 def _cells(gains: Sequence[Gain]) -> dict[tuple[int, str], list[float]]:
     cells: dict[tuple[int, str], list[float]] = defaultdict(list)
     for gain in gains:
         if gain.percent is not None:
             cells[gain.seed, gain.client].append(gain.percent)
     return dict(cells)
-
-
-def _mean(gains: Sequence[Gain]) -> float | None:
-    values = [gain.percent for gain in gains if gain.percent is not None]
-    return math.fsum(values) / len(values) if values else None
 
 
 def _listed(interval: tuple[float, float] | None) -> list[float] | None:
