@@ -18,7 +18,7 @@ from tiny import CLASSES, DIGITS, LAW, MEMES, MOOD, REDRAW, VQA, build_network, 
 
 METHODS = sorted(algorithms())
 CLIENTS = [(DIGITS,), (DIGITS, MOOD, LAW), (MEMES, REDRAW, VQA)]
-FINISH = 4
+FINISH = 2
 SETTINGS = {
     "training": {"finetune_steps": FINISH, "finetune_lr": 0.01, "lr": 0.01, "warmup_rounds": 1, "select_every": 1}
 }

@@ -146,8 +146,8 @@ def test_the_quickstart_shortened_runs_on_its_real_data_and_weights(
 ) -> None:
     quickstart = Path(__file__).parents[2] / "scenarios" / "quickstart.yaml"
     out = tmp_path / "out"
-    few = ("data.train=32", "data.validation=16", "data.test=32", "evaluation.cross_examples=16")
-    short = ("rounds=1", "local_steps=2", "training.finetune_steps=2", *few)
+    few = ("data.train=16", "data.validation=8", "data.test=8", "evaluation.cross_examples=4")
+    short = ("rounds=1", "local_steps=1", "training.finetune_steps=1", *few)
     assert called("run", quickstart, "--out", out, *(part for each in short for part in ("--set", each))) == 0
     config = json.loads((out / "run.json").read_text())["config"]
     rows = json.loads((out / "results.json").read_text())["rows"]

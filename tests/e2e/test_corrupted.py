@@ -144,6 +144,7 @@ def test_no_change_is_used(
     assert bad == []
 
 
+@pytest.mark.thorough
 def test_a_cache_that_was_changed_is_made_again(
     scenario: Path, whole: Path, cache: Path, tmp_path: Path, fedtap: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

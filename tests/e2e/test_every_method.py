@@ -19,8 +19,8 @@ from tiny_federation import MOODS, TASKS, write_scenario
 pytestmark = pytest.mark.usefixtures("no_report")
 
 METHODS = sorted(algorithms())
-LIKE_OTHERS = ("disentafl", "disentafl_ft", "fedprox", "fedrep", "fedsa_lora", "lp_ft", "perfedavg")
-"""Methods that keep and send what another one does, and differ in how they step: resumed in `make test-thorough`."""
+OFTEN = ("apfl", "clustered", "fedalt", "fedavg_ft", "fedhca2", "flow", "tap", "tap_best")
+"""Methods one for each kind of what is kept and sent, resumed in `make test`; the others in `make test-thorough`."""
 NETWORK = {"dim": 8, "heads": 2, "expert_dim": 8, "domain_dim": 4, "answer_tokens": 4, "lora_rank": 2}
 CLIENTS = {"reader": ("mood",), "all": ("mood", "shade", "ask"), "newcomer": ("shade",)}
 
@@ -44,10 +44,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "method",
-    [
-        pytest.param(name, marks=[pytest.mark.slow, pytest.mark.thorough] if name in LIKE_OTHERS else [])
-        for name in METHODS
-    ],
+    [pytest.param(name, marks=[] if name in OFTEN else [pytest.mark.slow, pytest.mark.thorough]) for name in METHODS],
 )
 def test_cut_off_after_a_round_and_resumed_it_ends_in_the_same_bytes(method: str, small: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "cut"

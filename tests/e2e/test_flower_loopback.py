@@ -59,9 +59,13 @@ WAYS = {
     "blurred counts": ("privacy.blur_counts=10",),
     "secure aggregation": ("privacy.secure.holders=2", "clients_per_round=3"),
 }
+BETWEEN = ("another method", "blurred counts")
+"""What travels as the others' does, and is compared in `make test-thorough`."""
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=pytest.mark.thorough if way in BETWEEN else ()) for way in WAYS]
+)
 def test_results_are_those_of_one_process(way: str, apart: Path, tmp_path: Path) -> None:
     library.run(apart, out=tmp_path / "here", overrides=WAYS[way])
     config = {"out": str(tmp_path / "there"), "insecure": True, "patience": 1.0, "set": ";".join(WAYS[way])}

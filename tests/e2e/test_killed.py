@@ -73,6 +73,7 @@ def test_killed_once(moment: str, scenario: Path, whole: Path, tmp_path: Path, f
     same_end(out, whole)
 
 
+@pytest.mark.thorough  # tests/data/test_encode.py has a cache that is half written
 def test_killed_while_examples_are_encoded(scenario: Path, whole: Path, tmp_path: Path, fedtap: Command) -> None:
     out, cache = tmp_path / "run", tmp_path / "cache"
     kill_at(start(scenario, out, cache=cache), lambda: list(cache.rglob("*.npy*")))

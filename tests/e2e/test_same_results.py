@@ -9,8 +9,13 @@ import pytest
 from e2e.conftest import Command, events, rows, snapshot
 from tiny_federation import CLIENTS, LOCAL_STEPS, METHODS, ROUNDS, UNSEEN, write_scenario
 
+OFTEN = ("local", "fedavg_ft", "tap", "tap, paired gate", "shared tap, average")
+"""What `make test` runs twice; the others differ from these in what they decide, and `make test-thorough` runs them."""
 
-@pytest.mark.parametrize("method", METHODS)
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.thorough) for name in METHODS]
+)
 def test_the_same_command_gives_the_same_results(
     method: str, scenario: Path, finished: Callable[[str], Path], tmp_path: Path, fedtap: Command, no_report: None
 ) -> None:

@@ -119,7 +119,14 @@ def _print(tensor: Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().numpy().tobytes()
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name.startswith("tap")])
+@pytest.mark.parametrize(
+    "method",
+    [
+        pytest.param(name, marks=() if name in ("tap", "tap, the paper's compute") else pytest.mark.thorough)
+        for name in METHODS
+        if name.startswith("tap")
+    ],
+)
 def test_personal_models_stay_where_they_are(
     method: str, tmp_path: Path, fedtap: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
