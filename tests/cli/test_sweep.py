@@ -10,7 +10,7 @@ from cli.conftest import Command, Done
 from fedtap.scenario.scenario import load_scenario
 
 
-@pytest.mark.thorough  # gains over a base are in tests/study, by hand
+@pytest.mark.thorough  # tests/study/test_comparison.py has gains over a base, by hand
 def test_margins_beside_the_paired_gate(tiny: Path, tmp_path: Path, fedtap: Command, done_here: Done) -> None:
     out = tmp_path / "out"
     sweep = ("sweep", tiny, "--vs", "tap:gate=paired", "--base", "local", "--out", out)

@@ -144,7 +144,7 @@ def test_no_change_is_used(
     assert bad == []
 
 
-@pytest.mark.thorough
+@pytest.mark.thorough  # tests/data/test_encode.py has each kind of damage, without a run
 def test_a_cache_that_was_changed_is_made_again(
     scenario: Path, whole: Path, cache: Path, tmp_path: Path, fedtap: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,13 +14,14 @@ from fedtap.data.partition import partition
 from fedtap.experiment.planning import ARCHITECTURES
 from fedtap.runtime.sealed import write_sealed_json
 from fedtap.scenario.scenario import load_scenario
+from tiers import thorough_but
 from tiny_federation import MOODS, TASKS, write_scenario
 
 pytestmark = pytest.mark.usefixtures("no_report")
 
 METHODS = sorted(algorithms())
 OFTEN = ("apfl", "clustered", "fedalt", "fedavg_ft", "fedhca2", "flow", "tap", "tap_best")
-"""Methods one for each kind of what is kept and sent, resumed in `make test`; the others in `make test-thorough`."""
+"""What `make test` resumes, unlike each other in what they keep and send; `make test-thorough` resumes every method."""
 NETWORK = {"dim": 8, "heads": 2, "expert_dim": 8, "domain_dim": 4, "answer_tokens": 4, "lora_rank": 2}
 CLIENTS = {"reader": ("mood",), "all": ("mood", "shade", "ask"), "newcomer": ("shade",)}
 
@@ -42,10 +43,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.mark.parametrize(
-    "method",
-    [pytest.param(name, marks=[] if name in OFTEN else [pytest.mark.slow, pytest.mark.thorough]) for name in METHODS],
-)
+@pytest.mark.parametrize("method", thorough_but(OFTEN, METHODS, pytest.mark.slow))
 def test_cut_off_after_a_round_and_resumed_it_ends_in_the_same_bytes(method: str, small: Path, tmp_path: Path) -> None:
     whole, out = tmp_path / "whole", tmp_path / "cut"
     results = package.run(small, method=method, out=whole)

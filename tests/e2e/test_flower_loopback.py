@@ -15,6 +15,7 @@ from e2e.conftest import events, rows
 from fedtap.deployment import apps
 from fedtap.runtime.errors import RunError
 from loopback import LoopbackGrid, app_node
+from tiers import thorough_but
 from tiny_federation import CLIENTS
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -59,13 +60,11 @@ WAYS = {
     "blurred counts": ("privacy.blur_counts=10",),
     "secure aggregation": ("privacy.secure.holders=2", "clients_per_round=3"),
 }
-BETWEEN = ("another method", "blurred counts")
-"""What travels as the others' does, and is compared in `make test-thorough`."""
+OFTEN = ("tap", "eight bits on the wire", "secure aggregation")
+"""What `make test` compares, unlike each other in what travels; `make test-thorough` the others."""
 
 
-@pytest.mark.parametrize(
-    "way", [pytest.param(way, marks=pytest.mark.thorough if way in BETWEEN else ()) for way in WAYS]
-)
+@pytest.mark.parametrize("way", thorough_but(OFTEN, WAYS))
 def test_results_are_those_of_one_process(way: str, apart: Path, tmp_path: Path) -> None:
     library.run(apart, out=tmp_path / "here", overrides=WAYS[way])
     config = {"out": str(tmp_path / "there"), "insecure": True, "patience": 1.0, "set": ";".join(WAYS[way])}

@@ -10,6 +10,7 @@ import pytest
 
 import fedtap as library
 from e2e.conftest import Command, same_end, snapshot
+from tiers import thorough_but
 from tiny_federation import CLIENTS, ROUNDS
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -89,7 +90,7 @@ OFTEN = ("in the middle of a client's decisions", "in the middle of a guard's de
 
 @pytest.mark.parametrize(
     "moment",
-    [name if name in OFTEN else pytest.param(name, marks=[pytest.mark.slow, pytest.mark.thorough]) for name in MOMENTS],
+    thorough_but(OFTEN, MOMENTS, pytest.mark.slow),
 )
 def test_cut_off_once(moment: str, left: Path, scenario: Path, whole: Path, tmp_path: Path, fedtap: Command) -> None:
     shutil.copytree(left / moment, tmp_path / "run")

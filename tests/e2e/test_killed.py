@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import Command, same_end
+from tiers import thorough_but
 
 pytestmark = pytest.mark.slow
 SRC = Path(__file__).parents[2] / "src"
@@ -62,9 +63,7 @@ OFTEN = ("in a round, after an update", "while clients are personalised")
 """What `make test` kills at; what lies on the disk at all moments, and between them, is resumed in test_interrupted.py."""
 
 
-@pytest.mark.parametrize(
-    "moment", [name if name in OFTEN else pytest.param(name, marks=pytest.mark.thorough) for name in MOMENTS]
-)
+@pytest.mark.parametrize("moment", thorough_but(OFTEN, MOMENTS))
 def test_killed_once(moment: str, scenario: Path, whole: Path, tmp_path: Path, fedtap: Command) -> None:
     out = tmp_path / "run"
     kill_at(start(scenario, out), lambda: MOMENTS[moment](out))
@@ -73,7 +72,7 @@ def test_killed_once(moment: str, scenario: Path, whole: Path, tmp_path: Path, f
     same_end(out, whole)
 
 
-@pytest.mark.thorough  # tests/data/test_encode.py has a cache that is half written
+@pytest.mark.thorough  # tests/data/test_encode.py has encoding cut off, within one process
 def test_killed_while_examples_are_encoded(scenario: Path, whole: Path, tmp_path: Path, fedtap: Command) -> None:
     out, cache = tmp_path / "run", tmp_path / "cache"
     kill_at(start(scenario, out, cache=cache), lambda: list(cache.rglob("*.npy*")))

@@ -43,7 +43,7 @@ def test_a_node_stays_away_from_a_run_without_the_noise_that_it_asks_for(apart: 
     assert {row["client"] for row in rows(out)} == set(CLIENTS) - {PICKY}
 
 
-@pytest.mark.thorough  # tests/deployment/test_node.py has the account by itself
+@pytest.mark.thorough  # tests/deployment/test_policy.py has the account by itself
 def test_a_node_whose_budget_is_spent_trains_no_more_and_its_account_is_the_servers(
     apart: Path, tmp_path: Path
 ) -> None:

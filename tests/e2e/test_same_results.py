@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 
 from e2e.conftest import Command, events, rows, snapshot
+from tiers import thorough_but
 from tiny_federation import CLIENTS, LOCAL_STEPS, METHODS, ROUNDS, UNSEEN, write_scenario
 
 OFTEN = ("local", "fedavg_ft", "tap", "tap, paired gate", "shared tap, average")
-"""What `make test` runs twice; the others differ from these in what they decide, and `make test-thorough` runs them."""
+"""What `make test` runs twice; `make test-thorough` the others."""
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.thorough) for name in METHODS]
-)
+@pytest.mark.parametrize("method", thorough_but(OFTEN, METHODS))
 def test_the_same_command_gives_the_same_results(
     method: str, scenario: Path, finished: Callable[[str], Path], tmp_path: Path, fedtap: Command, no_report: None
 ) -> None:

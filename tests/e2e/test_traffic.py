@@ -18,6 +18,7 @@ from fedtap.federation.messages import Failure, Reply
 from fedtap.federation.store import ClientStore
 from fedtap.pairs import plan
 from fedtap.scenario.scenario import load_scenario
+from tiers import thorough_but
 from tiny_federation import CLIENTS, FINISH_STEPS, LOCAL_STEPS, METHODS, ROUNDS, write_scenario
 
 pytestmark = pytest.mark.usefixtures("no_report")
@@ -120,12 +121,7 @@ def _print(tensor: Tensor) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "method",
-    [
-        pytest.param(name, marks=() if name in ("tap", "tap, the paper's compute") else pytest.mark.thorough)
-        for name in METHODS
-        if name.startswith("tap")
-    ],
+    "method", thorough_but(("tap", "tap, the paper's compute"), [name for name in METHODS if name.startswith("tap")])
 )
 def test_personal_models_stay_where_they_are(
     method: str, tmp_path: Path, fedtap: Command, monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ from fedtap.federation.server import Server
 from fedtap.federation.store import ClientStore
 from fedtap.runtime.errors import UserError
 from fedtap.training.client import LocalClient
+from tiers import thorough_but
 from tiny import AGE, DIGITS, LAW, MEMES, MOOD, REDRAW, TAGS, VQA, build_network, client_data, generator, scenario_of
 
 METHODS = sorted(algorithms())
@@ -228,7 +229,7 @@ def test_a_model_that_a_method_does_not_declare_is_named_where_it_is_made(
 
 @pytest.mark.parametrize(
     "method",
-    [pytest.param(each, marks=() if each in ("fedavg_ft", "tap") else pytest.mark.thorough) for each in METHODS],
+    thorough_but(("fedavg_ft", "tap"), METHODS),
 )
 def test_every_method_learns_labels_and_numbers(method: str, tmp_path: Path) -> None:
     """A round and what comes after the last one, for a client with several labels an example and one with a number to predict."""

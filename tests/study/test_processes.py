@@ -81,7 +81,7 @@ def test_one_that_is_killed_has_the_signals_code_and_the_next_begins(starter: St
     assert ended(again, wrong("again", tmp_path))["code"] == 2
 
 
-@pytest.mark.thorough
+@pytest.mark.thorough  # each of its processes loads everything by itself
 def test_without_its_server_runs_are_started_alone(tmp_path: Path) -> None:
     starter = Starter(2)
     server = starter._server

@@ -233,16 +233,12 @@ def _pad(features: Features) -> tuple[Tensor, Tensor]:
 
     Token ids stay whole numbers; all else becomes float32.
     """
-    lengths = [len(feature) for feature in features]
-    longest = max(lengths)
-    mask = np.ones((len(features), longest), dtype=bool)
-    if min(lengths) == longest:
-        padded = np.stack(features)
-    else:
-        padded = np.zeros((len(features), longest, *features[0].shape[1:]), dtype=features[0].dtype)
-        for i, feature in enumerate(features):
-            padded[i, : len(feature)] = feature
-            mask[i, len(feature) :] = False
+    longest = max(len(f) for f in features)
+    padded = np.zeros((len(features), longest, *features[0].shape[1:]), dtype=features[0].dtype)
+    mask = np.zeros((len(features), longest), dtype=bool)
+    for i, feature in enumerate(features):
+        padded[i, : len(feature)] = feature
+        mask[i, : len(feature)] = True
+    stacked = torch.from_numpy(padded)
     # torch widens half precision several times faster than NumPy does
-    tensor = torch.from_numpy(padded)
-    return tensor if padded.dtype == np.int64 else tensor.float(), torch.from_numpy(mask)
+    return stacked if padded.dtype == np.int64 else stacked.float(), torch.from_numpy(mask)
