@@ -26,7 +26,8 @@ path X takes the trunk (as in :mod:`fedper`), the head, all (the federated model
 validation, task by task (:mod:`fedtap.personalization.parts`). ``start: chosen`` trains W, task by task, from what was received
 or from the received trunk under X's head, whichever is better on validation (:mod:`fedtap.personalization.start`), and so does
 the fine-tuning after the last round: with ``personal: shared`` and ``distil: off`` a :mod:`fedper` that decides for itself where
-a private head is worth having. ``choose: on`` has each task use, of the slice, the teacher and
+a private head is worth having; ``start: confident`` takes the own head only where a paired test at level ``alpha`` says that it
+is better. ``choose: on`` has each task use, of the slice, the teacher and
 X, the one that is best on validation. The final models are chosen on validation, as for every method. Cheaper and softer ways,
 off by default: ``personal: shared`` (X is not trained in the rounds: W gets all steps, and X adopts what is better on
 validation), ``replace: soft`` (a part of the way) and ``average`` (X is the mean over time of the client's own trained slices),
@@ -78,8 +79,9 @@ class TapParams(Params):
 
     ``margin`` (nats, or MSE) and ``weight`` (of distillation) may be refined per task family in ``margins`` and ``weights``.
     ``adopt`` says what a hard replacement takes: a ``path`` whose gate opens, or of each path the best of its ``parts``.
-    ``start`` says what W is trained from: what was ``received``, or for each task the better head (``chosen``).
-    ``alpha`` is the level of the paired gate, ``temperature`` tau; ``guard_adoption`` is of what is adopted whole. ``replace``
+    ``start`` says what W is trained from: what was ``received``, or for each task the better head (``chosen``), or the own head
+    where it is better at the level ``alpha`` (``confident``). ``alpha`` is the level of the paired gate too, ``temperature`` tau;
+    ``guard_adoption`` is of what is adopted whole. ``replace``
     (``hard``, ``soft``, ``average``, ``off``) and ``distil`` switch the stages; ``pace`` is the share of the way that an average
     goes in a round. ``personal`` says whether X has training steps of its own (``separate``) or shares W's; ``personal_from`` is
     the round (from 1) in which it parts from W. ``choose`` deploys for each task the best of slice, teacher and X; without
@@ -95,7 +97,7 @@ class TapParams(Params):
     replace: Annotated[Literal["hard", "soft", "average", "off"], BeforeValidator(switch)] = "hard"
     pace: Annotated[float, Field(gt=0, le=1)] = 0.5
     adopt: Literal["path", "parts"] = "path"
-    start: Literal["received", "chosen"] = "received"
+    start: Literal["received", "chosen", "confident"] = "received"
     gate: Gate = "margin"
     guard_adoption: bool = False
     margin: NonNegative = 0.01
@@ -203,12 +205,13 @@ class Tap(Algorithm):
             return received, []
         if client.scenario.privacy.local is not None:
             raise UserError(
-                "method.start=chosen lets a client's private head and validation data shape what is sent, which privacy.local "
-                "does not cover; set start=received, or remove privacy.local"
+                f"method.start={self.params.start} lets a client's private head and validation data shape what is sent, which "
+                "privacy.local does not cover; set start=received, or remove privacy.local"
             )
         if not state.facts.get("took_part"):
             return received, []  # it has no head of its own yet
-        return chosen_start(client, received, state.models["personal"])
+        alpha = self.params.alpha if self.params.start == "confident" else None
+        return chosen_start(client, received, state.models["personal"], alpha=alpha)
 
     def _finished(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         steps = client.scenario.training.finetune_steps
@@ -221,7 +224,7 @@ class Tap(Algorithm):
             mixed, decisions = keep_personal(client, tuned, personal, scope=self._scope(client))
             return ClientState({"finetuned": tuned, "personal": mixed}, dict(state.facts), decisions)
         if not self.params.distil and self.params.mix == "off" and not self.params.choose:
-            done = client.finetune(received if self.params.start == "chosen" else personal, steps, "finish")
+            done = client.finetune(personal if self.params.start == "received" else received, steps, "finish")
             return ClientState({"personal": done.state}, dict(state.facts))
         teacher_steps, student_steps = split(steps, self.params.compute)
         teacher = client.finetune(received, teacher_steps, "finish").state
