@@ -26,8 +26,7 @@ path X takes the trunk (as in :mod:`fedper`), the head, all (the federated model
 validation, task by task (:mod:`fedtap.personalization.parts`). ``start: chosen`` trains W, task by task, from what was received
 or from the received trunk under X's head, whichever is better on validation (:mod:`fedtap.personalization.start`), and so does
 the fine-tuning after the last round: with ``personal: shared`` and ``distil: off`` a :mod:`fedper` that decides for itself where
-a private head is worth having; ``start: confident`` takes the own head only where a paired test at level ``alpha`` says that it
-is better. ``choose: on`` has each task use, of the slice, the teacher and
+a private head is worth having, by a ``start_margin`` of the loss. ``choose: on`` has each task use, of the slice, the teacher and
 X, the one that is best on validation. The final models are chosen on validation, as for every method. Cheaper and softer ways,
 off by default: ``personal: shared`` (X is not trained in the rounds: W gets all steps, and X adopts what is better on
 validation), ``replace: soft`` (a part of the way) and ``average`` (X is the mean over time of the client's own trained slices),
@@ -79,8 +78,8 @@ class TapParams(Params):
 
     ``margin`` (nats, or MSE) and ``weight`` (of distillation) may be refined per task family in ``margins`` and ``weights``.
     ``adopt`` says what a hard replacement takes: a ``path`` whose gate opens, or of each path the best of its ``parts``.
-    ``start`` says what W is trained from: what was ``received``, or for each task the better head (``chosen``), or the own head
-    where it is better at the level ``alpha`` (``confident``). ``alpha`` is the level of the paired gate too, ``temperature`` tau;
+    ``start`` says what W is trained from: what was ``received``, or for each task the better head (``chosen``); the own head has
+    to be better by ``start_margin``, a share of the loss. ``alpha`` is the level of the paired gate, ``temperature`` tau;
     ``guard_adoption`` is of what is adopted whole. ``replace``
     (``hard``, ``soft``, ``average``, ``off``) and ``distil`` switch the stages; ``pace`` is the share of the way that an average
     goes in a round. ``personal`` says whether X has training steps of its own (``separate``) or shares W's; ``personal_from`` is
@@ -97,7 +96,8 @@ class TapParams(Params):
     replace: Annotated[Literal["hard", "soft", "average", "off"], BeforeValidator(switch)] = "hard"
     pace: Annotated[float, Field(gt=0, le=1)] = 0.5
     adopt: Literal["path", "parts"] = "path"
-    start: Literal["received", "chosen", "confident"] = "received"
+    start: Literal["received", "chosen"] = "received"
+    start_margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
     gate: Gate = "margin"
     guard_adoption: bool = False
     margin: NonNegative = 0.01
@@ -210,8 +210,7 @@ class Tap(Algorithm):
             )
         if not state.facts.get("took_part"):
             return received, []  # it has no head of its own yet
-        alpha = self.params.alpha if self.params.start == "confident" else None
-        return chosen_start(client, received, state.models["personal"], alpha=alpha)
+        return chosen_start(client, received, state.models["personal"], margin=self.params.start_margin)
 
     def _finished(self, client: LocalClient, received: ComponentState, state: ClientState) -> ClientState:
         steps = client.scenario.training.finetune_steps
