@@ -4,9 +4,9 @@ r"""Where local training starts: each task from the received path, or from the r
     W_{head(o)} \leftarrow X_{head(o)} \;\text{ iff }\;
     \overline{f^{val}_o(W[head \leftarrow X]) / f^{val}_o(W)} < 1 - m
 
-with the mean over the client's tasks that share the head, nearly always one, and m a margin of relative loss, so that a few validation
-examples do not part alike clients by chance. Always the own head is FedPer, never is FedAvg; here each client says so itself,
-task by task, in each of its rounds. Not here: what becomes of X (replacement, parts).
+with the mean over the client's tasks that share the head, nearly always one, and m a margin of relative loss, so that a few
+validation examples do not part alike clients by chance. Always the own head is FedPer, never is FedAvg; here each client says so
+itself, task by task, in each of its rounds. Not here: what becomes of X (replacement, parts).
 """
 
 from __future__ import annotations
