@@ -1,6 +1,7 @@
 """``evaluation.validation_every``: scores by round on clients' own validation data, and nothing else that changes."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from safetensors.torch import load_file
 
 import fedtap as library
 from e2e.conftest import Command, cut_off, events, rows, same_end, untimed
+from fedtap.algorithms.base import ByTask
 from fedtap.components import ComponentState
 from fedtap.data.loader import Pictures, TaskExamples
+from fedtap.evaluation.validation import validation_rows
 from fedtap.experiment.folder import RunFolder
 from fedtap.experiment.setup import Simulation, set_up
 from fedtap.federation.checkpoint import Checkpoint
+from fedtap.reporting.run.told import check_events
 from fedtap.scenario.scenario import load_scenario
 from tiny_federation import CLIENTS, ROUNDS, TASKS, write_scenario
 
@@ -178,6 +182,37 @@ def test_a_score_is_what_the_saved_state_gives_by_hand(
     }
     assert set(told) == {1, 2}
     assert told[2] == pytest.approx(by_hand(out.output, examples), rel=1e-4)
+
+
+def test_a_model_that_is_a_choice_among_others_has_their_rows(opened: tuple[Simulation, Mapping[str, Any]]) -> None:
+    simulation, models = opened
+    client = simulation.site.local("painter", 2)
+    chosen = {"shade": "personal", "redraw": "federated"}
+    found = validation_rows(client, {**models, "chosen": ByTask(chosen)}, text_metrics=(), class_metrics=())
+    assert {row["model"] for row in found} == {*models, "chosen"}
+    for row in found:
+        if row["model"] == "chosen":
+            assert {**row, "model": chosen[row["task"]]} in found
+
+
+@pytest.mark.usefixtures("no_report")
+def test_the_seconds_of_an_update_are_those_of_training(
+    alone: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: Any, **__: Any) -> list[dict[str, Any]]:
+        time.sleep(4)
+        return []
+
+    monkeypatch.setattr("fedtap.experiment.site.validation_rows", slow)
+    cut_off(alone[0], tmp_path / "run", "round_finished", where={"round": 1})
+    (told,) = events(tmp_path / "run", "update")
+    assert told["seconds"] < 4
+
+
+def test_an_event_of_it_that_no_run_writes_is_refused(tmp_path: Path) -> None:
+    row = {"client": "a", "task": "t", "model": "personal", "split": "validation", "metric": "mse", "value": "low"}
+    with pytest.raises(library.UserError, match=r"line 1: 'rows\.0\.value'"):
+        check_events([{"event": "validation", "round": 1, "client": "a", "rows": [row]}], tmp_path / "events.jsonl")
 
 
 def test_the_report_shows_it_family_by_family(scored: Path, whole: Path) -> None:
