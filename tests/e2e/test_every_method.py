@@ -39,7 +39,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
         network=NETWORK,
         clients=clients,
         data={"train": 8, "validation": 4, "test": 4},
-        evaluation={"cross_examples": 2, "save": "all"},
+        evaluation={"cross_examples": 2, "save": "all", "validation_every": 1},
     )
 
 
@@ -48,6 +48,8 @@ def test_cut_off_after_a_round_and_resumed_it_ends_in_the_same_bytes(method: str
     whole, out = tmp_path / "whole", tmp_path / "cut"
     results = package.run(small, method=method, out=whole)
     assert events(whole, "failed", "rejected") == []
+    scored = {(told["round"], told["client"]) for told in events(whole, "validation") if told["rows"]}
+    assert scored == {(number, client) for number in (1, 2) for client in ("reader", "all")}
     again = {"method": method, "resume": "auto"}
     cut_off(
         small, out, "update", where={"round": 2, "client": "reader"}, **again

@@ -55,7 +55,8 @@ def test_a_reply_arrives_as_it_was_sent() -> None:
     decisions = [Decision("digits", "replace", "kept", 0.1 + 0.2, None, "margin")]
     vectors = {"sketch": torch.tensor([0.1, -0.0]), "a:b": torch.tensor([True])}
     update = Update(STATE, {SHARED: 7, HEAD: 0}, {"b": 1 / 3, "a": math.inf}, {"b": -0.0}, decisions, vectors)
-    found = decode_answer(*through(encode_answer(Reply("a", 3, update, 0.1, 12, "masks"))))
+    rows = [{"task": "digits", "metric": "mse", "value": 0.1 + 0.2, "n": 7}, {"task": "b", "value": None}]
+    found = decode_answer(*through(encode_answer(Reply("a", 3, update, 0.1, 12, "masks", rows))))
     assert isinstance(found, Reply)
     assert (found.client, found.round, found.seconds, found.steps, found.secure) == ("a", 3, 0.1, 12, "masks")
     assert found.update.components.equal(STATE)
@@ -63,6 +64,7 @@ def test_a_reply_arrives_as_it_was_sent() -> None:
     assert list(found.update.losses.items()) == [("b", 1 / 3), ("a", math.inf)]
     assert math.copysign(1, found.update.personal_losses["b"]) == -1
     assert list(found.update.decisions) == decisions
+    assert list(found.validation) == rows
     assert {name: tensor.tolist() for name, tensor in found.update.vectors.items()} == {
         "sketch": [torch.tensor(0.1).item(), -0.0],
         "a:b": [True],

@@ -24,7 +24,7 @@ from fedtap.deployment.node import FILE, DataPlace, NodeSettings, write_node
 from fedtap.deployment.reach import AllowedMethod
 from fedtap.experiment.folder import Resume, RunFolder, default_path
 from fedtap.experiment.planning import check
-from fedtap.experiment.requirements import check_one_process
+from fedtap.experiment.requirements import check_no_validation, check_one_process
 from fedtap.experiment.run import auto_note
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.runtime.home import expanded
@@ -70,6 +70,7 @@ def rehearse(
     _need_flower()
     check(scenario)
     check_one_process(scenario)
+    check_no_validation(scenario)
     name = make(scenario.method, method, f"scenario '{scenario.name}', method").name
     out = (out or default_path(scenario.name, name, seed)).resolve()
     with locked(out):

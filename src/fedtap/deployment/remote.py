@@ -22,7 +22,7 @@ from fedtap.deployment.reach import method_name
 from fedtap.deployment.run_config import RunConfig, setting
 from fedtap.experiment.folder import RunFolder
 from fedtap.experiment.planning import architecture_of, check
-from fedtap.experiment.requirements import check_privacy
+from fedtap.experiment.requirements import check_no_validation, check_privacy
 from fedtap.experiment.site import SiteContext, set_up_site
 from fedtap.federation.filters import SPENT
 from fedtap.federation.messages import SECRETS, Reply, Request
@@ -136,6 +136,7 @@ class RemoteSite:
     def _context(self) -> SiteContext:
         scenario, algorithm = self._scenario, self._folder.algorithm
         check(scenario)
+        check_no_validation(scenario)
         check_privacy(scenario, algorithm)
         architecture_of(scenario, algorithm)
         return set_up_site(

@@ -67,6 +67,7 @@ def encode_answer(answer: Answer) -> Frame:
         "losses": dict(update.losses),
         "personal_losses": dict(update.personal_losses),
         "decisions": [asdict(decision) for decision in update.decisions],
+        "validation": list(answer.validation),
     }
     vectors = {f"{_VECTOR}{name}": tensor for name, tensor in update.vectors.items()}
     return told, packed({**update.components.flat(), **vectors})
@@ -88,4 +89,4 @@ def decode_answer(head: Head, data: bytes) -> Answer:
         decisions=[Decision(**decision) for decision in head["decisions"]],
         vectors={n.removeprefix(_VECTOR): t for n, t in tensors.items() if n.startswith(_VECTOR)},
     )
-    return Reply(client, number, update, head["seconds"], head["steps"], head["secure"])
+    return Reply(client, number, update, head["seconds"], head["steps"], head["secure"], head["validation"])

@@ -56,6 +56,14 @@ def scored(network: Network, examples: Sequence[TaskExamples], settings: ScoreSe
     return scores
 
 
+def score_settings(
+    network: Network, pair: Pair, text_metrics: Sequence[TextMetric], class_metrics: Sequence[str]
+) -> ScoreSettings:
+    """Return what the scores of a pair need to know of its head, and of the metrics that are asked for."""
+    head = network.architecture.blueprint.heads[pair.head]
+    return ScoreSettings(head.classes, tuple(text_metrics), tuple(class_metrics), head.scale)
+
+
 def evaluate_client(
     *,
     client: str,
@@ -103,16 +111,21 @@ def evaluate_client(
             continue
         network.load(state)
         for pair in served:
-            head = network.architecture.blueprint.heads[pair.head]
-            settings = ScoreSettings(head.classes, tuple(text_metrics), tuple(class_metrics), head.scale)
+            settings = score_settings(network, pair, text_metrics, class_metrics)
             for split, examples in (("unseen" if unseen else "test", own[pair.task]), ("cross", cross[pair.task])):
                 if examples:
                     scores = scored(network, examples, settings)
                     if outcomes is not None and examples is own[pair.task]:
                         outcomes.add(model, pair, scores)
                     rows += rows_of(scores.value(), client=client, pair=pair, model=model, split=split)
+    return rows + rows_of_choices(models, rows)
+
+
+def rows_of_choices(models: Models, rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the models that are a choice among others, from the rows of those."""
+    found: list[Row] = []
     for name, choice in models.items():
         if isinstance(choice, ByTask):
             used = set(choice.models.items())
-            rows += [{**row, "model": name} for row in rows if (row["task"], row["model"]) in used]
-    return rows
+            found += [{**row, "model": name} for row in rows if (row["task"], row["model"]) in used]
+    return found

@@ -46,3 +46,12 @@ def check_one_process(scenario: Scenario, instead: str = "use --engine inprocess
         raise UserError(
             f"scenario '{scenario.name}', theory: gradients are compared in one process; {instead}, or leave theory out"
         )
+
+
+def check_no_validation(scenario: Scenario) -> None:
+    """Refuse to gather what models score on validation data in the rounds, where clients are on machines of their own."""
+    if scenario.evaluation.validation_every:
+        raise UserError(
+            f"scenario '{scenario.name}', evaluation.validation_every: what models score on validation data stays with clients "
+            "that are on machines of their own; use --engine inprocess, or set it to 0"
+        )

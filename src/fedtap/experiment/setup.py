@@ -13,7 +13,7 @@ from fedtap.data.partition import partition
 from fedtap.engines.inprocess import InProcessTransport
 from fedtap.evaluation.outcomes import Outcomes
 from fedtap.experiment.planning import architecture_of, check
-from fedtap.experiment.requirements import check_one_process, check_privacy
+from fedtap.experiment.requirements import check_no_validation, check_one_process, check_privacy
 from fedtap.experiment.site import Prepare, SiteContext, resolve_device, set_up_site
 from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import ClientCard, EvaluateReply, Failure, Request
@@ -193,6 +193,7 @@ def set_up_server(
     """Build the server's context alone. ``most`` bounds each client's training examples until it registers with its own."""
     check(scenario)
     check_one_process(scenario)
+    check_no_validation(scenario)
     check_privacy(scenario, algorithm)
     architecture = architecture_of(scenario, algorithm, load_backbone(scenario.backbone, resolve_device(device)))
     keys = frozenset().union(*(architecture.plan(client.pairs) for client in scenario.clients))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from fedtap.evaluation.evaluate import Row, evaluate_client
 from fedtap.evaluation.outcomes import Outcomes, recorded, told
 from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.evaluation.trivial import trivial_rows
+from fedtap.evaluation.validation import validation_rows
 from fedtap.experiment.planning import architecture_of
 from fedtap.federation.client import ClientSite
 from fedtap.federation.store import ClientStore
@@ -127,7 +129,15 @@ def set_up_site(
     network = Network(
         architecture, keys, seed=seed, words=words, precision=training.precision, recompute=training.recompute
     ).to(place)
-    site = ClientSite(algorithm=algorithm, network=network, scenario=scenario, seed=seed, data=dataset, store=store)
+    site = ClientSite(
+        algorithm=algorithm,
+        network=network,
+        scenario=scenario,
+        seed=seed,
+        data=dataset,
+        store=store,
+        validate=partial(validation_rows, text_metrics=asked, class_metrics=scenario.evaluation.class_metrics),
+    )
     return SiteContext(scenario, network, dataset, site, asked)
 
 

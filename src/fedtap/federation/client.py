@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -59,8 +60,18 @@ class ClientDatasets(Protocol):
         """Return a client's encoded splits."""
 
 
+class Validate(Protocol):
+    """What scores a client's models on its validation data."""
+
+    def __call__(self, client: LocalClient, models: Models) -> list[dict[str, Any]]:
+        """Return the scores as rows."""
+
+
 class ClientSite:
-    """Answers requests for the clients of this process, one after another, with one network and one store."""
+    """Answers requests for the clients of this process, one after another, with one network and one store.
+
+    ``validate`` scores models in the rounds in which the scenario asks for it (``evaluation.validation_every``).
+    """
 
     def __init__(
         self,
@@ -71,6 +82,7 @@ class ClientSite:
         seed: int,
         data: ClientDatasets,
         store: ClientStore,
+        validate: Validate | None = None,
     ) -> None:
         self.algorithm = algorithm
         self.network = network
@@ -78,6 +90,7 @@ class ClientSite:
         self.seed = seed
         self._data = data
         self._store = store
+        self._validate = validate
 
     @property
     def secure(self) -> SecureClient:
@@ -111,8 +124,13 @@ class ClientSite:
         held = self._store.load(request.client, before=request.round)
         state, lost = split_residual(held) if held else (self.algorithm.start(client), ComponentState())
         received = unpack(request.components, self.scenario.wire.precision)
+        validation: Sequence[Mapping[str, Any]] = ()
         if request.kind == "train":
             update, state = self.algorithm.local_round(client, received, state)
+            if self.scenario.evaluation.validates(request.round, self.scenario.rounds):
+                paused = time.perf_counter()
+                validation = self._scores(client, received.overlay(update.components), state)
+                began += time.perf_counter() - paused  # the seconds of an answer are those of its training
             sent = update.components.select(self.algorithm.travels)
             sent, lost = compress_update(sent, received, lost, self.scenario.wire)
             update = replace(update, components=sent, counts={k: n for k, n in update.counts.items() if k in sent})
@@ -124,12 +142,21 @@ class ClientSite:
             update = Update(ComponentState(), {}, decisions=() if self.scenario.privacy.noised else state.decisions)
         require_finite(state)
         self._store.save(request.client, request.round, with_residual(state, lost))
-        return Reply(request.client, request.round, update, time.perf_counter() - began, client.steps_taken)
+        seconds = time.perf_counter() - began
+        return Reply(request.client, request.round, update, seconds, client.steps_taken, validation=validation)
 
     def _has_begun(self, request: Request) -> bool:
         """Tell whether a client's state is there to stay as it is: kept and sound, or none since the method starts without."""
         held = self._store.load(request.client, before=request.round)
         return held is not None or type(self.algorithm).start is Algorithm.start
+
+    def _scores(self, client: LocalClient, trained: ComponentState, state: ClientState) -> list[dict[str, Any]]:
+        """Return what those of a client's models score that there are by now, made of the slice that it has just trained."""
+        if self._validate is None:
+            raise ValueError("asked for scores on validation data, and there is nothing to score by")
+        names = self.algorithm.model_names
+        found = {name: model for name, model in self.algorithm.models(trained, state).items() if name in names}
+        return self._validate(client, found)
 
     def models(self, client: str, received: ComponentState) -> Models:
         """Return a client's models after the last round, by name; ``received`` is what the server sends it, packed."""

@@ -41,7 +41,11 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A client's answer. ``update`` is empty for ``personalise``: what is personal stays."""
+    """A client's answer. ``update`` is empty for ``personalise``: what is personal stays.
+
+    ``validation`` is what its models score on its validation data, rows as those of results.json, in the rounds in which a run
+    that is all on one user's machines asks for it; no message of Flower's has a place for it.
+    """
 
     client: str
     round: int
@@ -49,6 +53,7 @@ class Reply:
     seconds: float
     steps: int
     secure: str = ""
+    validation: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,5 +148,7 @@ def report(reply: Reply, request: Request, observe: Observer) -> None:
             "components": len(update.components),
         }
     )
+    if reply.validation:
+        observe({"event": "validation", "round": reply.round, "client": reply.client, "rows": list(reply.validation)})
     for decision in update.decisions:
         observe({"event": "decision", "round": reply.round, "client": reply.client, **asdict(decision)})

@@ -134,6 +134,15 @@ class RunResult(dict[str, Any]):
         return frame(run_tables.losses(self._record.events, self._record.pairs()), run_tables.LOSSES)
 
     @property
+    def validation(self) -> DataFrame:
+        """What models scored on clients' own validation data, by round, where ``evaluation.validation_every`` asked for it.
+
+        A row for each metric of each model of a client's task: of the model as the client had just trained it, and of its
+        personal one.
+        """
+        return frame(run_tables.validation(self._record.events), run_tables.VALIDATION)
+
+    @property
     def decisions(self) -> DataFrame:
         """What was decided on personal models: in the rounds (``replace``), and after the last (``distil``).
 

@@ -19,6 +19,7 @@ RESULTS = ("client", "task", "family", "model", "split", "metric", "value", "n")
 GAINS = ("client", "task", "family", "metric", "model", "over", "value", "base", "percent", "p", "beyond_noise")
 ROUNDS = ("round", "clients", "lost", "seconds", "bytes_down", "bytes_up", "weighed", "replaced")
 LOSSES = ("round", "client", "task", "family", "model", "loss")
+VALIDATION = ("round", "client", "task", "family", "model", "metric", "value", "n")
 DECISIONS = (
     "round",
     "client",
@@ -102,6 +103,15 @@ def losses(events: Iterable[Row], pairs: Pairs) -> Iterator[Row]:
                     "model": model,
                     "loss": loss,
                 }
+
+
+def validation(events: Iterable[Row]) -> Iterator[Row]:
+    """Iterate over what models scored on validation data: a row for each metric of each model of a client's task in a round."""
+    for event in events:
+        if event["event"] == "validation":
+            for row in event["rows"]:
+                about = {"round": int(event["round"]), "client": event["client"]}
+                yield {key: about.get(key, row.get(key)) for key in VALIDATION}
 
 
 def decided(events: Iterable[Row]) -> list[Row]:

@@ -200,6 +200,11 @@ class Scenario(Settings):
         if clash is not None:
             raise ValueError(clash)
         self._epochs_clash()
+        if self.evaluation.validation_every and self.privacy != PrivacySettings():
+            raise ValueError(
+                "evaluation.validation_every and the section privacy do not go together: what models score on a client's "
+                "validation data, and on how many, would leave the client in the rounds; remove one of the two"
+            )
         heads: dict[str, tuple[str, str, str]] = {}
         for client in self.clients:
             for task in client.tasks:

@@ -46,7 +46,8 @@ class Settings(BaseModel):
 class Sparing(Settings):
     """A section that writes some of its keys down only where they are given.
 
-    They came later than the others: a run or a model that does without them is described, and so identified, as it was before.
+    They came later than the others: a run or a model that does without them, or has what they are anyway, is described, and so
+    identified, as it was before.
     """
 
     unsaid: ClassVar[frozenset[str]] = frozenset()
@@ -54,7 +55,8 @@ class Sparing(Settings):
     @model_serializer(mode="wrap")
     def _only_given(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         told: dict[str, Any] = handler(self)
-        return {key: value for key, value in told.items() if value is not None or key not in self.unsaid}
+        usual = {key: type(self).model_fields[key].default for key in self.unsaid}
+        return {key: value for key, value in told.items() if key not in usual or value != usual[key]}
 
 
 def read_as(value: Any) -> str:

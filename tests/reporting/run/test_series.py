@@ -4,7 +4,7 @@ import pytest
 
 from fedtap.pairs import Pair
 from fedtap.reporting.run.decisions import timelines
-from fedtap.reporting.run.series import Traffic, loss_curves, round_seconds, traffic
+from fedtap.reporting.run.series import Traffic, loss_curves, round_seconds, traffic, validation_curves
 
 PAIRS = {
     ("a", "digits"): Pair("digits", "classification", "image", "d"),
@@ -28,6 +28,25 @@ def test_losses_are_means_over_the_clients_of_a_family() -> None:
 def test_a_model_that_is_not_sent_is_called_local() -> None:
     update = {"event": "update", "round": 1, "client": "a", "losses": {"digits": 1.0}, "bytes_up": 0}
     assert loss_curves([update], PAIRS) == {"image_classification": {"local": {1: 1.0}}}
+
+
+def test_scores_are_means_of_the_metric_that_counts_over_the_clients_of_a_family() -> None:
+    def told(number: int, client: str, task: str, **values: float | None) -> dict[str, object]:
+        rows = [
+            {"task": task, "model": "personal", "metric": metric, "value": value, "n": 4}
+            for metric, value in values.items()
+        ]
+        return {"event": "validation", "round": number, "client": client, "rows": rows}
+
+    events = [
+        told(2, "a", "digits", accuracy=0.5, macro_f1=0.1),
+        told(2, "b", "faces", accuracy=1.0, macro_f1=0.2),
+        told(4, "a", "digits", accuracy=0.25),
+        told(4, "b", "faces", accuracy=None),  # that model has diverged
+        told(4, "b", "nothing that it has", accuracy=0.9),
+    ]
+    found = validation_curves(events, PAIRS)
+    assert found == {("image_classification", "accuracy"): {"personal": {2: 0.75, 4: 0.25}}}
 
 
 def test_bytes_are_sums_over_the_clients_of_a_round() -> None:

@@ -27,6 +27,13 @@ EVENTS = [
         "event": "decision", "round": 1, "client": "c5", "task": "digits", "kind": "replace", "outcome": "replaced",
         "federated_loss": 1.0, "personal_loss": None,
     },
+    {
+        "event": "validation", "round": 1, "client": "c0",
+        "rows": [
+            {"task": "digits", "model": "personal", "metric": "accuracy", "value": 0.75, "n": 4},
+            {"task": "digits", "model": "personal", "metric": "macro_f1", "value": 0.5, "n": 4},
+        ],
+    },
     {"event": "failed", "round": 1, "client": "c1", "why": "gone"},
     {"event": "round_finished", "round": 1, "time": 14.0},
     {"event": "round_started", "round": 2, "time": 15.0},
@@ -39,7 +46,8 @@ def test_a_round_in_numbers() -> None:
     assert at == 14.0
     assert values == {
         "loss/image_classification/federated": 3.0, "loss/image_classification/personal": 1.0,
-        "loss/text_classification/federated": 9.0, "client/c0/digits/loss/federated": 2.0,
+        "loss/text_classification/federated": 9.0, "validation/image_classification/accuracy/personal": 0.75,
+        "client/c0/digits/loss/federated": 2.0,
         "client/c0/digits/loss/personal": 1.0, "client/c5/digits/loss/federated": 4.0,
         "client/c5/sentiment/loss/federated": 9.0, "client/c0/digits/replaced": 1.0, "replaced/count": 1.0,
         "replaced/weighed": 1.0, "replaced/share": 1.0, "clients/answered": 2.0, "clients/lost": 1.0, "examples": 11.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fedtap.reporting.html.charts import Line, bar_chart, line_chart
-from fedtap.reporting.html.formatting import family_name, human_bytes
+from fedtap.reporting.html.formatting import family_name, human_bytes, metric_name
 from fedtap.reporting.html.markup import Markup
 from fedtap.reporting.run.series import Curve, Traffic
 
@@ -22,6 +22,20 @@ def loss_figures(curves: Mapping[str, Mapping[str, Curve]]) -> list[Markup]:
             "round",
         )
         for family, models in curves.items()
+    ]
+
+
+def validation_figures(curves: Mapping[tuple[str, str], Mapping[str, Curve]]) -> list[Markup]:
+    """Return what models score on validation data, a chart for each family and metric, a line for each model."""
+    return [
+        line_chart(
+            f"{family_name(family)}: {metric_name(metric)}",
+            f"Mean {metric_name(metric)} of {family_name(family)} on clients' validation data per round, by model: "
+            + ", ".join(sorted(models, key=_rank)),
+            [Line(model, _rank(model)[0], sorted(models[model].items())) for model in sorted(models, key=_rank)],
+            "round",
+        )
+        for (family, metric), models in curves.items()
     ]
 
 

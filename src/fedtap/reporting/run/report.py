@@ -20,14 +20,14 @@ from fedtap.reporting.html.templating import piece
 from fedtap.reporting.remarks import KINDS, about_data
 from fedtap.reporting.run.decisions import endings, timelines
 from fedtap.reporting.run.examples import examples_section, shown_tasks
-from fedtap.reporting.run.figures import loss_figures, seconds_figure, traffic_figure
+from fedtap.reporting.run.figures import loss_figures, seconds_figure, traffic_figure, validation_figures
 from fedtap.reporting.run.gain_sections import gains_section, hurt_section, rests_on
 from fedtap.reporting.run.headline import comparisons, deployed_model
 from fedtap.reporting.run.headline import sentences as headline
 from fedtap.reporting.run.pages import FOLDER, ClientPage, clear, client_pages, contents, without_clients
 from fedtap.reporting.run.record import UNCHECKED, RunRecord, read_run
 from fedtap.reporting.run.safety import bounded_section, privacy_section, robust_section, secure_section
-from fedtap.reporting.run.series import loss_curves, round_seconds, traffic
+from fedtap.reporting.run.series import loss_curves, round_seconds, traffic, validation_curves
 from fedtap.reporting.run.sizes import sizes_table
 from fedtap.reporting.run.standings import standings
 from fedtap.reporting.run.summary import key_figures, sentences
@@ -124,7 +124,7 @@ def render(record: RunRecord, pages: Sequence[ClientPage] = (), live: Live | Non
     run = record.run
     bounds = [bounded_section(record.events), robust_section(record.events)]
     safety = [*bounds, secure_section(record.events), privacy_section(record.privacy)]
-    about_training = [_training(record), theory_section(record), _cost(record)]
+    about_training = [_training(record), _validation(record), theory_section(record), _cost(record)]
     own = standings(record.rows or [], record.config)
     against = comparisons(run, own, record.outcomes)
     sections: list[Section | None]
@@ -284,6 +284,22 @@ def _training(record: RunRecord) -> Section | None:
         "Training losses",
         piece("note", note),
         piece("beside", [piece("figure", each) for each in loss_figures(curves)]),
+    )
+
+
+def _validation(record: RunRecord) -> Section | None:
+    curves = validation_curves(record.events, record.pairs())
+    if not curves:
+        return None
+    note = (
+        "Each client that took part in a round, on its own validation data, as soon as it had trained: before anything was "
+        "averaged. Mean over these clients, who differ from round to round. The same data decide which models are kept, so "
+        "that the results on test data are the ones to be believed."
+    )
+    return section(
+        "Validation by round",
+        piece("note", note),
+        piece("beside", [piece("figure", each) for each in validation_figures(curves)]),
     )
 
 

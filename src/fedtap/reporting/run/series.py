@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from fedtap.pairs import Pair
+from fedtap.tasks.metrics.table import primary
 
 OTHER = "other tasks"
 """Where losses stand of a task that the scenario does not name: a figure for each would have no end."""
@@ -46,6 +47,25 @@ def loss_curves(
     curves: dict[str, dict[str, Curve]] = {}
     for (family, model, number), losses in sorted(gathered.items()):
         curves.setdefault(family, {}).setdefault(model, {})[number] = fmean(losses)
+    return curves
+
+
+def validation_curves(
+    events: Iterable[Mapping[str, Any]], pairs: Mapping[tuple[str, str], Pair]
+) -> dict[tuple[str, str], dict[str, Curve]]:
+    """Return (family, metric) -> model -> round -> mean over the clients and tasks that took part.
+
+    The metric is the one that counts in comparisons; rows without a number, of a model that has diverged, are left out.
+    """
+    gathered: dict[tuple[str, str, str, int], list[float]] = defaultdict(list)
+    for event in events:
+        for row in event["rows"] if event["event"] == "validation" else ():
+            pair = pairs.get((event["client"], row["task"]))
+            if pair and row["value"] is not None and row["metric"] == primary(pair.type, pair.modality):
+                gathered[pair.family, row["metric"], row["model"], int(event["round"])].append(float(row["value"]))
+    curves: dict[tuple[str, str], dict[str, Curve]] = {}
+    for (family, metric, model, number), values in sorted(gathered.items()):
+        curves.setdefault((family, metric), {}).setdefault(model, {})[number] = fmean(values)
     return curves
 
 

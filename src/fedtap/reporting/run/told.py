@@ -189,6 +189,12 @@ class DecisionTold(_OfClient):
     rule: Text | None = None
 
 
+class ValidationTold(_OfClient):
+    """What a client's models score on its validation data."""
+
+    rows: Annotated[list[RowTold], Field(max_length=100_000)]
+
+
 class TimedTold(_InRound):
     """The beginning or end of a round."""
 
@@ -259,6 +265,7 @@ EVENTS: Mapping[str, type[_Told]] = {
     "update": UpdateTold,
     "personalised": UpdateTold,
     "decision": DecisionTold,
+    "validation": ValidationTold,
     "round_started": TimedTold,
     "round_finished": TimedTold,
     "clipped": BoundedTold,

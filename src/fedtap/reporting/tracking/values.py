@@ -16,7 +16,7 @@ from fedtap.reporting.events import LOST
 from fedtap.reporting.run.decisions import changed, is_weighed
 from fedtap.reporting.run.headline import comparisons
 from fedtap.reporting.run.record import RunRecord, pairs_of
-from fedtap.reporting.run.series import loss_curves, round_seconds, task_losses, traffic
+from fedtap.reporting.run.series import loss_curves, round_seconds, task_losses, traffic, validation_curves
 from fedtap.reporting.run.standings import standings
 
 MOST_TASKS = 400
@@ -60,12 +60,14 @@ def complete_rounds(events: Iterable[Mapping[str, Any]]) -> list[int]:
 def round_values(
     events: Sequence[Mapping[str, Any]], config: Mapping[str, Any], number: int
 ) -> tuple[dict[str, float], float]:
-    """Return a round's numbers by name, and when it ended: losses, replacements, clients, examples, bytes, seconds."""
+    """Return a round's numbers by name, and when it ended: losses, scores, replacements, clients, examples, bytes, seconds."""
     mine = [event for event in events if event.get("round") == number and event["event"] != "personalised"]
     pairs = pairs_of(config)
     found: dict[str, float] = {}
     for family, models in loss_curves(mine, pairs).items():
         found.update({f"loss/{family}/{model}": curve[number] for model, curve in models.items()})
+    for (family, metric), models in validation_curves(mine, pairs).items():
+        found.update({f"validation/{family}/{metric}/{model}": curve[number] for model, curve in models.items()})
     each = len(pairs) <= MOST_TASKS
     updates = [event for event in mine if event["event"] == "update"]
     for event in updates if each else ():
