@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 from PIL import Image
 
 from e2e.conftest import Command, rows
+from fedtap.network.network import Network
+from fedtap.tasks import text_generation
 from fedtap.tasks.metrics.table import primary
 from tiny_federation import CLIENTS, TASKS, UNSEEN
 
@@ -90,6 +93,34 @@ def test_no_example_is_shown_where_none_is_asked_for_and_nothing_kept_under_priv
     assert "side by side" not in page
     assert "<img" not in page
     assert "film, number" not in page
+
+
+def test_to_show_examples_no_model_is_run_again(
+    scenario: Path, tmp_path: Path, fedtap: Command, monkeypatch: pytest.MonkeyPatch, no_report: None
+) -> None:
+    done: list[str] = []
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            done.append(name)
+            return function(*args, **kwargs)
+
+        return call
+
+    monkeypatch.setattr(Network, "forward", counted("forward", Network.forward))
+    monkeypatch.setattr(text_generation, "generate", counted("generate", text_generation.generate))
+    counts = []
+    for examples in (0, 4):
+        done.clear()
+        out = tmp_path / str(examples)
+        assert fedtap("run", scenario, *SHORT, "--set", f"report.examples={examples}", "--out", out).code == 0
+        counts.append((done.count("forward"), done.count("generate")))
+    assert counts[0] == counts[1]
+    assert min(counts[0]) > 0
+    shown = [each for tasks in kept(tmp_path / "4").values() for its in tasks.values() for each in its["shown"]]
+    assert len(shown) > 4
+    assert all(answer for each in shown for answer in each["answers"].values())
+    assert (tmp_path / "0" / "results.json").read_bytes() == (tmp_path / "4" / "results.json").read_bytes()
 
 
 def test_how_a_run_is_told_is_no_part_of_what_it_is(whole: Path, scenario: Path, fedtap: Command) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 
@@ -19,6 +20,8 @@ from fedtap.tasks.base import ScoreSettings
 from fedtap.tasks.metrics import TextMetric
 
 Row = dict[str, Any]
+Hear: TypeAlias = Callable[[int, Any], None]
+"""Told the place of a batch's first example, and what the model answered to the batch."""
 BATCH = 64
 
 
@@ -42,17 +45,27 @@ def score(network: Network, examples: Sequence[TaskExamples], settings: ScoreSet
 
 
 @torch.no_grad()
-def scored(network: Network, examples: Sequence[TaskExamples], settings: ScoreSettings) -> Any:
-    """Return the accumulator of metrics with all these examples in it; :func:`score` says which they may be."""
+def scored(
+    network: Network, examples: Sequence[TaskExamples], settings: ScoreSettings, hear: Hear | None = None
+) -> Any:
+    """Return the accumulator of metrics with all these examples in it; :func:`score` says which they may be.
+
+    ``hear`` is told the answers, batch after batch.
+    """
     network.eval()
     kind = TASK_TYPES[examples[0].pair.type]
     scores = kind.new_scores(settings)
+    place = 0
     for part in examples:
         references = part.references
         for number, batch in enumerate(part.batches(BATCH, network.device)):
             (out,) = network(batch)
             right = references[number * BATCH : (number + 1) * BATCH]
-            kind.score(scores, out.head, out.fused, out.output, batch[0].target, network.words, right)
+            answers = kind.answers(out.head, out.fused, out.output, network.words)
+            kind.score(scores, answers, out.output, batch[0].target, network.words, right)
+            if hear is not None:
+                hear(place, answers)
+            place += len(batch[0])
     return scores
 
 
@@ -98,7 +111,7 @@ def evaluate_client(
     class_metrics
         What classifiers are scored by beside the usual metrics, by name.
     outcomes
-        Told what each model did on each example of the client's own test split.
+        Told what each model did, and answered, on each example of the client's own test split.
     """
     served = network.architecture.served(pairs)
     own = {pair.task: [dataset.client_data(client).tasks[pair.task]["test"]] for pair in served}
@@ -114,9 +127,11 @@ def evaluate_client(
             settings = score_settings(network, pair, text_metrics, class_metrics)
             for split, examples in (("unseen" if unseen else "test", own[pair.task]), ("cross", cross[pair.task])):
                 if examples:
-                    scores = scored(network, examples, settings)
-                    if outcomes is not None and examples is own[pair.task]:
-                        outcomes.add(model, pair, scores)
+                    kept = outcomes if examples is own[pair.task] else None
+                    hear = None if kept is None else partial(kept.answers.hear, model, pair)
+                    scores = scored(network, examples, settings, hear)
+                    if kept is not None:
+                        kept.add(model, pair, scores)
                     rows += rows_of(scores.value(), client=client, pair=pair, model=model, split=split)
     return rows + rows_of_choices(models, rows)
 

@@ -8,31 +8,26 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from fedtap.algorithms.base import ByTask, Models
-from fedtap.batch import Batch
 from fedtap.data.example import Example
 from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.images import RECONSTRUCTION_SIZE, denormalise, resize
-from fedtap.data.loader import TaskExamples
-from fedtap.data.prefetch import on_device
 from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS
-from fedtap.network.network import Network
+from fedtap.evaluation.answers import NOTHING, Answers, Wanted
 from fedtap.pairs import CLASSIFIES, Pair
 from fedtap.runtime.randomness import numpy_generator
 from fedtap.runtime.text import one_line
 from fedtap.scenario.safety import PrivacySettings
 from fedtap.scenario.scenario import ClientSettings, Scenario, TaskSettings
 from fedtap.scenario.unit import unscaled
-from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.metrics import primary
 
 MOST_LETTERS = 600
@@ -47,9 +42,13 @@ def recorded(scenario: Scenario) -> bool:
 
 
 class Outcomes:
-    """Gathers, while a client is tested, each model's outcomes on the primary metric of each task, in the order of examples."""
+    """Gathers, while a client is tested, each model's outcomes on the primary metric of each task, in the order of examples.
 
-    def __init__(self) -> None:
+    Beside them ``answers`` of single examples; ``wanted`` says of which (see :func:`wanted`).
+    """
+
+    def __init__(self, wanted: Wanted = NOTHING) -> None:
+        self.answers = Answers(wanted)
         self._found: dict[tuple[str, str], list[float]] = {}
 
     def add(self, model: str, pair: Pair, scores: Any) -> None:
@@ -90,13 +89,29 @@ def chosen(right: Sequence[float] | None, size: int, number: int, generator: np.
     return good[: number - wrong] + bad[:wrong]
 
 
-@torch.no_grad()
+def wanted(
+    client: ClientSettings, served: Sequence[Pair], *, dataset: FederatedDataset, examples: int, seed: int
+) -> dict[str, Sequence[int] | None]:
+    """Return of which test examples of each task the answers are needed, if so many of each are shown.
+
+    Where answers are right or wrong, which are shown depends on that: then it is None, and the answers to all are needed.
+    """
+    if not examples:
+        return {}
+    return {
+        pair.task: None
+        if primary(pair.type, pair.modality) in RIGHT_OR_WRONG
+        else _places(client, pair, None, dataset=dataset, examples=examples, seed=seed)
+        for pair in served
+    }
+
+
 def told(
     client: ClientSettings,
+    served: Sequence[Pair],
     models: Models,
     outcomes: Outcomes,
     *,
-    network: Network,
     dataset: FederatedDataset,
     deployed: str,
     examples: int,
@@ -104,36 +119,30 @@ def told(
 ) -> dict[str, Any]:
     """Return what is kept of a client's test: outcomes of all examples, and some with their answers, as plain JSON values.
 
-    ``examples`` is how many of each task are shown; the model that is ``deployed`` says which are right.
+    ``served`` are the pairs that it was tested on, ``examples`` is how many of each task are shown; the model that is
+    ``deployed`` says which are right. ``outcomes`` were made for these examples, by :func:`wanted`.
     """
-    network.eval()
     tasks: dict[str, Any] = {}
-    places: dict[str, list[int]] = {}
-    for pair in network.architecture.served(client.pairs):
+    for pair in served:
         metric, values = primary(pair.type, pair.modality), outcomes.of(models, pair.task)
         splits = dataset.partition[client.id][pair.task]
         judge = values.get(deployed) or next(iter(values.values()), None)
-        generator = numpy_generator(seed, "shown examples", client.id, pair.task)
         right = judge if metric in RIGHT_OR_WRONG else None
-        places[pair.task] = chosen(right, len(splits.test), examples, generator)
+        places = _places(client, pair, right, dataset=dataset, examples=examples, seed=seed)
         tasks[pair.task] = {
             "metric": metric,
             "sizes": {split: len(splits[split]) for split in SPLITS},
             "values": {model: [_finite(value) for value in each] for model, each in values.items()},
-            "shown": [_question(client, pair, splits.test[place], place) for place in places[pair.task]],
+            "shown": [_question(client, pair, splits.test[place], place) for place in places],
         }
-    own = dataset.client_data(client.id).tasks
     for model, state in models.items():
-        if isinstance(state, ByTask) or not examples:
+        if isinstance(state, ByTask):
             continue
-        network.load(state)
-        for pair in network.architecture.served(client.pairs):
-            if places[pair.task]:
-                asked = next(each for each in client.tasks if each.name == pair.task)
-                names = _classes(client, pair)
-                answers = _answers(network, own[pair.task]["test"], places[pair.task])
-                for shown, answer in zip(tasks[pair.task]["shown"], answers, strict=True):
-                    shown["answers"][model] = _plain(asked, answer, names)
+        for pair in served:
+            asked = next(each for each in client.tasks if each.name == pair.task)
+            names = _classes(client, pair) if tasks[pair.task]["shown"] else ()
+            for shown in tasks[pair.task]["shown"]:
+                shown["answers"][model] = _plain(asked, outcomes.answers.to(model, pair.task, shown["place"]), names)
     for model, choice in models.items():
         if isinstance(choice, ByTask):
             for task, used in choice.models.items():
@@ -143,15 +152,18 @@ def told(
     return {"tasks": tasks}
 
 
-def _answers(network: Network, examples: TaskExamples, places: Sequence[int]) -> list[Any]:
-    """Return what the model that is swapped in answers to some examples."""
-
-    def batches() -> Iterator[Batch]:
-        yield (examples.take(places, range(len(places))),)
-
-    (batch,) = on_device(batches(), network.device)
-    (out,) = network(batch)
-    return list(TASK_TYPES[examples.pair.type].answers(out.head, out.fused, out.output, network.words))
+def _places(
+    client: ClientSettings,
+    pair: Pair,
+    right: Sequence[float] | None,
+    *,
+    dataset: FederatedDataset,
+    examples: int,
+    seed: int,
+) -> list[int]:
+    """Return the places of the test examples of a task that are shown; ``right`` as :func:`chosen` has it."""
+    size = len(dataset.partition[client.id][pair.task].test)
+    return chosen(right, size, examples, numpy_generator(seed, "shown examples", client.id, pair.task))
 
 
 def _question(client: ClientSettings, pair: Pair, example: Example, place: int) -> dict[str, Any]:
@@ -185,8 +197,7 @@ def _plain(task: TaskSettings, answer: Any, names: Sequence[str]) -> Mapping[str
     if task.scale is not None:
         return {"text": f"{unscaled(float(answer), task.scale):.4g}"}
     if task.type == "classification":
-        best = int(answer.argmax())
-        share = float(answer[best])
+        best, share = answer
         return {"text": names[best], **({"share": round(share, 4)} if math.isfinite(share) else {})}
     if task.type == "multilabel_classification":
         return {"text": _together([name for name, share in zip(names, answer.tolist(), strict=True) if share > 0.5])}

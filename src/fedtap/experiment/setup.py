@@ -11,7 +11,6 @@ from fedtap.backbones.base import load_backbone
 from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.partition import partition
 from fedtap.engines.inprocess import InProcessTransport
-from fedtap.evaluation.outcomes import Outcomes
 from fedtap.experiment.planning import architecture_of, check
 from fedtap.experiment.requirements import check_no_validation, check_one_process, check_privacy
 from fedtap.experiment.site import Prepare, SiteContext, resolve_device, set_up_site
@@ -127,7 +126,7 @@ class LocalClients:
         for request in requests:
             client = self._context.scenario.client(request.client)
             try:
-                outcomes = Outcomes()
+                outcomes = self._context.outcomes(client)
                 models, rows = self._context.test(client, request.components, cross=True, outcomes=outcomes)
             except (UserError, RunError, MemoryError):  # these would hit every client alike
                 raise
@@ -135,8 +134,8 @@ class LocalClients:
                 yield Failure(client.id, request.round, f"{type(error).__name__}: {error}")
                 continue
             self._save(client, models, rows)
-            if (told := self._context.told(client, models, outcomes)) is not None:
-                self._keep(client, told)
+            if outcomes is not None:
+                self._keep(client, self._context.told(client, models, outcomes))
             yield EvaluateReply(client.id, request.round, rows)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from fedtap.data.encode import default_folder
 from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.partition import Partition
 from fedtap.evaluation.evaluate import Row, evaluate_client
-from fedtap.evaluation.outcomes import Outcomes, recorded, told
+from fedtap.evaluation.outcomes import Outcomes, recorded, told, wanted
 from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.evaluation.trivial import trivial_rows
 from fedtap.evaluation.validation import validation_rows
@@ -24,6 +24,7 @@ from fedtap.experiment.planning import architecture_of
 from fedtap.federation.client import ClientSite
 from fedtap.federation.store import ClientStore
 from fedtap.network.network import Network
+from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import ClientSettings, Scenario
 from fedtap.tasks.base import Words
@@ -49,7 +50,7 @@ class SiteContext:
     ) -> tuple[Models, list[Row]]:
         """Return a client's models after the last round and their rows; ``cross`` tests on the data of other clients too.
 
-        ``outcomes`` are told what each model did on each example, for :meth:`told`.
+        ``outcomes`` (of :meth:`outcomes`) are told what each model did on each example, for :meth:`told`.
         """
         models = self.site.models(client.id, received)
         rows = evaluate_client(
@@ -76,20 +77,35 @@ class SiteContext:
         )
         return models, rows
 
-    def told(self, client: ClientSettings, models: Models, outcomes: Outcomes) -> dict[str, Any] | None:
-        """Return what the report may say of single test examples of a client; None where ``privacy`` forbids it."""
+    def outcomes(self, client: ClientSettings) -> Outcomes | None:
+        """Return what gathers, in :meth:`test`, all that :meth:`told` tells; None where ``privacy`` forbids to keep it."""
         if not recorded(self.scenario):
             return None
+        return Outcomes(
+            wanted(
+                client,
+                self._served(client),
+                dataset=self.dataset,
+                examples=self.scenario.report.examples,
+                seed=self.site.seed,
+            )
+        )
+
+    def told(self, client: ClientSettings, models: Models, outcomes: Outcomes) -> dict[str, Any]:
+        """Return what the report may say of single test examples of a client."""
         return told(
             client,
+            self._served(client),
             models,
             outcomes,
-            network=self.network,
             dataset=self.dataset,
             deployed=self.site.algorithm.deployed,
             examples=self.scenario.report.examples,
             seed=self.site.seed,
         )
+
+    def _served(self, client: ClientSettings) -> Sequence[Pair]:
+        return self.network.architecture.served(client.pairs)
 
 
 def set_up_site(

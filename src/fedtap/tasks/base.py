@@ -157,11 +157,13 @@ class TaskType(ABC):
     def score(
         self,
         scores: Any,
-        head: nn.Module,
-        fused: Fused,
+        answers: Any,
         output: Tensor,
         target: Tensor,
         words: Words | None,
         written: Sequence[Reference] = (),
     ) -> None:
-        """Add some examples to an accumulator; ``written`` are their right answers as text, where they are texts."""
+        """Add some examples to an accumulator.
+
+        ``answers`` are what :meth:`answers` gave to them, ``written`` their right answers as text, where they are texts.
+        """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -115,8 +116,7 @@ class Classification(TaskType):
     def score(
         self,
         scores: ClassificationScores,
-        head: nn.Module,
-        fused: Fused,
+        answers: Any,
         output: Tensor,
         target: Tensor,
         words: Words | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -60,8 +61,7 @@ class MultilabelClassification(TaskType):
     def score(
         self,
         scores: MultilabelScores,
-        head: nn.Module,
-        fused: Fused,
+        answers: Any,
         output: Tensor,
         target: Tensor,
         words: Words | None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -147,8 +148,7 @@ class Reconstruction(TaskType):
     def score(
         self,
         scores: ReconstructionScores,
-        head: nn.Module,
-        fused: Fused,
+        answers: Any,
         output: Tensor,
         target: Tensor,
         words: Words | None,

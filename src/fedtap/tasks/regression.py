@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -56,8 +57,7 @@ class Regression(TaskType):
     def score(
         self,
         scores: RegressionScores,
-        head: nn.Module,
-        fused: Fused,
+        answers: Any,
         output: Tensor,
         target: Tensor,
         words: Words | None,

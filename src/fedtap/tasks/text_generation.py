@@ -173,8 +173,7 @@ class TextGeneration(TaskType):
     def score(
         self,
         scores: TextScores,
-        head: nn.Module,
-        fused: Fused,
+        answers: Sequence[str],
         output: Tensor,
         target: Tensor,
         words: Words | None,
@@ -183,7 +182,7 @@ class TextGeneration(TaskType):
         """Add examples by their token losses, and by their generated texts against what was ``written``, uncut and unspelled."""
         assert words is not None
         losses = self.losses(output, target, words)
-        scores.update(losses.total, losses.units, self.answers(head, fused, None, words), written)
+        scores.update(losses.total, losses.units, answers, written)
 
 
 @torch.no_grad()
