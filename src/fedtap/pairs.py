@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
 Modality = Literal["image", "text", "image+text"]
@@ -125,6 +126,7 @@ def routes(modality: str, family: str) -> tuple[Route, ...]:
     )
 
 
+@lru_cache(maxsize=1024)  # asked for every client anew, and clients share their pairs
 def _pair_path(pair: Pair, fusion: Fusion) -> frozenset[ComponentKey]:
     keys = {ComponentKey("encoder", (part,)) for part in pair.parts}
     keys |= {ComponentKey("shared"), ComponentKey("domain", (pair.domain,)), ComponentKey("head", (pair.head,))}

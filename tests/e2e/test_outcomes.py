@@ -109,6 +109,7 @@ def test_to_show_examples_no_model_is_run_again(
 
     monkeypatch.setattr(Network, "forward", counted("forward", Network.forward))
     monkeypatch.setattr(text_generation, "generate", counted("generate", text_generation.generate))
+    monkeypatch.setattr("fedtap.evaluation.evaluate.BATCH", 3)  # shown are examples of several batches
     counts = []
     for examples in (0, 4):
         done.clear()
@@ -117,9 +118,12 @@ def test_to_show_examples_no_model_is_run_again(
         counts.append((done.count("forward"), done.count("generate")))
     assert counts[0] == counts[1]
     assert min(counts[0]) > 0
-    shown = [each for tasks in kept(tmp_path / "4").values() for its in tasks.values() for each in its["shown"]]
-    assert len(shown) > 4
-    assert all(answer for each in shown for answer in each["answers"].values())
+    tests = [its for tasks in kept(tmp_path / "4").values() for its in tasks.values()]
+    assert all(len(its["shown"]) == min(4, its["sizes"]["test"]) for its in tests)
+    for its in tests:
+        for each in its["shown"] if its["metric"] == "accuracy" else ():
+            for model, answer in each["answers"].items():
+                assert (answer["text"] == each["truth"]["text"]) == its["values"][model][each["place"]]
     assert (tmp_path / "0" / "results.json").read_bytes() == (tmp_path / "4" / "results.json").read_bytes()
 
 

@@ -217,6 +217,17 @@ def test_wrong_states_are_refused() -> None:
         network.load(ComponentState({key: {**state[key], "weight": torch.zeros(3, 5)}}))
 
 
+def test_a_state_that_is_refused_changes_nothing() -> None:
+    network = build_network((DIGITS,))
+    before = network.initial_state()
+    network.load(before)
+    wrong = jittered(before)
+    last = max(wrong)
+    with pytest.raises(KeyError, match="parameters"):
+        network.load(ComponentState({**wrong, last: {"extra": torch.zeros(1)}}))
+    assert network.state().equal(before)
+
+
 def test_a_start_depends_on_the_seed_and_the_key_alone() -> None:
     small, large = build_network((MOOD,), seed=5), build_network(tuple(reversed(MIXED)), seed=5)
     plan = small.architecture.plan([MOOD])

@@ -90,13 +90,17 @@ class Network(nn.Module):
         KeyError
             If a component or parameter is unknown, or one of a component's parameters is missing.
         """
-        with torch.no_grad():
-            for key, named in state.items():
-                parameters = self._parameters_of[key]
-                if parameters.keys() != named.keys():
-                    raise KeyError(f"{key}: parameters {sorted(named)} given, {sorted(parameters)} expected")
-                for name, tensor in named.items():
-                    parameters[name].copy_(tensor)
+        places: list[Tensor] = []
+        values: list[Tensor] = []
+        for key, named in state.items():
+            parameters = self._parameters_of[key]
+            if parameters.keys() != named.keys():
+                raise KeyError(f"{key}: parameters {sorted(named)} given, {sorted(parameters)} expected")
+            places += [parameters[name] for name in named]
+            values += named.values()
+        if places:
+            with torch.no_grad():
+                torch._foreach_copy_(places, values)  # one call: clients are many, and so are a model's small tensors
         self._held = frozenset(state)
 
     def state(self) -> ComponentState:
