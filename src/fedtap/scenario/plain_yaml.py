@@ -123,7 +123,11 @@ def _size(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe subset; a key given twice is refused, since one of its values would be lost without a word."""
+    """The safe subset; a key given twice is refused, since one of its values would be lost without a word.
+
+    It is not the loader in C, which is quicker by some 15 ms a scenario: deep nesting overflows its stack and ends the process,
+    where this one raises a RecursionError.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
