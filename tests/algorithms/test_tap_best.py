@@ -6,6 +6,9 @@ from tiny import DIGITS, LAW, MOOD, REDRAW_DIGITS, jittered, local_client
 
 SETTINGS = {
     "personal": "shared",
+    "start": "chosen",
+    "start_margin": 0.1,
+    "judge": "calibrated",
     "replace": "average",
     "mix": "end",
     "disentangle": 0.5,
@@ -35,7 +38,17 @@ def test_it_is_tap_with_these_settings_to_the_bit() -> None:
 
 
 def test_its_defaults_can_be_set_back() -> None:
-    paper = {"personal": "separate", "replace": True, "mix": False, "disentangle": 0, "distil": True, "refit": False}
+    paper = {
+        "personal": "separate",
+        "start": "received",
+        "start_margin": 0,
+        "judge": "cross_entropy",
+        "replace": True,
+        "mix": False,
+        "disentangle": 0,
+        "distil": True,
+        "refit": False,
+    }
     back = make({"name": "tap_best", **paper})
     assert isinstance(back, TapBest)
     assert back.params.model_dump() == make({"name": "tap"}).params.model_dump()
