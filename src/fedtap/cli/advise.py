@@ -27,7 +27,7 @@ def advise(
             "-m",
             metavar="A,B,...",
             help="Methods to choose among, as for `fedtap compare`; by default local, fedavg, fedavg_ft, fedper, choice, tap, "
-            "tap:adopt=parts and the scenario's own.",
+            "tap_best and the scenario's own.",
         ),
     ] = None,
     seeds: Annotated[

@@ -33,7 +33,7 @@ def test_by_default_the_usual_ones_and_the_scenarios_own(folder: Path) -> None:
 
 
 def test_what_is_the_same_twice_is_asked_about_once(folder: Path) -> None:
-    assert labels(candidates(scenario(folder, "method.adopt=parts"), None)) == list(DEFAULT[:-1])
+    assert labels(candidates(scenario(folder, "method.name=fedper"), None)) == list(DEFAULT)
 
 
 def test_of_the_usual_ones_those_that_do_not_suit_are_left_out_and_told(folder: Path) -> None:
@@ -42,10 +42,10 @@ def test_of_the_usual_ones_those_that_do_not_suit_are_left_out_and_told(folder: 
     found = candidates(scenario(folder, "method.name=fedavg", "method.lora_mean=product"), None, observers)
     assert labels(found) == list(DEFAULT)
     assert notes == []
-    found = candidates(scenario(folder, "method.replace=soft"), None, observers)
-    assert "tap:adopt=parts" not in labels(found)  # it replaces hard
+    found = candidates(scenario(folder, "method.distil=on"), None, observers)
+    assert "tap_best" not in labels(found)  # it has no student to distil into
     assert len(notes) == 1
-    assert notes[0].startswith("'tap:adopt=parts' is left out: ")
+    assert notes[0].startswith("'tap_best' is left out: ")
     notes.clear()
     everyone = labels(candidates(scenario(folder), "all", observers))
     assert "probe" not in everyone

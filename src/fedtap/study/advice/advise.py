@@ -62,8 +62,8 @@ def advise(
     scenario
         A YAML file, or a scenario already loaded (then ``overrides`` must be empty).
     methods
-        Labels, as for :func:`fedtap.compare`; by default local, fedavg, fedavg_ft, fedper, choice, tap and tap:adopt=parts, and
-        the scenario's own. ``local`` is always among them.
+        Labels, as for :func:`fedtap.compare`; by default local, fedavg, fedavg_ft, fedper, choice, tap and tap_best, and the
+        scenario's own. ``local`` is always among them.
     out
         The folder, which may be that of a comparison of the same scenario: ``runs/<method>-seed<seed>``, advice.json, advice.md,
         advice-costs.json, and the comparison of the methods that came through to the last rung.

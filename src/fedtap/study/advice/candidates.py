@@ -13,8 +13,8 @@ from fedtap.study.compare import BASE
 from fedtap.study.folder import tell
 from fedtap.study.variants import ALL, Variant, split_list, unable, variant, variants
 
-DEFAULT = (BASE, "fedavg", "fedavg_ft", "fedper", "choice", "tap", "tap:adopt=parts")
-"""Alone, one model for all, that one fine-tuned, a shared trunk, the better of two, TAP with the paper's gate, TAP by part."""
+DEFAULT = (BASE, "fedavg", "fedavg_ft", "fedper", "choice", "tap", "tap_best")
+"""Alone, one model for all, that one fine-tuned, a shared trunk, the better of two, TAP as published, and under the better head."""
 
 
 def candidates(
@@ -59,8 +59,7 @@ def _usual(scenario: Scenario, observers: Sequence[Observer]) -> list[Variant]:
         except UserError as error:  # the scenario's settings of that method do not go with the label's
             tell(observers, f"'{label}' is left out: {error}")
             continue
-        if not any(each.scenario == entry.scenario for each in found):
-            found.append(entry)
+        found.append(entry)
     return _suited(found, observers, strict=False)
 
 
