@@ -14,7 +14,7 @@ from fedtap.study.folder import tell
 from fedtap.study.variants import ALL, Variant, split_list, unable, variant, variants
 
 DEFAULT = (BASE, "fedavg", "fedavg_ft", "fedper", "choice", "tap", "tap_best")
-"""Alone, one model for all, that one fine-tuned, a shared trunk, the better of two, TAP as published, and under the better head."""
+"""Alone, one model for all, that one fine-tuned, a shared trunk, the better of two, TAP as published, under the better head."""
 
 
 def candidates(
