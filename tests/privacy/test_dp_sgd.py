@@ -127,10 +127,14 @@ def test_a_method_is_covered_or_refused(method: str) -> None:
         with pytest.raises(UserError, match=r"privacy.local: the method .* choose another"):
             algorithm.local_round(at_work, received, algorithm.start(at_work))
         return
+    if method == "tap_best":
+        with pytest.raises(UserError, match=r"method.start=chosen .* set start=received"):
+            algorithm.local_round(at_work, received, algorithm.start(at_work))
+        algorithm = make({"name": method, "start": "received"})
     if method in COMPARING:
         with pytest.raises(UserError, match=r"privacy.local: DP-SGD .* compares the examples"):
             algorithm.local_round(at_work, received, algorithm.start(at_work))
-        algorithm = make({"name": method, "disentangle": 0})
+        algorithm = make({"name": method, "disentangle": 0, **({"start": "received"} if method == "tap_best" else {})})
     update, _ = algorithm.local_round(at_work, received, algorithm.start(at_work))
     sent = update.components.select(algorithm.travels)
     assert (at_work.private_steps > 0) == bool(sent)
