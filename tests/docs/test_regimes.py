@@ -1,0 +1,78 @@
+"""What the results say of the studies of regimes is what their stored numbers say."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from fedtap.study.regimes.design import BASE, POINTS, SINGLE
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+SECTION = PAGE.split("## Which method, where")[1].split("\n## ")[0]
+FROZEN = "tap_best:start=chosen+judge=calibrated+start_margin=0.1"
+COLUMNS = ("fedavg_ft", "fedper", "choice", "tap", "tap_best", FROZEN)
+
+
+@pytest.fixture
+def regimes_figures(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    import regimes_figures
+
+    yield regimes_figures
+    del sys.modules["regimes_figures"]
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in RESULTS.glob("regimes*.json")))
+def test_tables_and_figures_are_what_the_stored_numbers_give(
+    name: str, regimes_figures: ModuleType, tmp_path: Path
+) -> None:
+    tables, *drawn = regimes_figures.redraw(RESULTS / f"{name}.json", tmp_path, tmp_path)
+    assert tables.read_text(encoding="utf-8") == (RESULTS / tables.name).read_text(encoding="utf-8")
+    assert bool(drawn) == (name == regimes_figures.MAP)
+    for figure in drawn:
+        assert f"(figures/{figure.name})" in SECTION
+        now, committed = (
+            path.read_text(encoding="utf-8") for path in (figure, ROOT / "docs" / "figures" / figure.name)
+        )
+        assert len(committed) == pytest.approx(len(now), rel=0.01)  # another matplotlib may round
+
+
+def test_the_table_of_the_page_is_the_stored_one() -> None:
+    stored = json.loads((RESULTS / "regimes.json").read_text(encoding="utf-8"))
+    assert [point["point"] for point in stored["points"]] == [point.name for point in POINTS]
+    lines = [
+        line.replace("**", "").strip("|").split("|") for line in SECTION.splitlines() if re.match(r"\| .*\d", line)
+    ]
+    *points, means = lines
+    assert len(points) == len(POINTS)
+    found = []
+    for line, point in zip(points, stored["points"], strict=True):
+        rows = {row["method"]: row for row in point["rows"]}
+        found.append([rows[method]["gain"] for method in COLUMNS])
+        assert [cell.strip() for cell in line[1:7]] == [f"{gain:+.1f}" for gain in found[-1]]
+        best = max(SINGLE, key=lambda method: rows[method]["gain"] if method != BASE else 0.0)
+        test = rows[FROZEN]["against"][best]
+        low, high = test["ci95"]
+        assert line[7].strip() == f"`{best}` {test['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+    assert [cell.strip() for cell in means[1:7]] == [
+        f"{sum(each) / len(each):+.1f}" for each in zip(*found, strict=True)
+    ]
+
+
+def test_what_is_said_over_all_points_is_stored() -> None:
+    stored = json.loads((RESULTS / "regimes.json").read_text(encoding="utf-8"))
+    words = " ".join(SECTION.split())
+    for row in stored["over"]:
+        if row["method"] == FROZEN:
+            low, high = row["ci95"]
+            said = f"`{row['against']}` by {row['difference']:.1f}"
+            assert (
+                f"{said} points ({low:+.1f} to {high:+.1f})" in words or f"{said} ({low:+.1f} to {high:+.1f})" in words
+            )
+            assert row["worst"] >= -1.05
