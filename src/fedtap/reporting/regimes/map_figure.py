@@ -60,8 +60,24 @@ def map_figure(panels: Sequence[Panel], title: str, unit: str) -> Markup:
             axes.set_xlim(-0.5, len(across) - 0.5)
             axes.set_ylim(-0.5, len(up) - 0.5)
             axes.tick_params(length=0)
-            axes.set_title(panel.title)
+            axes.set_title(_in_lines(panel.title))
             axes.set_xlabel("clients in conflict")
             if number % columns == 1 % columns:
                 axes.set_ylabel("training examples a task")
         return inline(figure, f"{title}, {unit}")
+
+
+def _in_lines(label: str, width: int = 34) -> str:
+    """Return a method's label in lines that fit over a panel, broken before its settings.
+
+    >>> print(_in_lines("tap_best:start=chosen+judge=calibrated+start_margin=0.1"))
+    tap_best:start=chosen
+    +judge=calibrated+start_margin=0.1
+    """
+    lines = [""]
+    for number, setting in enumerate(label.split("+")):
+        piece = f"+{setting}" if number else setting
+        if lines[-1] and len(lines[-1]) + len(piece) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(lines)
