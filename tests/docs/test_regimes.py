@@ -19,6 +19,11 @@ FROZEN = "tap_best:start=chosen+judge=calibrated+start_margin=0.1"
 COLUMNS = ("fedavg_ft", "fedper", "choice", "tap", "tap_best", FROZEN)
 
 
+def table(section: str) -> list[str]:
+    """Return the lines with numbers of a section's first table."""
+    return [line for line in section.split("\n#")[0].splitlines() if re.match(r"\| .*[+-]\d", line)]
+
+
 @pytest.fixture
 def regimes_figures(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.syspath_prepend(str(ROOT / "tools"))
@@ -46,9 +51,7 @@ def test_tables_and_figures_are_what_the_stored_numbers_give(
 def test_the_table_of_the_page_is_the_stored_one() -> None:
     stored = json.loads((RESULTS / "regimes.json").read_text(encoding="utf-8"))
     assert [point["point"] for point in stored["points"]] == [point.name for point in POINTS]
-    lines = [
-        line.replace("**", "").strip("|").split("|") for line in SECTION.splitlines() if re.match(r"\| .*\d", line)
-    ]
+    lines = [line.replace("**", "").strip("|").split("|") for line in table(SECTION)]
     *points, means = lines
     assert len(points) == len(POINTS)
     found = []
@@ -76,3 +79,20 @@ def test_what_is_said_over_all_points_is_stored() -> None:
                 f"{said} points ({low:+.1f} to {high:+.1f})" in words or f"{said} ({low:+.1f} to {high:+.1f})" in words
             )
             assert row["worst"] >= -1.05
+
+
+def test_the_table_of_stage_2_is_the_stored_one() -> None:
+    stored = json.loads((RESULTS / "regimes-stage2.json").read_text(encoding="utf-8"))
+    lines = [
+        [cell.strip() for cell in line.replace("**", "").strip("|").split("|")][1:]
+        for line in table(SECTION.split("### What stage 2 costs and is worth")[1])
+    ]
+    wanted = []
+    for point in stored["points"]:
+        rows = {row["method"]: row for row in point["rows"]}
+        with_it, without = rows["tap"], rows["tap:distil=off"]
+        test = with_it["against"]["tap:distil=off"]
+        low, high = test["ci95"]
+        worth = f"{test['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+        wanted.append([f"{with_it['gain']:+.1f}", f"{without['gain']:+.1f}", worth])
+    assert lines == wanted
