@@ -61,6 +61,7 @@ def serve(take: Callable[[], Frame], say: Callable[..., None]) -> None:
             say({**about, "is": "rows", "rows": [{"value": None, "pid": os.getpid()}]})
         else:
             about |= {"is": "reply", "seconds": 1.0, "steps": 2, "secure": head["secure"], "counts": {"shared": 5}}
+            about |= {"validation": []}
             losses = {"losses": {"pid": os.getpid()}, "personal_losses": {"newest": head["newest"]}}
             say({**about, **losses, "decisions": []}, data)
 
