@@ -2,13 +2,11 @@
 
 import json
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 
+from docs.redrawn import redrawn
 from fedtap.study.regimes.design import BASE, POINTS, SINGLE
 
 ROOT = Path(__file__).parents[2]
@@ -24,28 +22,11 @@ def table(section: str) -> list[str]:
     return [line for line in section.split("\n#")[0].splitlines() if re.match(r"\| .*[+-]\d", line)]
 
 
-@pytest.fixture
-def regimes_figures(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
-    import regimes_figures
-
-    yield regimes_figures
-    del sys.modules["regimes_figures"]
-
-
 @pytest.mark.parametrize("name", sorted(path.stem for path in RESULTS.glob("regimes*.json")))
 def test_tables_and_figures_are_what_the_stored_numbers_give(
-    name: str, regimes_figures: ModuleType, tmp_path: Path
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tables, *drawn = regimes_figures.redraw(RESULTS / f"{name}.json", tmp_path, tmp_path)
-    assert tables.read_text(encoding="utf-8") == (RESULTS / tables.name).read_text(encoding="utf-8")
-    assert bool(drawn) == (name == regimes_figures.MAP)
-    for figure in drawn:
-        assert f"(figures/{figure.name})" in SECTION
-        now, committed = (
-            path.read_text(encoding="utf-8") for path in (figure, ROOT / "docs" / "figures" / figure.name)
-        )
-        assert len(committed) == pytest.approx(len(now), rel=0.01)  # another matplotlib may round
+    assert bool(redrawn(name, SECTION, monkeypatch, tmp_path)) == (name == "regimes-map")
 
 
 def test_the_table_of_the_page_is_the_stored_one() -> None:

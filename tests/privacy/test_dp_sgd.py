@@ -114,6 +114,11 @@ UNCOVERED = {"apfl", "colora", "fedala", "perfedavg", "pfedme"}
 """Methods whose uploads come of more than training by the common rule."""
 COMPARING = {"disentafl", "disentafl_ft", "tap_best"}
 """Methods whose loss compares the examples of a batch, of which DP-SGD sees one at a time."""
+REFUSED = (
+    ({"start": "received"}, {"tap_best"}, r"method.start=chosen .* set start=received"),
+    ({"disentangle": 0}, COMPARING, r"privacy.local: DP-SGD .* compares the examples"),
+)
+"""What lifts a refusal, the methods that meet it, and its words, in the order in which they are met."""
 
 
 @pytest.mark.parametrize("method", sorted(algorithms()))
@@ -127,14 +132,13 @@ def test_a_method_is_covered_or_refused(method: str) -> None:
         with pytest.raises(UserError, match=r"privacy.local: the method .* choose another"):
             algorithm.local_round(at_work, received, algorithm.start(at_work))
         return
-    if method == "tap_best":
-        with pytest.raises(UserError, match=r"method.start=chosen .* set start=received"):
-            algorithm.local_round(at_work, received, algorithm.start(at_work))
-        algorithm = make({"name": method, "start": "received"})
-    if method in COMPARING:
-        with pytest.raises(UserError, match=r"privacy.local: DP-SGD .* compares the examples"):
-            algorithm.local_round(at_work, received, algorithm.start(at_work))
-        algorithm = make({"name": method, "disentangle": 0, **({"start": "received"} if method == "tap_best" else {})})
+    settings: dict[str, object] = {"name": method}
+    for setting, methods, refusal in REFUSED:
+        if method in methods:
+            with pytest.raises(UserError, match=refusal):
+                algorithm.local_round(at_work, received, algorithm.start(at_work))
+            settings |= setting
+            algorithm = make(settings)
     update, _ = algorithm.local_round(at_work, received, algorithm.start(at_work))
     sent = update.components.select(algorithm.travels)
     assert (at_work.private_steps > 0) == bool(sent)

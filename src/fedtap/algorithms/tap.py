@@ -26,9 +26,9 @@ path X takes the trunk (as in :mod:`fedper`), the head, all (the federated model
 validation, task by task (:mod:`fedtap.personalization.parts`). ``start: chosen`` trains W, task by task, from what was received
 or from the received trunk under X's head, whichever is better on validation (:mod:`fedtap.personalization.start`), and so does
 the fine-tuning after the last round: with ``personal: shared`` and ``distil: off`` a :mod:`fedper` that decides for itself where
-a private head is worth having, by a ``start_margin`` of the loss. ``choose: on`` has each task use, of the slice, the teacher and
-X, the one that is best on validation. The final models are chosen on validation, as for every method. Cheaper and softer ways,
-off by default: ``personal: shared`` (X is not trained in the rounds: W gets all steps, and X adopts what is better on
+a private head is worth having, by a ``start_margin`` of the loss. ``choose: on`` has each task use, of the slice, the teacher
+and X, the one that is best on validation. The final models are chosen on validation, as for every method. Cheaper and softer
+ways, off by default: ``personal: shared`` (X is not trained in the rounds: W gets all steps, and X adopts what is better on
 validation), ``replace: soft`` (a part of the way) and ``average`` (X is the mean over time of the client's own trained slices),
 ``personal_from`` (X follows W until a round), ``mix`` (X moves towards the teacher before its fine-tuning, or the teacher, with
 all steps, towards X at the end), ``disentangle`` (W's training in the rounds has the term of :mod:`disentafl`), ``refit`` (X ends
@@ -71,6 +71,7 @@ def mixing(value: Any) -> Any:
 
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TapParams(Params):
@@ -78,16 +79,15 @@ class TapParams(Params):
 
     ``margin`` (nats, or MSE) and ``weight`` (of distillation) may be refined per task family in ``margins`` and ``weights``.
     ``adopt`` says what a hard replacement takes: a ``path`` whose gate opens, or of each path the best of its ``parts``.
-    ``start`` says what W is trained from: what was ``received``, or for each task the better head (``chosen``); the own head has
-    to be better by ``start_margin``, a share of the loss. ``alpha`` is the level of the paired gate, ``temperature`` tau;
-    ``guard_adoption`` is of what is adopted whole. ``replace``
-    (``hard``, ``soft``, ``average``, ``off``) and ``distil`` switch the stages; ``pace`` is the share of the way that an average
-    goes in a round. ``personal`` says whether X has training steps of its own (``separate``) or shares W's; ``personal_from`` is
-    the round (from 1) in which it parts from W. ``choose`` deploys for each task the best of slice, teacher and X; without
-    ``distil`` there is a teacher for it all the same. ``mix: end`` needs no student, hence ``distil: off``. ``disentangle`` is
-    gamma of :mod:`disentafl`, 0 for none; an architecture without paths has nothing to keep apart. With ``compute: equal`` a
-    single local step goes to the federated model; the personal one needs a second, and without it is the federated model that
-    the gate last let in.
+    ``start`` says what W is trained from: what was ``received``, or for each task the better head (``chosen``); the own head
+    has to be better by ``start_margin``, a share of the loss. ``alpha`` is the level of the paired gate, ``temperature`` tau;
+    ``guard_adoption`` is of what is adopted whole. ``replace`` (``hard``, ``soft``, ``average``, ``off``) and ``distil``
+    switch the stages; ``pace`` is the share of the way that an average goes in a round. ``personal`` says whether X has
+    training steps of its own (``separate``) or shares W's; ``personal_from`` is the round (from 1) in which it parts from W.
+    ``choose`` deploys for each task the best of slice, teacher and X; without ``distil`` there is a teacher for it all the
+    same. ``mix: end`` needs no student, hence ``distil: off``. ``disentangle`` is gamma of :mod:`disentafl`, 0 for none; an
+    architecture without paths has nothing to keep apart. With ``compute: equal`` a single local step goes to the federated
+    model; the personal one needs a second, and without it is the federated model that the gate last let in.
     """
 
     compute: Compute = "equal"
@@ -97,7 +97,7 @@ class TapParams(Params):
     pace: Annotated[float, Field(gt=0, le=1)] = 0.5
     adopt: Literal["path", "parts"] = "path"
     start: Literal["received", "chosen"] = "received"
-    start_margin: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    start_margin: Share = 0.0
     gate: Gate = "margin"
     guard_adoption: bool = False
     margin: NonNegative = 0.01
@@ -205,8 +205,8 @@ class Tap(Algorithm):
             return received, []
         if client.scenario.privacy.local is not None:
             raise UserError(
-                f"method.start={self.params.start} lets a client's private head and validation data shape what is sent, which "
-                "privacy.local does not cover; set start=received, or remove privacy.local"
+                "method.start=chosen lets a client's private head and validation data shape what is sent, which privacy.local "
+                "does not cover; set start=received, or remove privacy.local"
             )
         if not state.facts.get("took_part"):
             return received, []  # it has no head of its own yet
@@ -223,7 +223,7 @@ class Tap(Algorithm):
             mixed, decisions = keep_personal(client, tuned, personal, scope=self._scope(client))
             return ClientState({"finetuned": tuned, "personal": mixed}, dict(state.facts), decisions)
         if not self.params.distil and self.params.mix == "off" and not self.params.choose:
-            done = client.finetune(personal if self.params.start == "received" else received, steps, "finish")
+            done = client.finetune(received if self.params.start == "chosen" else personal, steps, "finish")
             return ClientState({"personal": done.state}, dict(state.facts))
         teacher_steps, student_steps = split(steps, self.params.compute)
         teacher = client.finetune(received, teacher_steps, "finish").state

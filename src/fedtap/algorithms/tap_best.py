@@ -28,9 +28,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator
 
-from fedtap.algorithms.tap import NonNegative, Tap, TapParams, mixing, switch
+from fedtap.algorithms.tap import NonNegative, Share, Tap, TapParams, mixing, switch
 from fedtap.training.judge import Judge
 
 
@@ -39,7 +39,7 @@ class TapBestParams(TapParams):
 
     personal: Literal["separate", "shared"] = "shared"
     start: Literal["received", "chosen"] = "chosen"
-    start_margin: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    start_margin: Share = 0.1
     judge: Judge = "calibrated"
     replace: Annotated[Literal["hard", "soft", "average", "off"], BeforeValidator(switch)] = "average"
     mix: Annotated[Literal["off", "start", "end"], BeforeValidator(mixing)] = "end"

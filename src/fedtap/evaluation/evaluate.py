@@ -20,6 +20,9 @@ from fedtap.tasks.base import ScoreSettings
 from fedtap.tasks.metrics import TextMetric
 
 Row = dict[str, Any]
+CROSS = "cross"
+Test: TypeAlias = tuple[Pair, str, Sequence[TaskExamples]]
+"""A task, the name of a split, and its examples: one at least."""
 Hear: TypeAlias = Callable[[int, Any], None]
 """Told the place of a batch's first example, and what the model answered to the batch."""
 BATCH = 64
@@ -44,7 +47,7 @@ def score(network: Network, examples: Sequence[TaskExamples], settings: ScoreSet
     return metrics
 
 
-@torch.inference_mode()  # an eighth less than without gradients, where tensors are small
+@torch.inference_mode()
 def scored(
     network: Network, examples: Sequence[TaskExamples], settings: ScoreSettings, hear: Hear | None = None
 ) -> Any:
@@ -69,12 +72,38 @@ def scored(
     return scores
 
 
-def score_settings(
-    network: Network, pair: Pair, text_metrics: Sequence[TextMetric], class_metrics: Sequence[str]
-) -> ScoreSettings:
-    """Return what the scores of a pair need to know of its head, and of the metrics that are asked for."""
-    head = network.architecture.blueprint.heads[pair.head]
-    return ScoreSettings(head.classes, tuple(text_metrics), tuple(class_metrics), head.scale)
+def rows_of_models(
+    tests: Sequence[Test],
+    models: Models,
+    network: Network,
+    *,
+    client: str,
+    text_metrics: Sequence[TextMetric],
+    class_metrics: Sequence[str],
+    outcomes: Outcomes | None = None,
+) -> list[Row]:
+    """Return the rows of a client's models on each of some tests; the parameters are those of :func:`evaluate_client`.
+
+    ``outcomes`` hear of all tests but the cross-client ones.
+    """
+    rows: list[Row] = []
+    for model, state in models.items():
+        if isinstance(state, ByTask):
+            continue
+        network.load(state)
+        for pair, split, examples in tests:
+            head = network.architecture.blueprint.heads[pair.head]
+            settings = ScoreSettings(head.classes, tuple(text_metrics), tuple(class_metrics), head.scale)
+            kept = None if split == CROSS else outcomes
+            scores = scored(network, examples, settings, partial(kept.answers.hear, model, pair) if kept else None)
+            if kept is not None:
+                kept.add(model, pair, scores)
+            rows += rows_of(scores.value(), client=client, pair=pair, model=model, split=split)
+    for name, choice in models.items():
+        if isinstance(choice, ByTask):
+            used = set(choice.models.items())
+            rows += [{**row, "model": name} for row in rows if (row["task"], row["model"]) in used]
+    return rows
 
 
 def evaluate_client(
@@ -113,34 +142,19 @@ def evaluate_client(
     outcomes
         Told what each model did, and answered, on each example of the client's own test split.
     """
-    served = network.architecture.served(pairs)
-    own = {pair.task: [dataset.client_data(client).tasks[pair.task]["test"]] for pair in served}
-    cross = {
-        pair.task: [] if cross_examples is None else dataset.cross(client, pair, cross_examples) for pair in served
-    }
-    rows: list[Row] = []
-    for model, state in models.items():
-        if isinstance(state, ByTask):
-            continue
-        network.load(state)
-        for pair in served:
-            settings = score_settings(network, pair, text_metrics, class_metrics)
-            for split, examples in (("unseen" if unseen else "test", own[pair.task]), ("cross", cross[pair.task])):
-                if examples:
-                    kept = outcomes if examples is own[pair.task] else None
-                    hear = None if kept is None else partial(kept.answers.hear, model, pair)
-                    scores = scored(network, examples, settings, hear)
-                    if kept is not None:
-                        kept.add(model, pair, scores)
-                    rows += rows_of(scores.value(), client=client, pair=pair, model=model, split=split)
-    return rows + rows_of_choices(models, rows)
-
-
-def rows_of_choices(models: Models, rows: Sequence[Row]) -> list[Row]:
-    """Return the rows of the models that are a choice among others, from the rows of those."""
-    found: list[Row] = []
-    for name, choice in models.items():
-        if isinstance(choice, ByTask):
-            used = set(choice.models.items())
-            found += [{**row, "model": name} for row in rows if (row["task"], row["model"]) in used]
-    return found
+    tests: list[Test] = []
+    own = dataset.client_data(client).tasks
+    for pair in network.architecture.served(pairs):
+        tests.append((pair, "unseen" if unseen else "test", [own[pair.task]["test"]]))
+        cross = [] if cross_examples is None else dataset.cross(client, pair, cross_examples)
+        if cross:
+            tests.append((pair, CROSS, cross))
+    return rows_of_models(
+        tests,
+        models,
+        network,
+        client=client,
+        text_metrics=text_metrics,
+        class_metrics=class_metrics,
+        outcomes=outcomes,
+    )

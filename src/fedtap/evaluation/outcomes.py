@@ -135,13 +135,12 @@ def told(
             "values": {model: [_finite(value) for value in each] for model, each in values.items()},
             "shown": [_question(client, pair, splits.test[place], place) for place in places],
         }
-    for model, state in models.items():
-        if isinstance(state, ByTask):
-            continue
-        for pair in served:
-            asked = next(each for each in client.tasks if each.name == pair.task)
-            names = _classes(client, pair) if tasks[pair.task]["shown"] else ()
-            for shown in tasks[pair.task]["shown"]:
+    whole = [model for model, state in models.items() if not isinstance(state, ByTask)]
+    for pair in served:
+        asked = next(each for each in client.tasks if each.name == pair.task)
+        names = _classes(client, pair) if tasks[pair.task]["shown"] else ()
+        for shown in tasks[pair.task]["shown"]:
+            for model in whole:
                 shown["answers"][model] = _plain(asked, outcomes.answers.to(model, pair.task, shown["place"]), names)
     for model, choice in models.items():
         if isinstance(choice, ByTask):

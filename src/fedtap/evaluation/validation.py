@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedtap.algorithms.base import ByTask, Models
+from fedtap.algorithms.base import Models
 from fedtap.data.splits import Split
-from fedtap.evaluation.evaluate import Row, rows_of, rows_of_choices, score, score_settings
+from fedtap.evaluation.evaluate import Row, Test, rows_of_models
 from fedtap.tasks.metrics import TextMetric
 from fedtap.training.client import LocalClient
 
@@ -30,15 +30,9 @@ def validation_rows(
     text_metrics, class_metrics
         What is asked for beside the usual metrics, as for the tests after the last round.
     """
-    rows: list[Row] = []
-    for model, state in models.items():
-        if isinstance(state, ByTask):
-            continue
-        client.network.load(state)
-        for pair in client.pairs:
-            examples = client.data.tasks[pair.task][SPLIT]
-            if len(examples):
-                settings = score_settings(client.network, pair, text_metrics, class_metrics)
-                metrics = score(client.network, [examples], settings)
-                rows += rows_of(metrics, client=client.id, pair=pair, model=model, split=SPLIT)
-    return rows + rows_of_choices(models, rows)
+    tests: list[Test] = [
+        (pair, SPLIT, [examples]) for pair in client.pairs if len(examples := client.data.tasks[pair.task][SPLIT])
+    ]
+    return rows_of_models(
+        tests, models, client.network, client=client.id, text_metrics=text_metrics, class_metrics=class_metrics
+    )

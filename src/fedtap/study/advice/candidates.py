@@ -55,11 +55,9 @@ def _usual(scenario: Scenario, observers: Sequence[Observer]) -> list[Variant]:
     found: list[Variant] = []
     for label in dict.fromkeys([*DEFAULT, make(scenario.method).name]):
         try:
-            entry = variant(scenario, label)
+            found.append(variant(scenario, label))
         except UserError as error:  # the scenario's settings of that method do not go with the label's
             tell(observers, f"'{label}' is left out: {error}")
-            continue
-        found.append(entry)
     return _suited(found, observers, strict=False)
 
 
