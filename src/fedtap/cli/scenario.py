@@ -11,11 +11,13 @@ from fedtap.cli.check import EXAMPLES as CHECK_EXAMPLES
 from fedtap.cli.check import check, show_data
 from fedtap.cli.options import AsJson, Method, ScenarioFile, Settings
 from fedtap.cli.screen import examples, say, say_json, show_table
+from fedtap.cli.step_time import EXAMPLES as TIME_EXAMPLES
+from fedtap.cli.step_time import step_time
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.shipped import in_the_way, shipped
 
 app = typer.Typer(
-    help="List, show, check and size up federations.", pretty_exceptions_enable=False, rich_markup_mode="markdown"
+    help="List, show, check, size up and time federations.", pretty_exceptions_enable=False, rich_markup_mode="markdown"
 )
 
 
@@ -153,6 +155,7 @@ def validate(path: ScenarioFile, settings: Settings = None, method: Method = Non
 
 
 app.command("check", epilog=CHECK_EXAMPLES)(check)
+app.command("time", epilog=TIME_EXAMPLES)(step_time)
 
 
 @app.command("plan", epilog=examples("fedtap scenario plan quickstart", "fedtap scenario plan my.yaml --json"))

@@ -55,7 +55,7 @@ class Network(nn.Module):
         # walked once: a module's tree is deep, and models are swapped in and out many times a round
         self._parameters_of = {key: dict(module.named_parameters()) for key, module in self._components.items()}
         self._held: frozenset[ComponentKey] = frozenset()
-        self._precision = precision
+        self.precision = precision
         for module in self._frozen.values():
             if isinstance(module, AdaptedLayers):
                 module.recompute = recompute
@@ -133,7 +133,7 @@ class Network(nn.Module):
     def forward(self, batch: Batch) -> Sequence[TaskOutput]:
         """Run a batch through the model that is swapped in."""
         held = {key: self._components[key] for key in self._held}
-        if self._precision == "fp32":
+        if self.precision == "fp32":
             return self.architecture.forward(batch, held, self._frozen, self.words)
         with torch.autocast(self.device.type, torch.bfloat16):
             outputs = self.architecture.forward(batch, held, self._frozen, self.words)

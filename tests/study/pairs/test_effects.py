@@ -66,6 +66,25 @@ def test_pairs_are_matched_by_name_and_alike_ones_by_the_mean_of_those_that_were
     assert unlike.relative("test", ARMS["shared"]) is None
 
 
+def test_what_personal_models_win_back_is_a_paired_difference() -> None:
+    """Served declines by log 4 and log 2, personal by log 2 twice: log 2 less and nothing less, whatever the levels are."""
+    values = {"a": {"test": (1.0, 4.0), "personal": (3.0, 6.0)}, "b": {"test": (5.0, 10.0), "personal": (1.0, 2.0)}}
+    records = [
+        record(arm, value, pair=pair, outcome=outcome)
+        for pair, outcomes in values.items()
+        for outcome, pair_of in outcomes.items()
+        for arm, value in zip((ARMS["alone"], ARMS["shared"]), pair_of, strict=True)
+    ]
+    won = Losses(records).effects("personal over served", "unlike", 4)["decline"]
+    assert won.mean == pytest.approx(-log(2) / 2)
+    assert won.error == pytest.approx(log(2) / 2)  # -log 2 and 0: sd log(2) / sqrt 2, over two pairs
+    told = summary(records, ["unlike"], [1, 4], ["T1"])["unlike"]
+    assert told["alone"]["personal over served"] == pytest.approx(sqrt(3 / 5))
+    (row,) = [row for row in told["effects"] if row["outcome"] == "personal over served"]
+    assert row["factor"] == pytest.approx(2**-0.5)
+    assert not Losses(records[:2]).effects("personal over served", "unlike", 4)  # nothing without personal models
+
+
 def test_the_summary_leaves_out_what_is_not_there() -> None:
     records = [record(ARMS["alone"], 2.0), record(ARMS["shared"], 4.0)]
     records.append({**record(ARMS["shared"], 0.5, outcome="zeta2_pairs"), "pair": ""})

@@ -22,6 +22,7 @@ OUTCOME_NAMES = {
     "training": "training loss, served model",
     "test": "test loss, served model",
     "personal": "test loss, personal model",
+    "personal over served": "personal model's test loss over the served one's",
 }
 EFFECT_NAMES = {
     "coverage": "coverage",
@@ -38,7 +39,8 @@ NOTE = (
     "Coverage: private trunk at T1 against T1/pi rounds. Lost averaging: private trunk, T1/pi, K pairs against one. Sharing "
     "(net): shared against private trunk, above 0 where the shared one is worse. It is the net of all that sharing changes: "
     "interference, more examples behind a trunk, and at equal rounds more updates. That of unlike pairs less that "
-    "of alike ones is the nearest to interference alone."
+    "of alike ones is the nearest to interference alone. In the rows of personal over served, below 0 is what personal models "
+    "win back of what more pairs cost."
 )
 
 
@@ -93,15 +95,15 @@ def pairs_sentences(result: Values) -> list[str]:
 
 
 def _personal(found: Values, most: int) -> list[str]:
-    served, own = (
+    served, own, won = (
         next(iter(_of(found["effects"], pairs=most, outcome=outcome, effect="decline")), None)
-        for outcome in ("test", "personal")
+        for outcome in ("test", "personal", "personal over served")
     )
-    if served is None or own is None:
+    if served is None or own is None or won is None:
         return []
     return [
         f"On test data the served model's loss is {served['factor']:.2f} times as high as with one pair, that of personal models "
-        f"{own['factor']:.2f} times."
+        f"{own['factor']:.2f} times. In logs the difference is {_pm(won)}, below 0 where personal models win something back."
     ]
 
 

@@ -21,7 +21,11 @@ from fedtap.reporting.progress.round_summary import RoundSummary
 from fedtap.reporting.remarks import KINDS, about_data
 from fedtap.runtime.text import neutral
 
-STAGES = {"personalising": "personalising clients", "evaluating": "evaluating clients"}
+STAGES = {
+    "personalising": "personalising clients",
+    "evaluating": "evaluating clients",
+    "timing": "timing kinds of clients",
+}
 DATA_LINES = 12  # on clients' data, so many are shown
 LOST = ("failed", "rejected", "refused", "unchanged")
 

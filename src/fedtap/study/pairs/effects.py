@@ -9,6 +9,9 @@ All contrasts are of the log of a pair's loss, paired by pair and seed:
   interference alone;
 - *sharing at T1*: the same at equal rounds;
 - *decline*: shared trunk, T1, K minus one: what whoever adds pairs sees; it is coverage + averaging + sharing at T1.
+
+What personal models win back is the same of the personal model's test loss over the served one's, both of one run, so that its
+error is that of a paired difference.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ from typing import Any
 from fedtap.study.pairs.design import Arm
 
 Record = Mapping[str, Any]
-OUTCOMES = ("training", "test", "personal")
+MEASURED = ("training", "test", "personal")
+WON = "personal over served"
+OUTCOMES = (*MEASURED, WON)
+"""Losses, and the ratio of two: of the personal model's test loss to the served one's."""
 EFFECTS = ("coverage", "averaging", "sharing", "sharing at T1", "decline")
 FEWEST_SEEDS = 3
 """With fewer, a standard error is over pairs."""
@@ -77,10 +83,14 @@ class Losses:
     def __init__(self, records: Iterable[Record]) -> None:
         self._logs: dict[tuple[str, Arm], dict[Unit, float]] = {}
         for record in records:
-            if record["outcome"] in OUTCOMES:
+            if record["outcome"] in MEASURED:
                 arm = Arm(record["kind"], record["pairs"], record["trunk"], record["length"])
                 unit = int(record["seed"]), str(record["pair"])
                 self._logs.setdefault((record["outcome"], arm), {})[unit] = log(record["value"])
+        for arm in [arm for outcome, arm in self._logs if outcome == "personal"]:
+            served = self.of("test", arm)
+            own = self.of("personal", arm)
+            self._logs[WON, arm] = {unit: own[unit] - served[unit] for unit in own.keys() & served.keys()}
 
     def of(self, outcome: str, arm: Arm) -> dict[Unit, float]:
         """Return the logs of an arm's losses."""
