@@ -2,7 +2,8 @@
 
 A personal model that knows its sixteen examples by heart has a training loss that no federated model beats: after the first
 participation nothing is replaced any more, and TAP is local training, though the federated model is better on data not trained
-on. Adoption by trial on validation, judged at the best temperature, goes on adopting.
+on. Adoption by trial on validation, judged at the best temperature, goes on adopting; and so does ``tap_best``, which has one
+model in the place of two, and asks validation data for heads alone.
 """
 
 import numpy as np
@@ -64,3 +65,12 @@ def test_a_gate_on_memorised_training_losses_never_opens_and_a_trial_on_validati
     by_trial, won = federate(adopt="parts", judge="calibrated")
     assert sum(outcome != "kept" for outcome in by_trial) >= 7
     assert won < lost
+
+
+def test_one_model_in_the_place_of_two_is_what_mends_it() -> None:
+    """What ``tap_best`` would keep at home is a head that is a tenth better; of clients alike hardly one is."""
+    _, lost = federate()
+    decided, won = federate(name="tap_best")
+    assert len(decided) == 12
+    assert sum(outcome != "kept" for outcome in decided) >= 10
+    assert won < 0.8 * lost

@@ -125,7 +125,7 @@ def time_steps(
     UserError
         As at the beginning of a run.
     """
-    kinds = _kinds(scenario)
+    kinds = alike_clients(scenario)
     with tempfile.TemporaryDirectory() as folder:
         simulation = set_up(
             scenario,
@@ -150,7 +150,7 @@ def time_steps(
     return StepTimes(timed, str(simulation.network.device), torch.get_num_threads(), scenario.training.precision)
 
 
-def _kinds(scenario: Scenario) -> list[list[ClientSettings]]:
+def alike_clients(scenario: Scenario) -> list[list[ClientSettings]]:
     """Return the clients that take part, those together whose tasks are the same, in the order of the scenario."""
     kinds: dict[frozenset[tuple[str, ...]], list[ClientSettings]] = {}
     for client in scenario.participants:
