@@ -17,7 +17,8 @@ from torch import Tensor
 
 from fedtap.pairs import ComponentKey
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.sealed import Identity, read_sealed_tensors, write_sealed_tensors
+from fedtap.runtime.sealed import Identity
+from fedtap.runtime.sealed_tensors import read_sealed_tensors, write_sealed_tensors
 from fedtap.runtime.tensor_bytes import tensor_bytes
 
 __all__ = ["ComponentKey", "ComponentMean", "ComponentState", "Held", "mean_by", "towards", "weighted", "weighted_mean"]

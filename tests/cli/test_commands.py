@@ -203,7 +203,7 @@ def test_doctor_says_where_wordnet_is_and_how_to_get_it(
     place = tmp_path / "corpora" / "wordnet"
     place.mkdir(parents=True)
     assert re.search(rf"^WordNet +{re.escape(str(place))}: ", fedtap("doctor"), flags=re.MULTILINE)
-    monkeypatch.setattr("fedtap.tasks.metrics.meteor.PACKAGE", "no_such_package_at_all")
+    monkeypatch.setattr("fedtap.metrics.meteor.PACKAGE", "no_such_package_at_all")
     told = r"^WordNet +missing: .*pip install .*\[text\]"
     assert re.search(told, fedtap("doctor"), flags=re.MULTILINE)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from synthetic_run import write_run
+
 ROOT = Path(__file__).parents[2]
 QUICKSTART = "scenarios/quickstart.yaml"
 TELL = """
@@ -68,6 +70,21 @@ def test_a_scenario_is_checked_without_what_takes_longer_than_torch(command: str
     found = loaded(TELL, "scenario", command, QUICKSTART)
     assert "fedtap.experiment.planning" in found
     assert not found & SLOW
+
+
+LIVE = "import sys, fedtap.reporting.live.companion; print(*sys.modules, file=sys.stderr)"
+
+
+def test_pages_are_made_without_torch(tmp_path: Path) -> None:
+    """Who reads a report, or watches a run beside the process that trains, does not wait for what trains."""
+    run = write_run(tmp_path / "run")
+    found = loaded(TELL, "report", str(run))
+    assert "fedtap.reporting.run.report" in found
+    assert (run / "report.html").stat().st_size > 10_000
+    live = loaded(LIVE)
+    assert "fedtap.reporting.live.server" in live
+    assert not found & {*SLOW, "torch"} - {"matplotlib"}  # which draws the figures
+    assert not live & {*SLOW, "torch", "numpy"}
 
 
 def test_a_step_of_an_optimizer_loads_no_compiler() -> None:

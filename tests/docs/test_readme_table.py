@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from fedtap.metrics.table import HIGHER_IS_BETTER
 from fedtap.reporting.html.formatting import family_name, metric_name, number
-from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

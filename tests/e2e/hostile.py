@@ -11,7 +11,8 @@ import torch
 from safetensors import safe_open
 
 from e2e.conftest import Called
-from fedtap.runtime.sealed import write_sealed_json, write_sealed_tensors
+from fedtap.runtime.sealed import write_sealed_json
+from fedtap.runtime.sealed_tensors import write_sealed_tensors
 
 
 def one_line(done: Called) -> bool:

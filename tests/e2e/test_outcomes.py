@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from e2e.conftest import Command, rows
+from fedtap.metrics.table import primary
 from fedtap.network.network import Network
 from fedtap.tasks import text_generation
-from fedtap.tasks.metrics.table import primary
 from tiny_federation import CLIENTS, TASKS, UNSEEN
 
 SHORT = ("--set", "rounds=1", "--set", "local_steps=1", "--set", "training.finetune_steps=1")

@@ -16,9 +16,9 @@ from transformers import AutoModel, AutoTokenizer, T5Config, T5Model
 from fedtap.backbones import minilm
 from fedtap.backbones.weights import loads
 from fedtap.evaluation.encoders import find_encoder
+from fedtap.metrics.bertscore import BertScore, f1
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.installing import install
-from fedtap.tasks.metrics.bertscore import BertScore, f1
 from tiny_bert import LENGTH, write_bert
 
 CPU = torch.device("cpu")

@@ -16,6 +16,7 @@ from fedtap.data.loader import ClientData
 from fedtap.evaluation.evaluate import score
 from fedtap.evaluation.text_metrics import text_metrics
 from fedtap.evaluation.trivial import trivial_rows
+from fedtap.metrics import meteor
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.reporting.run.tables import every_metric
@@ -24,7 +25,6 @@ from fedtap.scenario.scenario import Scenario
 from fedtap.study.families import Entrant, family_rows
 from fedtap.study.statistics import Run
 from fedtap.tasks.base import ScoreSettings
-from fedtap.tasks.metrics import meteor
 from tiny import CPU, LAW, MOOD, VQA, build_network, client_data, examples, scenario_of, words
 from tiny_bert import write_bert
 

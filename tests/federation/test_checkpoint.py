@@ -12,7 +12,7 @@ from fedtap.algorithms.base import ServerState
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.checkpoint import Checkpoint
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.sealed import read_sealed_tensors, write_sealed_tensors
+from fedtap.runtime.sealed_tensors import read_sealed_tensors, write_sealed_tensors
 
 KEYS = (ComponentKey("shared"), ComponentKey("expert", ("mote", "image+text", "shared")))
 

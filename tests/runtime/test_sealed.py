@@ -9,15 +9,8 @@ from safetensors.torch import load_file
 
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.manifest import check_files, read_listed, write_manifest
-from fedtap.runtime.sealed import (
-    read_sealed_json,
-    read_sealed_tensors,
-    sealed_json,
-    sealed_tensors,
-    sha256_of,
-    write_sealed_json,
-    write_sealed_tensors,
-)
+from fedtap.runtime.sealed import read_sealed_json, sealed_json, sha256_of, write_sealed_json
+from fedtap.runtime.sealed_tensors import read_sealed_tensors, sealed_tensors, write_sealed_tensors
 from fedtap.runtime.storage import clear_scraps, write_json
 
 OF = {"what": "state", "run": "r", "client": "é", "round": 3}

@@ -8,9 +8,9 @@ import torch
 from sklearn import metrics as sklearn
 
 from fedtap.evaluation.baselines import base_rates, common_labels
+from fedtap.metrics.multilabel import MultilabelScores
 from fedtap.network.initialisation import initialise
 from fedtap.tasks.base import Fused
-from fedtap.tasks.metrics import MultilabelScores
 from fedtap.tasks.multilabel import MultilabelClassification
 from tiny import CLASSES, generator, head_sizes
 

@@ -7,10 +7,11 @@ from sklearn import metrics as sklearn
 
 from fedtap.data.loader import ClientData
 from fedtap.evaluation.trivial import trivial_rows
+from fedtap.metrics import possible
+from fedtap.metrics.regression import RegressionScores
 from fedtap.network.initialisation import initialise
 from fedtap.scenario.unit import scaled, unscaled
 from fedtap.tasks.base import Fused
-from fedtap.tasks.metrics import RegressionScores, possible
 from fedtap.tasks.regression import Regression
 from tiny import AGE, SCALE, client_data, generator, head_sizes
 

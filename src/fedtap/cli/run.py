@@ -188,9 +188,9 @@ def show_families(rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) 
     """Show the mean of each family's primary metric on the clients' own test data, by model, beside the trivial baselines."""
     from rich.text import Text
 
+    from fedtap.metrics.table import HIGHER_IS_BETTER
     from fedtap.reporting.html.formatting import family_name, metric_name, number
     from fedtap.reporting.run.standings import family_standings, model_order, standings
-    from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
 
     families = family_standings(standings(rows, config))
     models = model_order(name for family in families for name in family.values)

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedtap.tasks.metrics import Reference, each_of, f1_of_each, is_right, normalise_answer
+from fedtap.metrics.multilabel import f1_of_each
+from fedtap.metrics.text import Reference, each_of, is_right, normalise_answer
 from fedtap.training.linear import Floats, Integers, fit_probe
 
 Booleans = NDArray[np.bool_]

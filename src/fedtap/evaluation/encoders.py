@@ -2,7 +2,7 @@
 
 Nothing is downloaded here. An embedding is the same to the last bit whatever is encoded beside it (fixed batches, see
 :mod:`fedtap.backbones.batches`), so that a score cannot depend on the order of examples. Not here: towers that a network is built
-on (:mod:`fedtap.backbones`), and the score (:mod:`fedtap.tasks.metrics.bertscore`).
+on (:mod:`fedtap.backbones`), and the score (:mod:`fedtap.metrics.bertscore`).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from fedtap.backbones import minilm
 from fedtap.backbones.batches import bucket_length, run_fixed_batches
 from fedtap.backbones.weights import load_once, quiet
 from fedtap.hub import record
+from fedtap.metrics.bertscore import Embeddings, TokenEncoder
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.folder_or_hub import folder_named
 from fedtap.runtime.home import expanded
 from fedtap.runtime.installing import install
 from fedtap.runtime.text import one_line
-from fedtap.tasks.metrics.bertscore import Embeddings, TokenEncoder
 
 KEY = "evaluation.bertscore_encoder"
 LIMIT = 512

@@ -13,11 +13,11 @@ from fedtap.algorithms.base import ByTask, Models
 from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.data.loader import TaskExamples
 from fedtap.evaluation.outcomes import Outcomes
+from fedtap.metrics.text import TextMetric
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.base import ScoreSettings
-from fedtap.tasks.metrics import TextMetric
 
 Row = dict[str, Any]
 CROSS = "cross"

@@ -22,13 +22,13 @@ from fedtap.data.images import RECONSTRUCTION_SIZE, denormalise, resize
 from fedtap.data.sources import source
 from fedtap.data.splits import SPLITS
 from fedtap.evaluation.answers import NOTHING, Answers, Wanted
+from fedtap.metrics import primary
 from fedtap.pairs import CLASSIFIES, Pair
 from fedtap.runtime.randomness import numpy_generator
 from fedtap.runtime.text import one_line
 from fedtap.scenario.safety import PrivacySettings
 from fedtap.scenario.scenario import ClientSettings, Scenario, TaskSettings
 from fedtap.scenario.unit import unscaled
-from fedtap.tasks.metrics import primary
 
 MOST_LETTERS = 600
 """Of a text, or an answer, that is shown."""

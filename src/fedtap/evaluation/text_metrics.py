@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 import torch
 
 from fedtap.evaluation.encoders import find_encoder
+from fedtap.metrics.bertscore import BertScore
+from fedtap.metrics.meteor import Meteor, wordnet
+from fedtap.metrics.text import TextMetric
 from fedtap.scenario.scenario import Scenario
-from fedtap.tasks.metrics import TextMetric
-from fedtap.tasks.metrics.bertscore import BertScore
-from fedtap.tasks.metrics.meteor import Meteor, wordnet
 
 
 def _meteor(scenario: Scenario, device: torch.device) -> TextMetric:

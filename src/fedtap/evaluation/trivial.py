@@ -13,11 +13,13 @@ from fedtap.batch import NO_TOKEN
 from fedtap.data.loader import ClientData, Split, TaskExamples
 from fedtap.evaluation import baselines
 from fedtap.evaluation.evaluate import Row, rows_of
+from fedtap.metrics.multilabel import f1_of_each, f1_of_labels
+from fedtap.metrics.regression import errors_of
+from fedtap.metrics.text import TextMetric, token_values
 from fedtap.network.probe import probe_features
 from fedtap.pairs import Pair
 from fedtap.scenario.unit import Scale, unscaled
 from fedtap.tasks.base import Words
-from fedtap.tasks.metrics import TextMetric, errors_of, f1_of_each, f1_of_labels, token_values
 
 MODELS = frozenset({"majority", "base_rates", "mean_picture", "mean_value", "median_value", "unigram", "question_only"})
 """What stands for a model's name in the rows of the trivial baselines."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from fedtap.algorithms.base import Models
 from fedtap.data.splits import Split
 from fedtap.evaluation.evaluate import Row, Test, rows_of_models
-from fedtap.tasks.metrics import TextMetric
+from fedtap.metrics.text import TextMetric
 from fedtap.training.client import LocalClient
 
 SPLIT: Split = "validation"

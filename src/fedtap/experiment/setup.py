@@ -18,11 +18,11 @@ from fedtap.federation.client import ClientSite
 from fedtap.federation.messages import ClientCard, EvaluateReply, Failure, Request
 from fedtap.federation.store import ClientStore
 from fedtap.federation.transport import Transport
+from fedtap.metrics.text import TextMetric
 from fedtap.network.architecture import Architecture
 from fedtap.network.network import Network
 from fedtap.runtime.errors import RunError, UserError
 from fedtap.scenario.scenario import ClientSettings, Scenario
-from fedtap.tasks.metrics import TextMetric
 
 SaveModels = Callable[[ClientSettings, Models, list[dict[str, Any]]], None]
 SaveOutcomes = Callable[[ClientSettings, Mapping[str, Any]], None]

@@ -23,12 +23,12 @@ from fedtap.evaluation.validation import validation_rows
 from fedtap.experiment.planning import architecture_of
 from fedtap.federation.client import ClientSite
 from fedtap.federation.store import ClientStore
+from fedtap.metrics.text import TextMetric
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
 from fedtap.scenario.scenario import ClientSettings, Scenario
 from fedtap.tasks.base import Words
-from fedtap.tasks.metrics import TextMetric
 
 Tell = Callable[[dict[str, Any]], None]
 Prepare = Callable[[FederatedDataset, list[str]], None]

@@ -14,7 +14,8 @@ from fedtap.algorithms.base import ServerState
 from fedtap.components import ComponentKey, ComponentState
 from fedtap.federation.words import HUGE, MAX_ROUND, MAX_SECONDS, Number, Strict, required
 from fedtap.runtime.errors import UserError
-from fedtap.runtime.sealed import Identity, read_sealed_tensors, write_sealed_tensors
+from fedtap.runtime.sealed import Identity
+from fedtap.runtime.sealed_tensors import read_sealed_tensors, write_sealed_tensors
 
 _OF = "::"  # after the part of the state, and after the client, that a tensor belongs to
 _PARTS = ("tailored", "kept")

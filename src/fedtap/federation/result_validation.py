@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fedtap.federation.words import MAX_NAME, ResultRow, fault
+from fedtap.metrics import HIGHER_IS_BETTER, measures, possible, range_of
 from fedtap.pairs import Pair
-from fedtap.tasks.metrics import HIGHER_IS_BETTER, measures, possible, range_of
 
 MAX_ROWS = 2_000
 FIELDS = frozenset(ResultRow.model_fields)

@@ -17,13 +17,8 @@ from fedtap.components import ComponentState
 from fedtap.federation.words import Strict, required
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.private import FILE, private_folder
-from fedtap.runtime.sealed import (
-    Identity,
-    read_sealed_json,
-    read_sealed_tensors,
-    write_sealed_json,
-    write_sealed_tensors,
-)
+from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
+from fedtap.runtime.sealed_tensors import read_sealed_tensors, write_sealed_tensors
 
 _MODEL = "::"
 _MEND = "restore it from a copy, or start anew with another --out"

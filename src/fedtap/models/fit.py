@@ -18,7 +18,8 @@ from fedtap.network.architecture import Blueprint
 from fedtap.pairs import Pair
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.memory import machine_memory
-from fedtap.runtime.sealed import MAX_HEADER, Identity
+from fedtap.runtime.sealed import Identity
+from fedtap.runtime.sealed_tensors import MAX_HEADER
 
 MAX_CONFIG = 16_000_000  # bytes of config.json: a client's classes are the most of it
 WIDEST = 4  # bytes of a scalar of a saved model

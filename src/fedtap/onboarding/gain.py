@@ -15,11 +15,11 @@ from fedtap.algorithms.base import ByTask
 from fedtap.components import ComponentState
 from fedtap.data.partition import TaskSplits
 from fedtap.evaluation.evaluate import score
+from fedtap.metrics import HIGHER_IS_BETTER, primary
 from fedtap.onboarding.joining import Joined
 from fedtap.pairs import Pair
 from fedtap.study.statistics import DRAWS, Interval, interval, relative_gain
 from fedtap.tasks.base import ScoreSettings
-from fedtap.tasks.metrics import HIGHER_IS_BETTER, primary
 
 _MOST_NUMBERS = 10**8  # that a bootstrap holds at once
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from fedtap.algorithms.outside import is_file
 from fedtap.experiment.provenance import provenance
+from fedtap.metrics import primary_metrics
 from fedtap.reporting.progress.choice import batch_progress
 from fedtap.reporting.run.standings import BASELINES
 from fedtap.runtime.errors import RunError, UserError
@@ -22,7 +23,6 @@ from fedtap.study.families import Entrant
 from fedtap.study.folder import begin, checked_seeds, describe, failure, prepared, run_all, tell
 from fedtap.study.outcome import COUNTED, MEASURED, Gathered, cost_rows, gather
 from fedtap.study.variants import ALL, Variant, file_name, split_list, unable, variant, variants
-from fedtap.tasks.metrics import primary_metrics
 
 SCHEMA = 1
 BASE = "local"

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fedtap.metrics import HIGHER_IS_BETTER
 from fedtap.study.statistics import Row, Run, bootstrap_interval
-from fedtap.tasks.metrics import HIGHER_IS_BETTER
 
 Place = tuple[int, str, str]
 """(seed, client, task)."""

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fedtap.metrics import HIGHER_IS_BETTER
+from fedtap.metrics.differences import holm as holm
 from fedtap.study.statistics import Gain, Interval, bootstrap_interval
-from fedtap.tasks.metrics import HIGHER_IS_BETTER
-from fedtap.tasks.metrics.differences import holm as holm
 
 _ROUNDING = 1e-9
 Cells = Mapping[tuple[int, str], Sequence[float]]

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from fedtap.metrics import HIGHER_IS_BETTER
 from fedtap.study.statistics import Gain, bootstrap_interval
-from fedtap.tasks.metrics import HIGHER_IS_BETTER
 
 
 def mean_ranks(gains: Mapping[str, Sequence[Gain]], base: str) -> list[dict[str, Any]]:

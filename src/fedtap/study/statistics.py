@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fedtap.metrics import HIGHER_IS_BETTER
+from fedtap.metrics.differences import relative_gain as relative_gain
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.randomness import numpy_generator
-from fedtap.tasks.metrics import HIGHER_IS_BETTER
-from fedtap.tasks.metrics.differences import relative_gain as relative_gain
 
 Row = Mapping[str, Any]
 Interval = tuple[float, float]
@@ -81,7 +81,7 @@ def client_task_gains(
         Method -> the model that it deploys at a client (``personal``, ``finetuned``, ``federated``...); the rows of a method's
         other models are left out.
     primary
-        Task -> the metric that stands for it; see :func:`fedtap.tasks.metrics.primary_metrics`.
+        Task -> the metric that stands for it; see :func:`fedtap.metrics.primary_metrics`.
     among
         Compare only these (client, task), those that the method can serve; None: all.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtap.experiment.provenance import provenance
+from fedtap.metrics import primary_metrics
 from fedtap.reporting.progress.choice import batch_progress
 from fedtap.runtime.errors import RunError
 from fedtap.runtime.lock import locked
@@ -23,7 +24,6 @@ from fedtap.study.outcome import COUNTED, MEASURED, Gathered, cost_rows, gather
 from fedtap.study.statistics import Run, client_task_gains, summarise_gains
 from fedtap.study.sweep_result import SweepResult
 from fedtap.study.variants import Variant, split_list, variant
-from fedtap.tasks.metrics import primary_metrics
 
 SCHEMA = 1
 RECORD = "sweep-settings.json"

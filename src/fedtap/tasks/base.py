@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 
+from fedtap.metrics.text import Reference, TextMetric
 from fedtap.pairs import Modality
 from fedtap.scenario.scenario import NetworkSettings
 from fedtap.scenario.unit import Scale
-from fedtap.tasks.metrics import Reference, TextMetric
 
 
 @dataclass(frozen=True, slots=True)

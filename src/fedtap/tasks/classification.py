@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedtap.metrics.classification import ClassificationScores
+from fedtap.metrics.text import Reference
 from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
-from fedtap.tasks.metrics import ClassificationScores, Reference
 from fedtap.tasks.token_grid import grid_side, pool_grid
 
 PLACES = 3  # a side, at the most

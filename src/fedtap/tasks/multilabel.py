@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedtap.metrics.multilabel import MultilabelScores, f1_of_each
+from fedtap.metrics.text import Reference
 from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.classification import Classification
-from fedtap.tasks.metrics import MultilabelScores, Reference, f1_of_each
 
 
 class MultilabelClassification(TaskType):

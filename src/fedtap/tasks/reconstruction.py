@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedtap.metrics.reconstruction import ReconstructionScores
+from fedtap.metrics.text import Reference
 from fedtap.tasks.base import ClosedForm, Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
-from fedtap.tasks.metrics import ReconstructionScores, Reference
 from fedtap.tasks.sketch_fit import SIZE, SKETCH, SketchFit
 from fedtap.tasks.token_grid import grid_side, pool_grid
 

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedtap.metrics.regression import RegressionScores
+from fedtap.metrics.text import Reference
 from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
 from fedtap.tasks.classification import Classification
-from fedtap.tasks.metrics import Reference, RegressionScores
 
 
 class Regression(TaskType):

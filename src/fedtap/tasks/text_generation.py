@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from fedtap.batch import NO_TOKEN
+from fedtap.metrics.text import Reference, TextScores
 from fedtap.tasks.attention import CausalAttention, CrossAttention, FeedForward, KeysValues
 from fedtap.tasks.base import Fused, HeadSizes, Losses, ScoreSettings, TaskType, Words
-from fedtap.tasks.metrics import Reference, TextScores
 from fedtap.tasks.tied_softmax import likeliest, sampled_token_losses, token_divergences, token_losses
 
 

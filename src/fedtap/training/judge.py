@@ -12,7 +12,7 @@ example, less is better:
     examples by heart is overconfident; as it stands its loss can be worse than that of a model that knows nothing, though it is
     right more often. With b near 0 no model is worse than one that knows nothing. Pictures have no temperature.
 ``metric``
-    What is reported of the task (:func:`fedtap.tasks.metrics.primary`): wrong answers where answers are right or wrong, as
+    What is reported of the task (:func:`fedtap.metrics.primary`): wrong answers where answers are right or wrong, as
     (wrong + 1) / examples, so that a task without a wrong answer can still be compared by ratio, and of several labels what is
     missing of an F1 of 1; elsewhere the loss. Where
     examples have several right answers, texts are written for this, and held against all of them.
@@ -30,11 +30,12 @@ import torch
 from torch import Tensor
 
 from fedtap.data.loader import TaskExamples
+from fedtap.metrics import primary
+from fedtap.metrics.text import is_right
 from fedtap.network.network import Network
 from fedtap.pairs import Pair
 from fedtap.tasks import TASK_TYPES
 from fedtap.tasks.base import TaskType, Words
-from fedtap.tasks.metrics import is_right, primary
 
 Judge = Literal["cross_entropy", "calibrated", "metric"]
 Answered: TypeAlias = Iterable[tuple[Tensor, Tensor]]

@@ -83,8 +83,8 @@ def onboard(
 
 
 def _show(done: Onboarded) -> None:
+    from fedtap.metrics.table import HIGHER_IS_BETTER
     from fedtap.reporting.html.formatting import metric_name, number, signed
-    from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
 
     for line in done.notes:
         say(line)

@@ -166,7 +166,7 @@ def _text_weights() -> str:
 
 
 def _wordnet() -> str:
-    from fedtap.tasks.metrics.meteor import GET_WORDNET, WITHOUT_SYNONYMS, wordnet_place
+    from fedtap.metrics.meteor import GET_WORDNET, WITHOUT_SYNONYMS, wordnet_place
 
     place = wordnet_place()
     if place is None:

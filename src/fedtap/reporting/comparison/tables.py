@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fedtap.metrics.table import HIGHER_IS_BETTER
 from fedtap.reporting.html.formatting import (
     NO_INTERVAL,
     between,
@@ -19,7 +20,6 @@ from fedtap.reporting.html.formatting import (
 )
 from fedtap.reporting.html.grid import Best, Grid
 from fedtap.reporting.run.standings import best_of
-from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
 
 Values = Mapping[str, Any]
 LEVEL = 0.05

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
+from fedtap.metrics.differences import FEWEST, holm, paired_p, relative_gain, shares_p
+from fedtap.metrics.table import HIGHER_IS_BETTER
 from fedtap.reporting.run.outcomes import Kept, values_of
 from fedtap.reporting.run.standings import FamilyStanding, Standing, better
-from fedtap.tasks.metrics.differences import FEWEST, holm, paired_p, relative_gain, shares_p
-from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
 
 LEVEL = 0.05
 SHARES = frozenset({"accuracy", "exact_match"})

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from fedtap.metrics.table import primary
 from fedtap.pairs import Pair
-from fedtap.tasks.metrics.table import primary
 
 OTHER = "other tasks"
 """Where losses stand of a task that the scenario does not name: a figure for each would have no end."""

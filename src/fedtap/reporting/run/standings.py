@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from fedtap.metrics.table import HIGHER_IS_BETTER, primary
 from fedtap.pairs import Pair
 from fedtap.reporting.run.record import pairs_of
-from fedtap.tasks.metrics.table import HIGHER_IS_BETTER, primary
 
 BASELINES = ("majority", "base_rates", "mean_picture", "mean_value", "median_value", "unigram", "question_only")
 """Models that learn nothing from the input (or, ``question_only``, nothing from the picture)."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fedtap.metrics.table import HIGHER_IS_BETTER
 from fedtap.reporting.html.formatting import family_name, metric_name, number, plural
 from fedtap.reporting.html.markup import Markup
 from fedtap.reporting.html.tables import Cell, collapsed, table
@@ -16,7 +17,6 @@ from fedtap.reporting.run.standings import (
     family_standings,
     model_order,
 )
-from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
 
 BEST, LEVEL, LOSES = ("★", "best, beyond noise"), ("≈", "level with the best"), ("▿", "worse than the baseline")
 Link = Callable[[str, str], str]

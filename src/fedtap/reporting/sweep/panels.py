@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fedtap.metrics.table import HIGHER_IS_BETTER
 from fedtap.reporting.comparison.tables import SPLIT_NAMES
 from fedtap.reporting.html.formatting import family_name, metric_name
 from fedtap.reporting.sweep.series import Line, Mean, families, gain_at, lines, metric_at
-from fedtap.tasks.metrics.table import HIGHER_IS_BETTER
 
 Values = Mapping[str, Any]
 Panels = dict[str, list[Line]]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtap.experiment.provenance import provenance
+from fedtap.metrics import primary_metrics
 from fedtap.reporting.html.formatting import listed, plural
 from fedtap.reporting.progress.choice import batch_progress
 from fedtap.runtime.errors import RunError, UserError
@@ -30,7 +31,6 @@ from fedtap.study.folder import begin, checked_seeds, describe, failure, prepare
 from fedtap.study.outcome import COUNTED, MEASURED, cost_rows, gather
 from fedtap.study.statistics import Gain, client_task_gains
 from fedtap.study.variants import Variant
-from fedtap.tasks.metrics import primary_metrics
 
 SCHEMA = 1
 YARDSTICK = "fedavg"

@@ -14,10 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fedtap.metrics import HIGHER_IS_BETTER, RANGES
 from fedtap.study.paired import Paired, compare_pair, difference_cells, holm, two_way_p
 from fedtap.study.regimes.design import BASE, FINETUNED
 from fedtap.study.statistics import Gain, Run, bootstrap_interval, client_task_gains, mean_percent
-from fedtap.tasks.metrics import HIGHER_IS_BETTER, RANGES
 
 FEDERATED = "federated"
 BETTER = "better single"

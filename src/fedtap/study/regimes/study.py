@@ -12,6 +12,7 @@ from typing import Any
 
 from fedtap.data.dials.conflict import exchanged
 from fedtap.experiment.provenance import provenance
+from fedtap.metrics import primary_metrics
 from fedtap.runtime.errors import RunError, UserError, nearest
 from fedtap.runtime.lock import locked
 from fedtap.runtime.storage import write_bytes, write_json
@@ -36,7 +37,6 @@ from fedtap.study.regimes.design import (
 from fedtap.study.regimes.effects import FEDERATED, Gains, Ran, gains_of, over_points, point_rows, with_holm
 from fedtap.study.regimes.toy import toy_map
 from fedtap.study.variants import Variant, file_name, variants
-from fedtap.tasks.metrics import primary_metrics
 
 SCHEMA = 1
 RECORD = "regimes-settings.json"

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from fedtap.tasks.metrics.table import Values
+from fedtap.metrics.table import Values
 
 PEAK = 2.0
 """The span of the normalised image space, from -1 to 1."""

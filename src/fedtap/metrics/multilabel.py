@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedtap.tasks.metrics.table import Values
+from fedtap.metrics.table import Values
 
 
 class MultilabelScores:

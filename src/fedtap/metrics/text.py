@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 
 from torch import Tensor
 
-from fedtap.tasks.metrics.table import Values
+from fedtap.metrics.table import Values
 
 _NO_WORD = re.compile(r"[\W_]+")
 _LARGEST_EXPONENT = math.log(sys.float_info.max)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from fedtap.tasks.metrics import bertscore
-from fedtap.tasks.metrics.bertscore import BertScore, f1
+from fedtap.metrics import bertscore
+from fedtap.metrics.bertscore import BertScore, f1
 
 
 class Table:

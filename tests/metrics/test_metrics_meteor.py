@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nltk.translate.meteor_score import single_meteor_score
 
+from fedtap.metrics import meteor
+from fedtap.metrics.meteor import Meteor, wordnet, wordnet_place
 from fedtap.runtime.errors import UserError
-from fedtap.tasks.metrics import meteor
-from fedtap.tasks.metrics.meteor import Meteor, wordnet, wordnet_place
 from tiny_wordnet import write_wordnet
 
 EXACT_STEM = Meteor(None)

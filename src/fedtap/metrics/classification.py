@@ -7,7 +7,7 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from fedtap.tasks.metrics.table import Values
+from fedtap.metrics.table import Values
 
 
 class ClassificationScores:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fedtap.tasks.metrics.text import Reference, each_of
+from fedtap.metrics.text import Reference, each_of
 
 NAME = "bertscore_f1"
 _AT_ONCE = 256

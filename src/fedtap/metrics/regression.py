@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from fedtap.metrics.table import Values
 from fedtap.scenario.unit import Scale, unscaled
-from fedtap.tasks.metrics.table import Values
 
 
 class RegressionScores:

@@ -6,7 +6,7 @@ import random
 import pytest
 from scipy import stats
 
-from fedtap.tasks.metrics.differences import coin_p, paired_p, shares_p
+from fedtap.metrics.differences import coin_p, paired_p, shares_p
 
 
 @pytest.mark.parametrize(("ahead", "behind"), list(itertools.product((0, 1, 4, 11), repeat=2)))

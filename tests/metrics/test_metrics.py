@@ -17,24 +17,15 @@ from rouge_score.rouge_scorer import RougeScorer
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score, roc_auc_score
 
+from fedtap.metrics import HIGHER_IS_BETTER, PRIMARY, primary, primary_metrics
+from fedtap.metrics.bertscore import BertScore
+from fedtap.metrics.classification import ClassificationScores
+from fedtap.metrics.meteor import Meteor
+from fedtap.metrics.multilabel import MultilabelScores
+from fedtap.metrics.reconstruction import PSNR_CAP, ReconstructionScores
+from fedtap.metrics.regression import errors_of
+from fedtap.metrics.text import TextScores, each_of, normalise_answer, token_values
 from fedtap.pairs import Pair
-from fedtap.tasks.metrics import (
-    HIGHER_IS_BETTER,
-    PRIMARY,
-    ClassificationScores,
-    MultilabelScores,
-    ReconstructionScores,
-    TextScores,
-    each_of,
-    errors_of,
-    normalise_answer,
-    primary,
-    primary_metrics,
-    token_values,
-)
-from fedtap.tasks.metrics.bertscore import BertScore
-from fedtap.tasks.metrics.meteor import Meteor
-from fedtap.tasks.metrics.reconstruction import PSNR_CAP
 
 
 def random_classification(seed: int, n: int, classes: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,9 +18,9 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from fedtap.metrics.text import Reference, each_of, plain_words
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.installing import install
-from fedtap.tasks.metrics.text import Reference, each_of, plain_words
 
 WITH_SYNONYMS, WITHOUT_SYNONYMS = "meteor", "meteor-exact-stem"
 PACKAGE = "nltk"
