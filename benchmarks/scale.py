@@ -6,8 +6,9 @@
 All clients share one spreadsheet of short reports, which says how bad a fault is; each has four to train on, one to choose by
 and two that it is tested on, tower and network are tiny: what is measured is what a client costs beside its arithmetic. Each
 federation is a process of its own with one thread, run once to fill the cache of features and then ``--repeats`` times, sizes
-in turn. Prints and writes to ``benchmarks/results/scale.json`` the processor seconds of each phase, in all and per client, the
-median of a round, peak memory, and the sizes of what is written.
+in turn. Prints and writes to ``benchmarks/results/scale.json`` the seconds of each phase, in all and per client, the median of a
+round, peak memory, and the sizes of what is written. Those of a phase are by the clock, those of the whole (``cpu_seconds``) the
+processor's: with nothing else on the machine a phase of one thread differs by little.
 """
 
 from __future__ import annotations
