@@ -77,3 +77,27 @@ def test_the_table_of_stage_2_is_the_stored_one() -> None:
         worth = f"{test['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
         wanted.append([f"{with_it['gain']:+.1f}", f"{without['gain']:+.1f}", worth])
     assert lines == wanted
+
+
+def test_the_table_of_twice_the_compute_is_the_stored_one() -> None:
+    stored = json.loads((RESULTS / "regimes-compute.json").read_text(encoding="utf-8"))
+    section = SECTION.split("### TAP with the paper's compute")[1]
+    *lines, means = [[cell.strip() for cell in line.strip("|").split("|")][1:] for line in table(section)]
+    columns = ("tap", "tap:compute=paper", FROZEN)
+    found = []
+    for line, point in zip(lines, stored["points"], strict=True):
+        rows = {row["method"]: row for row in point["rows"]}
+        steps = {cost["method"]: cost["steps_total"] for cost in point["costs"]}
+        assert (steps["tap"], steps["tap:compute=paper"], steps[FROZEN]) == (760, 1520, 760)
+        found.append([rows[method]["gain"] for method in columns])
+        test = rows["tap:compute=paper"]["against"]["tap"]
+        low, high = test["ci95"]
+        assert line == [
+            *(f"{gain:+.1f}" for gain in found[-1]),
+            f"{test['difference']:+.1f} ({low:+.1f} to {high:+.1f})",
+        ]
+    assert means[:3] == [f"{sum(each) / len(each):+.1f}" for each in zip(*found, strict=True)]
+    for row in stored["over"]:
+        if row["method"] == "tap:compute=paper" and row["against"] != "fedavg_ft":
+            low, high = row["ci95"]
+            assert f"{row['difference']:+.1f} ({low:+.1f} to {high:+.1f}) over `{row['against']}`" in section
