@@ -1,6 +1,7 @@
 """What do workers gain? Wall seconds of the same run with one worker and with two, over Ray, and in one process, in turn.
 
     python benchmarks/workers.py
+    python benchmarks/workers.py --scenario scenarios/homogeneous.yaml --set rounds=8 --ways "2 workers" --repeats 3
     python benchmarks/workers.py --repeats 1 --set rounds=1 --set local_steps=1    # to try it
     python benchmarks/workers.py --scenario scenarios/paper-flava.yaml --set backbone.weights=untrained --repeats 3
 
@@ -81,12 +82,15 @@ def main() -> None:
     parser.add_argument("--method", default="tap")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS), metavar="WAY")
     given = parser.parse_args()
+    for way in set(WAYS) - {BASE, *given.ways}:
+        del WAYS[way]
     found: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     same: dict[str, set[bytes]] = {way: set() for way in WAYS}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        attempt("2 workers", given, folder / "warm", folder / "cache")
+        attempt(BASE, given, folder / "warm", folder / "cache")
         for number in range(given.repeats):
             for way in list(WAYS)[number % 2 :] + list(WAYS)[: number % 2]:
                 out = folder / f"{way.replace(' ', '-')}-{number}"
