@@ -83,7 +83,7 @@ def test_pages_are_made_without_torch(tmp_path: Path) -> None:
     assert (run / "report.html").stat().st_size > 10_000
     live = loaded(LIVE)
     assert "fedtap.reporting.live.server" in live
-    assert not found & {*SLOW, "torch"} - {"matplotlib"}  # which draws the figures
+    assert not found & {*SLOW, "torch"} - {"matplotlib", "scipy"}  # figures, and what chance is
     assert not live & {*SLOW, "torch", "numpy"}
 
 

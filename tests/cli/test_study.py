@@ -22,7 +22,7 @@ def test_the_synthetic_part_says_what_is_lost_and_why(
     assert "tanh teachers, unlike pairs: with 4 pairs the training loss of the served model is" in told
     found = json.loads((out / "pairs.json").read_text())
     (effects,) = [kind["effects"] for kind in found["problems"]["synthetic"].values()]
-    assert len(effects) == 2 * 3 * 5  # numbers of pairs, outcomes, effects
+    assert len(effects) == 2 * 4 * 5  # numbers of pairs, outcomes, effects
     assert {effect["over"] for effect in effects} == {"seeds"}
     page = (out / "pairs.html").read_text()
     assert "lost averaging" in page
@@ -64,7 +64,7 @@ def test_real_tasks_with_the_real_network(tmp_path: Path, fedtap: Command, done_
     assert done_here == ["plain-alike-K2-private-T1-0-seed0"]
     told = json.loads((out / "pairs.json").read_text())["problems"]["plain"]["alike"]
     effects = {(row["outcome"], row["effect"]): row for row in told["effects"]}
-    assert {outcome for outcome, _ in effects} == {"training", "test", "personal"}
+    assert {outcome for outcome, _ in effects} == {"training", "test", "personal", "personal over served"}
     assert effects["training", "sharing at T1"]["mean"] != 0  # the trunks differ
     log = (out / "runs" / "plain-alike-K2-shared-T1-0-seed0" / "events.jsonl").read_text().splitlines()
     looks = [event for event in map(json.loads, log) if event["event"] == "theory"]
