@@ -11,13 +11,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import median
 from typing import Any, get_args
 
 import torch
 
 from fedtap.algorithms.registry import make
-from fedtap.data.federated_dataset import FederatedDataset
 from fedtap.experiment.setup import set_up
 from fedtap.federation.store import ClientStore
 from fedtap.network.network import Network
@@ -134,7 +133,7 @@ def time_steps(
             device=device,
             store=ClientStore(Path(folder)),
             tell=tell,
-            prepare=lambda dataset, _: FederatedDataset.prepare(dataset, [alike[0].id for alike in kinds]),
+            prepare=lambda dataset, _: dataset.prepare([alike[0].id for alike in kinds]),
         )
         examples = {card.id: card.examples for card in simulation.cards}
         timed = []
@@ -142,9 +141,8 @@ def time_steps(
             tell({"event": "timing", "done": number, "total": len(kinds)})
             seconds = _timed(simulation.network, simulation.site.local(alike[0].id, 1), steps, turns, clock)
             # where a round is counted in epochs, each client has steps of its own
-            a_round = fmean(scenario.paced(examples[client.id].values()).local_steps for client in alike)
-            share = len(alike) / len(scenario.participants)
-            taken = scenario.rounds * min(scenario.clients_per_round, len(scenario.participants)) * share * a_round
+            a_round = sum(scenario.paced(examples[client.id].values()).local_steps for client in alike)
+            taken = scenario.rounds * min(1.0, scenario.clients_per_round / len(scenario.participants)) * a_round
             timed.append(StepTime(tuple(task.name for task in alike[0].tasks), len(alike), taken, seconds))
         tell({"event": "timing", "done": len(kinds), "total": len(kinds)})
     return StepTimes(timed, str(simulation.network.device), torch.get_num_threads(), scenario.training.precision)
