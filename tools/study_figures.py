@@ -19,7 +19,15 @@ RESULTS = ROOT / "benchmarks" / "results"
 FIGURES = ROOT / "docs" / "figures"
 STUDIES = {"pairs": (pairs_markdown, pairs_page), "regimes": (regimes_markdown, regimes_page)}
 """How the tables and the page of a study are made, by how its file's name begins."""
-UNDRAWN = ("pairs-real-eight", "regimes", "regimes-compute", "regimes-development", "regimes-experts", "regimes-stage2")
+UNDRAWN = (
+    "pairs-real-eight",
+    "regimes",
+    "regimes-compute",
+    "regimes-development",
+    "regimes-experts",
+    "regimes-long",
+    "regimes-stage2",
+)
 """Studies whose page has figures that no document shows."""
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedtap.runtime.errors import RunError, UserError
-from fedtap.runtime.storage import digest, raise_full, read_json, write_bytes, write_json
+from fedtap.runtime.storage import digest, raise_full, read_json, settle, write_bytes, write_json
 
 
 def everything_in(folder: Path) -> list[str]:
@@ -25,6 +25,44 @@ def test_bytes_are_written_and_folders_made(tmp_path: Path) -> None:
     write_bytes(path, b"two")
     assert path.read_bytes() == b"two"
     assert everything_in(path.parent) == ["file"]
+
+
+def waited_for(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return what was in each file when the disk was waited for; it grows."""
+    seen: list[bytes] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: seen.append(os.pread(handle, 100, 0)))
+    return seen
+
+
+def test_the_disk_is_waited_for_at_each_file_or_once_for_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = waited_for(monkeypatch)
+    write_bytes(tmp_path / "alone", b"alone")
+    assert seen == [b"alone"]
+    write_json(tmp_path / "many" / "2", 2, durable=False)
+    write_bytes(tmp_path / "many" / "1", b"1", durable=False)
+    assert seen == [b"alone"]
+    settle(tmp_path / "many")
+    assert seen == [b"alone", b"1", b"2\n"]
+
+
+def test_a_folder_that_is_missing_has_nothing_to_wait_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = waited_for(monkeypatch)
+    settle(tmp_path / "none")
+    assert not seen
+
+
+def test_a_disk_that_turns_out_to_be_full_is_said_with_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "c1.json").write_bytes(b"{}")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunError, match=r"c1\.json: no space left to write; free some space, then run the same command"):
+        settle(tmp_path)
 
 
 @pytest.mark.parametrize("step", ["write", "fsync", "replace"])

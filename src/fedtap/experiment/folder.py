@@ -29,7 +29,7 @@ from fedtap.runtime.errors import UserError
 from fedtap.runtime.lock import LOCKS, ROUNDS, locked
 from fedtap.runtime.manifest import RECORD, check_files, read_listed, read_record, write_manifest
 from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
-from fedtap.runtime.storage import clear_scraps, scrap_of, write_bytes, write_json
+from fedtap.runtime.storage import clear_scraps, scrap_of, settle, write_bytes, write_json
 from fedtap.scenario.renamed import with_current_keys
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
@@ -252,6 +252,7 @@ class RunFolder:
         if privacy is not None:
             results["privacy"] = dict(privacy)
         values = {"cost.json": dict(cost), "results.json": results}
+        settle(self.path / OUTCOMES)
         write_manifest(self.path, self.run, values, {self.events.name: events.sha256})
         for name, value in values.items():  # with the results the run counts as finished
             write_json(self.path / name, value)
@@ -289,9 +290,12 @@ class RunFolder:
             write_bytes(place / "README.md", self._card(client, model, rows).encode())
 
     def save_outcomes(self, client: ClientSettings, told: Mapping[str, Any]) -> None:
-        """Write what the report may say of single test examples of a client."""
+        """Write what the report may say of single test examples of a client.
+
+        Until there are results all of it would be made again, so that the disk is waited for once, before they are written.
+        """
         about = {"what": OUTCOMES, "kind": self.kind, "client": client.id}
-        write_sealed_json(self.path / OUTCOMES / f"{client.id}.json", {"schema": SCHEMA, **told}, about)
+        write_sealed_json(self.path / OUTCOMES / f"{client.id}.json", {"schema": SCHEMA, **told}, about, durable=False)
 
     def _mark(self, client: str) -> Path:
         return self.path / "checkpoint" / "personalised" / client

@@ -28,9 +28,9 @@ def sealed_json(value: Mapping[str, Any], of: Identity) -> dict[str, Any]:
     return {**told, "digest": _json_digest(told)}
 
 
-def write_sealed_json(path: Path, value: Mapping[str, Any], of: Identity) -> None:
-    """Write a JSON object with its seal, atomically."""
-    write_json(path, sealed_json(value, of))
+def write_sealed_json(path: Path, value: Mapping[str, Any], of: Identity, *, durable: bool = True) -> None:
+    """Write a JSON object with its seal, as :func:`fedtap.runtime.storage.write_bytes` does."""
+    write_json(path, sealed_json(value, of), durable=durable)
 
 
 def read_sealed_json(

@@ -20,8 +20,11 @@ _SCRAP = re.compile(r"\.(.+)\.[A-Za-z0-9_]{6,8}")
 """The temporary name of a file that is being written."""
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` atomically and durably; a reader sees the old file or the new one, never a part.
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write ``data`` to ``path`` atomically; a reader sees the old file or the new one, never a part.
+
+    It is on the disk when this returns, unless ``durable`` is off: whoever writes many files that are of use only together
+    leaves it to the system, and calls :func:`settle` once.
 
     Raises
     ------
@@ -35,7 +38,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         os.chmod(temporary, _mode(path))  # a temporary file is private; what it becomes need not be
         os.replace(temporary, path)
         temporary = ""
@@ -46,6 +50,23 @@ def write_bytes(path: Path, data: bytes) -> None:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def settle(folder: Path) -> None:
+    """Return when the files of a folder are on the disk; one that is missing has none.
+
+    Raises
+    ------
+    RunError
+        If the disk turns out to be full.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise_full(error, path)
+            raise
 
 
 def _mode(path: Path) -> int:
@@ -75,9 +96,9 @@ def raise_full(error: OSError, path: Path) -> None:
         ) from error
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON value atomically, with sorted keys, so that equal values are equal bytes."""
-    write_bytes(path, json_bytes(value))
+def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
+    """Write a JSON value as :func:`write_bytes` does, with sorted keys, so that equal values are equal bytes."""
+    write_bytes(path, json_bytes(value), durable=durable)
 
 
 def json_bytes(value: Any) -> bytes:
