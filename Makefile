@@ -23,6 +23,11 @@ SITE_VENV ?= .venv-docs
 SITE_PACKAGES := mkdocs-material mkdocstrings-python latex2mathml ruff typer rich
 
 BIN := $(VENV)/bin
+# A run or the tests start dozens of processes: what they load is compiled once for all, out of the way where the shell wants none.
+ifdef PYTHONDONTWRITEBYTECODE
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(abspath $(VENV))/bytecode
+endif
 # Most of the twenty thousand files are never loaded: Python compiles those that are when they first are.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 # A process a core, each with one thread (tests/conftest.py); `make test TESTS="-n 0"` is one process.
