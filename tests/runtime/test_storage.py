@@ -47,6 +47,15 @@ def test_the_disk_is_waited_for_at_each_file_or_once_for_a_folder(
     assert seen == [b"alone", b"1", b"2\n"]
 
 
+def test_only_files_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = waited_for(monkeypatch)
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "plain").write_bytes(b"plain")
+    settle(tmp_path)
+    assert seen == [b"plain"]
+
+
 def test_a_folder_that_is_missing_has_nothing_to_wait_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = waited_for(monkeypatch)
     settle(tmp_path / "none")

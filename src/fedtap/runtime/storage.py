@@ -61,6 +61,8 @@ def settle(folder: Path) -> None:
         If the disk turns out to be full.
     """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not path.is_file():  # a pipe would be waited for without end
+            continue
         try:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
