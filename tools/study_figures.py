@@ -26,6 +26,7 @@ UNDRAWN = (
     "regimes-development",
     "regimes-experts",
     "regimes-long",
+    "regimes-long-experts",
     "regimes-stage2",
 )
 """Studies whose page has figures that no document shows."""

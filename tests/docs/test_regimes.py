@@ -131,3 +131,12 @@ def test_the_table_of_long_training_is_the_stored_one() -> None:
         assert behind == ("" if test is None else told(test["difference"], test["ci95"]))
         assert test is None or test["p_holm"] < 0.02
     assert rows["tap_best"]["hurt"]["local"] == 0
+
+
+def test_what_is_said_of_long_training_with_experts_is_stored() -> None:
+    stored = json.loads((RESULTS / "regimes-long-experts.json").read_text(encoding="utf-8"))
+    ((point,), words) = stored["points"], " ".join(SECTION.split())
+    against = next(row for row in point["rows"] if row["method"] == "tap_best")["against"]
+    for method in SINGLE:
+        low, high = against[method]["ci95"]
+        assert f"{against[method]['difference']:+.1f} ({low:+.1f} to {high:+.1f}) over `{method}`" in words
