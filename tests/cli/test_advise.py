@@ -17,7 +17,7 @@ from fedtap import AdviceResult
 from fedtap.algorithms.registry import make
 from fedtap.runtime.manifest import write_manifest
 from fedtap.runtime.sealed import write_sealed_json
-from fedtap.runtime.storage import write_bytes, write_json
+from fedtap.runtime.storage import json_bytes, write_bytes, write_json
 from fedtap.study.batch import Job
 
 ASKED = ("-m", "fedavg", "--seeds", "0,1", "--budget", "2", "--set", "rounds=1")
@@ -63,7 +63,9 @@ def write(job: Job) -> None:
     record = {"run": job.name, "kind": "k", "method": algorithm.name, "deployed": algorithm.deployed, "seed": job.seed}
     record |= {"config": {}, "environment": {}, "data": {}, "code": None}
     write_sealed_json(job.out / "run.json", record, {"what": "run", "run": job.name})
-    write_manifest(job.out, job.name, {"cost.json": cost}, {"results.json": hashlib.sha256(text).hexdigest()})
+    write_manifest(
+        job.out, job.name, {"cost.json": json_bytes(cost)}, {"results.json": hashlib.sha256(text).hexdigest()}
+    )
 
 
 @pytest.fixture

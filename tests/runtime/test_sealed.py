@@ -11,7 +11,7 @@ from fedtap.runtime.errors import UserError
 from fedtap.runtime.manifest import check_files, read_listed, write_manifest
 from fedtap.runtime.sealed import read_sealed_json, sealed_json, sha256_of, write_sealed_json
 from fedtap.runtime.sealed_tensors import read_sealed_tensors, sealed_tensors, write_sealed_tensors
-from fedtap.runtime.storage import clear_scraps, write_json
+from fedtap.runtime.storage import clear_scraps, json_bytes, write_json
 
 OF = {"what": "state", "run": "r", "client": "é", "round": 3}
 TENSORS = {"a:w": torch.arange(6.0).view(2, 3), "b:v": torch.tensor([1, 2])}
@@ -82,7 +82,7 @@ def test_a_seal_covers_the_identity() -> None:
 def test_digests_of_files_of_a_fixed_form(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     log.write_bytes(b"one\ntwo\n")
-    write_manifest(tmp_path, "r", {"cost.json": {"seconds": 1}}, {log.name: sha256_of(log)})
+    write_manifest(tmp_path, "r", {"cost.json": json_bytes({"seconds": 1})}, {log.name: sha256_of(log)})
     with pytest.raises(UserError, match=r"cost\.json: the file is missing"):
         check_files(tmp_path, "r")
     write_json(tmp_path / "cost.json", {"seconds": 1})

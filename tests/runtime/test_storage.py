@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedtap.runtime.errors import RunError, UserError
-from fedtap.runtime.storage import digest, raise_full, read_json, settle, write_bytes, write_json
+from fedtap.runtime.storage import digest, json_bytes, raise_full, read_json, settle, write_bytes, write_json
 
 
 def everything_in(folder: Path) -> list[str]:
@@ -40,11 +40,11 @@ def test_the_disk_is_waited_for_at_each_file_or_once_for_a_folder(
     seen = waited_for(monkeypatch)
     write_bytes(tmp_path / "alone", b"alone")
     assert seen == [b"alone"]
-    write_json(tmp_path / "many" / "2", 2, durable=False)
+    write_bytes(tmp_path / "many" / "2", b"2", durable=False)
     write_bytes(tmp_path / "many" / "1", b"1", durable=False)
     assert seen == [b"alone"]
     settle(tmp_path / "many")
-    assert seen == [b"alone", b"1", b"2\n"]
+    assert seen == [b"alone", b"1", b"2"]
 
 
 def test_only_files_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,12 +159,17 @@ def test_json_is_read_back(tmp_path_factory: pytest.TempPathFactory, value: Any)
     write_json(path, value)
     assert read_json(path) == value
     assert path.read_bytes().endswith(b"\n")
+    line = json_bytes(value, compact=True)
+    assert json.loads(line) == value
+    assert line.count(b"\n") == 1
+    assert len(line) <= len(json_bytes(value))
 
 
 def test_equal_json_values_are_equal_bytes(tmp_path: Path) -> None:
     write_json(tmp_path / "1", {"b": 1, "a": {"é": 2, "d": 3}})
     write_json(tmp_path / "2", {"a": {"d": 3, "é": 2}, "b": 1})
     assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+    assert json_bytes({"b": 1, "a": 2}, compact=True) == b'{"a":2,"b":1}\n'
     assert json.loads((tmp_path / "1").read_text(encoding="utf-8"))["a"]["é"] == 2
 
 
@@ -174,6 +179,8 @@ def test_what_json_cannot_say_leaves_the_old_file(tmp_path: Path, value: Any) ->
     write_json(path, 1)
     with pytest.raises((ValueError, TypeError)):
         write_json(path, value)
+    with pytest.raises((ValueError, TypeError)):
+        json_bytes(value, compact=True)
     assert read_json(path) == 1
 
 

@@ -11,7 +11,7 @@ from fedtap.experiment.provenance import commit
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.manifest import write_manifest
 from fedtap.runtime.sealed import write_sealed_json
-from fedtap.runtime.storage import write_bytes, write_json
+from fedtap.runtime.storage import json_bytes, write_bytes, write_json
 from fedtap.study.batch import Job
 from fedtap.study.outcome import COUNTED, cost_rows, gather
 
@@ -49,7 +49,9 @@ def job(folder: Path, name: str, seed: int, rows: list[dict[str, Any]] | None, s
         )
         write_bytes(made.out / "results.json", text.encode())
         write_sealed_json(made.out / "run.json", RECORD, {"what": "run", "run": "r"})
-        write_manifest(made.out, "r", {"cost.json": cost}, {"results.json": hashlib.sha256(text.encode()).hexdigest()})
+        write_manifest(
+            made.out, "r", {"cost.json": json_bytes(cost)}, {"results.json": hashlib.sha256(text.encode()).hexdigest()}
+        )
     return made
 
 

@@ -29,7 +29,7 @@ from fedtap.runtime.errors import UserError
 from fedtap.runtime.lock import LOCKS, ROUNDS, locked
 from fedtap.runtime.manifest import RECORD, check_files, read_listed, read_record, write_manifest
 from fedtap.runtime.sealed import Identity, read_sealed_json, write_sealed_json
-from fedtap.runtime.storage import clear_scraps, scrap_of, settle, write_bytes, write_json
+from fedtap.runtime.storage import clear_scraps, json_bytes, scrap_of, settle, write_bytes
 from fedtap.scenario.renamed import with_current_keys
 from fedtap.scenario.scenario import ClientSettings, Scenario
 
@@ -251,11 +251,11 @@ class RunFolder:
         results = {"schema": SCHEMA, "method": self.algorithm.name, "seed": self.seed, "rows": rows}
         if privacy is not None:
             results["privacy"] = dict(privacy)
-        values = {"cost.json": dict(cost), "results.json": results}
+        coming = {"cost.json": json_bytes(dict(cost)), "results.json": json_bytes(results)}
         settle(self.path / OUTCOMES)
-        write_manifest(self.path, self.run, values, {self.events.name: events.sha256})
-        for name, value in values.items():  # with the results the run counts as finished
-            write_json(self.path / name, value)
+        write_manifest(self.path, self.run, coming, {self.events.name: events.sha256})
+        for name, content in coming.items():  # with the results the run counts as finished
+            write_bytes(self.path / name, content)
         return results
 
     @property
@@ -295,7 +295,8 @@ class RunFolder:
         Until there are results all of it would be made again, so that the disk is waited for once, before they are written.
         """
         about = {"what": OUTCOMES, "kind": self.kind, "client": client.id}
-        write_sealed_json(self.path / OUTCOMES / f"{client.id}.json", {"schema": SCHEMA, **told}, about, durable=False)
+        place = self.path / OUTCOMES / f"{client.id}.json"
+        write_sealed_json(place, {"schema": SCHEMA, **told}, about, durable=False, compact=True)
 
     def _mark(self, client: str) -> Path:
         return self.path / "checkpoint" / "personalised" / client

@@ -15,7 +15,7 @@ from typing import Any
 
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.sealed import read_sealed_json, sha256_of, write_sealed_json
-from fedtap.runtime.storage import json_bytes, read_json
+from fedtap.runtime.storage import read_json
 
 FILE = "digests.json"
 MAX_FILE = 2_000_000_000  # bytes: a longer one, or a pipe, would be read for ever
@@ -46,9 +46,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     return found
 
 
-def write_manifest(folder: Path, run: str, values: Mapping[str, Any], digests: Mapping[str, str]) -> None:
-    """Write down the digests of JSON files that are about to be written (``values``) and of files that are there."""
-    found = {name: hashlib.sha256(json_bytes(value)).hexdigest() for name, value in values.items()}
+def write_manifest(folder: Path, run: str, coming: Mapping[str, bytes], digests: Mapping[str, str]) -> None:
+    """Write down the digests of files that are about to be written (``coming``, with what will be in them) and of others."""
+    found = {name: hashlib.sha256(content).hexdigest() for name, content in coming.items()}
     write_sealed_json(folder / FILE, {"files": {**found, **digests}}, {"what": "digests", "run": run})
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.plain_json import MAX_BYTES
-from fedtap.runtime.storage import read_json, write_json
+from fedtap.runtime.storage import json_bytes, read_json, write_bytes
 
 Identity = Mapping[str, "str | int"]
 """What a file is, and whose: ``what``, and as it applies ``run``, ``client``, ``model``, ``round``."""
@@ -28,9 +28,14 @@ def sealed_json(value: Mapping[str, Any], of: Identity) -> dict[str, Any]:
     return {**told, "digest": _json_digest(told)}
 
 
-def write_sealed_json(path: Path, value: Mapping[str, Any], of: Identity, *, durable: bool = True) -> None:
-    """Write a JSON object with its seal, as :func:`fedtap.runtime.storage.write_bytes` does."""
-    write_json(path, sealed_json(value, of), durable=durable)
+def write_sealed_json(
+    path: Path, value: Mapping[str, Any], of: Identity, *, durable: bool = True, compact: bool = False
+) -> None:
+    """Write a JSON object with its seal, atomically.
+
+    ``durable`` is that of :func:`fedtap.runtime.storage.write_bytes`, ``compact`` that of ``json_bytes`` there.
+    """
+    write_bytes(path, json_bytes(sealed_json(value, of), compact=compact), durable=durable)
 
 
 def read_sealed_json(

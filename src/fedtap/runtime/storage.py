@@ -98,14 +98,15 @@ def raise_full(error: OSError, path: Path) -> None:
         ) from error
 
 
-def write_json(path: Path, value: Any, *, durable: bool = True) -> None:
-    """Write a JSON value as :func:`write_bytes` does, with sorted keys, so that equal values are equal bytes."""
-    write_bytes(path, json_bytes(value), durable=durable)
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON value atomically, with sorted keys, so that equal values are equal bytes."""
+    write_bytes(path, json_bytes(value))
 
 
-def json_bytes(value: Any) -> bytes:
-    """Return the bytes that :func:`write_json` writes."""
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+def json_bytes(value: Any, *, compact: bool = False) -> bytes:
+    """Return the bytes that :func:`write_json` writes; ``compact``: on one line, in a quarter of the time."""
+    form: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 1}
+    return (json.dumps(value, **form, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def scrap_of(path: Path) -> str | None:
