@@ -74,8 +74,10 @@ def test_a_wrong_setting_is_named(
 
 
 def test_an_unknown_method_is_named_with_the_nearest(scenario: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert called("run", scenario, "--method", "fedvag") == 2
-    assert "did you mean 'fedavg'?" in complaint(capsys)
+    """The option is named, not the file, which says nothing of that method."""
+    for command in (("run",), ("scenario", "validate")):
+        assert called(*command, scenario, "--method", "fedvag") == 2
+        assert "fedtap: --method: no method 'fedvag'; did you mean 'fedavg'?" in complaint(capsys)
 
 
 def test_a_source_that_cannot_serve_a_task_is_named_before_any_data(

@@ -388,7 +388,7 @@ def test_yaml_may_merge_a_mapping_and_override_one_of_its_keys(tmp_path: Path) -
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such scenario; `fedtap scenario list`"):
+    with pytest.raises(UserError, match="no such scenario; mend the path; `fedtap scenario list`"):
         load_scenario(tmp_path / "none.yaml")
     with pytest.raises(UserError, match="cannot be read"):
         load_scenario(tmp_path)
@@ -470,7 +470,7 @@ def test_the_last_override_wins(tmp_path: Path) -> None:
         ("rounds=[", "--set rounds=[: the value is not valid YAML; put quotes around it"),
         ("rounds=2024-13-45", "the value is not valid YAML; put quotes around it"),
         ("about={a: 1,\na: 2}", "--set about={a: 1, a: 2}: the value is not valid YAML"),
-        ("rounds=three", "s.yaml: 'rounds': Input should be a valid integer"),
+        ("rounds=three", "--set rounds: 'rounds': Input should be a valid integer"),
     ],
 )
 def test_an_override_that_is_refused(tmp_path: Path, override: str, expected: str) -> None:
@@ -574,9 +574,18 @@ def test_a_class_in_one_line_with_the_others_has_that_line(tmp_path: Path) -> No
         load_scenario(written(tmp_path, text))
 
 
-def test_what_the_command_line_gives_has_no_line_of_the_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"s\.yaml: 'rounds': must be a number"):
+def test_what_the_command_line_gives_is_named_as_it_gives_it_and_not_by_the_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^--set rounds: 'rounds': must be a number"):
         load_scenario(written(tmp_path, IN_YAML), ["rounds=no"])
+    with pytest.raises(UserError, match=r"^--set training\.lr: 'training\.lr'"):
+        load_scenario(written(tmp_path, IN_YAML), ["training.lr=fast"])
+
+
+def test_a_key_that_only_begins_like_a_setting_is_the_files(tmp_path: Path) -> None:
+    text = IN_YAML.replace("rounds:", "round_timeout: soon\nrounds:", 1)
+    assert text != IN_YAML
+    with pytest.raises(UserError, match=r"s\.yaml:\d+: 'round_timeout'"):
+        load_scenario(written(tmp_path, text), ["rounds=3"])
 
 
 PATHS = {"train": "data/a.csv", "val": "data/b.csv", "test": "data/more/c.csv"}

@@ -56,6 +56,19 @@ def test_a_path_is_no_name_but_its_fault_says_so(path: str) -> None:
         load_scenario(path)
 
 
+def test_a_name_that_is_nearly_one_of_them_is_taken_for_a_slip() -> None:
+    with pytest.raises(
+        UserError, match="quikstart: no such scenario; did you mean 'quickstart'\\? `fedtap scenario list`"
+    ):
+        load_scenario("quikstart")
+
+
+@pytest.mark.parametrize("path", ["studdy/quikstart", "quikstart.yaml"])
+def test_a_path_is_mended_as_a_path(path: str) -> None:
+    with pytest.raises(UserError, match="no such scenario; mend the path; `fedtap scenario list`"):
+        load_scenario(path)
+
+
 @pytest.mark.parametrize("name", ["nowhere", "../quickstart/..", "x" * 300])
 def test_what_is_no_scenario_is_told(name: str) -> None:
     with pytest.raises(UserError):

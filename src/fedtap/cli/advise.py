@@ -35,7 +35,7 @@ def advise(
         typer.Option(
             "--seeds",
             metavar="0,1,...",
-            help="Seeds that may be used, in this order: three at first, then six, then twelve.",
+            help="Seeds that may be used, in this order: three at first, then twice as many, and so on.",
         ),
     ] = "0,1,2,3,4,5",
     budget: Annotated[

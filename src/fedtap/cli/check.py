@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
-from fedtap.cli.options import AsJson, Method, ScenarioFile, Settings
+from fedtap.cli.options import AsJson, Method, ScenarioFile, Settings, method_place
 from fedtap.cli.screen import examples, say, say_json, screen, show_table
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.text import neutral
@@ -17,6 +18,7 @@ EXAMPLES = examples(
     "fedtap scenario check my.yaml --set data.on_unreadable=skip",
     "fedtap scenario check my.yaml --json",
 )
+_ROW = re.compile(r"(.+?):(\d+): (.+)", re.DOTALL)
 _NAMED = 20  # skipped examples of a source that the table's words name; JSON has more
 
 
@@ -55,7 +57,7 @@ def check(
         except DataError as error:
             faults, number = list(error.faults), error.number
     try:
-        architecture_of(loaded, make(loaded.method, method, place=f"{path}: method"))
+        architecture_of(loaded, make(loaded.method, method, place=method_place(path, method)))
         check_files(loaded.backbone)
     except UserError as error:
         if str(error) not in faults:
@@ -108,12 +110,34 @@ def _classes(train: Any, task: Any) -> list[int] | None:
 
 
 def show_faults(faults: Sequence[str], number: int) -> None:
-    """Write all that is wrong with the data on standard error, a line each."""
+    """Write all that is wrong with the data on standard error, a line each.
+
+    Rows of a file in which the same is wrong share a line.
+    """
     console = screen(errors=True)
-    for line in faults:
+    for line in in_one_line(faults):
         console.print(neutral(line), markup=False, soft_wrap=True)
     if number > len(faults):
         console.print(f"... and {number - len(faults)} more like these", markup=False)
+
+
+def in_one_line(faults: Sequence[str]) -> list[str]:
+    """Return faults of the form ``FILE:LINE: what`` that differ in the line alone as one, where the first stands.
+
+    >>> in_one_line(["a.csv:2: empty", "a.csv:3: long", "a.csv:5: empty", "no file"])
+    ['a.csv:2 and 1 more row: empty', 'a.csv:3: long', 'no file']
+    """
+    rows: dict[tuple[str, str], list[str]] = {}
+    for fault in faults:
+        found = _ROW.fullmatch(fault)
+        file, line, what = found.groups() if found else (fault, "", "")
+        rows.setdefault((file, what), []).append(line)
+    told = []
+    for (file, what), lines in rows.items():
+        more = len(lines) - 1
+        others = f" and {more} more row{'' if more == 1 else 's'}" if more else ""
+        told.append(f"{file}:{lines[0]}{others}: {what}" if what else file)
+    return told
 
 
 def show_data(short: Mapping[str, Sequence[str]], remarks: Sequence[Mapping[str, Any]], missing: Sequence[str]) -> None:

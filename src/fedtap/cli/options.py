@@ -119,3 +119,8 @@ def shares_of(option: str, text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError as error:
         raise UserError(f"{option} {text}: give numbers with commas, for example {option} 0,0.5,1") from error
+
+
+def method_place(scenario: Path, method: str | None) -> str:
+    """Return where a method is named: by the option ``--method``, or else by the scenario."""
+    return f"{scenario}: method" if method is None else "--method"

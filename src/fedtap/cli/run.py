@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 
 from fedtap.cli.live.beside import page_beside
 from fedtap.cli.live.watch import Port
-from fedtap.cli.options import Device, Method, ScenarioFile, Settings
+from fedtap.cli.options import Device, Method, ScenarioFile, Settings, method_place
 from fedtap.cli.screen import examples, say, screen, show_table
 from fedtap.runtime.errors import UserError
 
@@ -133,7 +133,7 @@ def run(
     if resume not in (None, _PLAIN, "auto"):
         raise UserError(f"--resume={resume}: give --resume alone, or --resume=auto")
     rounds = None if extend is None else rounds_of(extend)
-    name = make(loaded.method, method, place=f"{scenario}: method").name
+    name = make(loaded.method, method, place=method_place(scenario, method)).name
     folder = out or default_path(loaded.name, name, seed)
     if fetch:
         from fedtap.cli.start.fetch import bring

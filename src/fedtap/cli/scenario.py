@@ -9,7 +9,7 @@ import typer
 
 from fedtap.cli.check import EXAMPLES as CHECK_EXAMPLES
 from fedtap.cli.check import check, show_data
-from fedtap.cli.options import AsJson, Method, ScenarioFile, Settings
+from fedtap.cli.options import AsJson, Method, ScenarioFile, Settings, method_place
 from fedtap.cli.screen import examples, say, say_json, show_table
 from fedtap.cli.step_time import EXAMPLES as TIME_EXAMPLES
 from fedtap.cli.step_time import step_time
@@ -145,7 +145,7 @@ def validate(path: ScenarioFile, settings: Settings = None, method: Method = Non
     from fedtap.backbones import check_files
     from fedtap.experiment.planning import architecture_of, check
 
-    algorithm = make(loaded.method, method, place=f"{path}: method")
+    algorithm = make(loaded.method, method, place=method_place(path, method))
     check(loaded)
     architecture_of(loaded, algorithm)
     check_files(loaded.backbone)

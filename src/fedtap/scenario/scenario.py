@@ -332,8 +332,9 @@ def build_scenario(
     except ValidationError as error:
         location = location_of(error)
         key = ".".join(map(str, location))
-        line = None if any(key.startswith(name) for name in overridden) else line_of(text, location)
-        where = place if line is None else f"{place}:{line}"
+        setting = next((name for name in overridden if f"{key}.".startswith(f"{name}.")), None)
+        line = line_of(text, location) if setting is None else None
+        where = f"--set {setting}" if setting else place if line is None else f"{place}:{line}"
         raise UserError(f"{where}: {whose(location, raw)}{explain(error, Scenario)}") from error
 
 

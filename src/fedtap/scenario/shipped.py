@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Mapping
 from functools import cache
@@ -56,4 +57,8 @@ def mend_of(missing: Path) -> str:
     name = missing.stem if missing.suffix in SUFFIXES else missing.name
     if name in shipped():
         return f"'{name}' alone means the one that comes with fedtap"
-    return "`fedtap scenario list` shows those at hand"
+    if missing.suffix or missing.parent != Path():
+        return "mend the path; `fedtap scenario list` shows the federations that come with fedtap"
+    close = difflib.get_close_matches(name, shipped(), n=1, cutoff=0.6)
+    meant = f"did you mean '{close[0]}'? " if close else ""
+    return f"{meant}`fedtap scenario list` shows those at hand"

@@ -59,7 +59,7 @@ def onboard(
 
     def watch(event: dict[str, object]) -> None:
         if event["event"] == "joining":
-            note(f"{event['client']}: {event['method']} ...")
+            note(f"training {event['client']} by {event['method']} ...")
         for line in data.take(event):
             note(line)
 
