@@ -361,6 +361,16 @@ def test_a_label_that_is_no_class_is_never_skipped(tmp_path: Path) -> None:
         read(tmp_path, "a.csv", "text,label\na,cat\nb,dgo\n", on_unreadable="skip")
 
 
+def test_a_place_is_named_without_the_way_that_leads_back(tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    (tmp_path / "clinic").mkdir()
+    (tmp_path / "clinic" / "a.csv").write_text("text,label\na,cat\nb,dgo\n", encoding="utf-8")
+    source("csv").read(task("../clinic/a.csv", source="csv"), tmp_path / "study", intake := Intake())
+    with pytest.raises(UserError) as error:
+        intake.refuse()
+    assert str(error.value).startswith(f"{tmp_path / 'clinic' / 'a.csv'}:3: unknown label")
+
+
 def test_three_tables_are_the_three_splits(tmp_path: Path) -> None:
     for name, text in (("fit", "a"), ("tune", "b"), ("held", "c")):
         (tmp_path / f"{name}.csv").write_text(f"text,label\n{text},cat\n")

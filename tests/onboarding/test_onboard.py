@@ -110,12 +110,19 @@ def stranger(home: Path) -> Path:
 
 
 def test_a_site_with_classes_of_its_own_gets_a_head_of_its_own(
-    finished: Path, stranger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path,
+    stranger: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("fedtap.cli.models.onboard.FEW", 1000)
     assert called("onboard", finished, "--client", stranger, "--to", tmp_path / "m") == 0
     said = capsys.readouterr().out
     assert "it gets a head of its own, 'mood-ward', untrained" in said
     told = json.loads((tmp_path / "m/onboarding.json").read_text())
+    (gain,) = told["gains"]
+    assert f"mood: n is {gain['n']}, too few test examples" in said
     assert "head/mood-ward" in told["untrained"]
     assert not any(key.startswith("encoder") for key in told["untrained"])
     model = library.PersonalModel.from_pretrained(tmp_path / "m")

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from fedtap.hub.faults import told
 from fedtap.models.folder import BACKBONE, CARD, CONFIG, WEIGHTS
 from fedtap.runtime.errors import UserError
 from fedtap.runtime.folder_or_hub import is_hub_name
@@ -30,9 +31,8 @@ def fetched_model(name: str, revision: str | None = None) -> Path:
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
     except Exception as error:  # the hub's client raises a dozen kinds, and httpx's beside them
-        raise UserError(
-            f"{name}: no such folder, and cannot be fetched from the hub ({one_line(str(error), 200)}); check the name"
-        ) from error
+        why = str(told(error, "model", name, revision)).removeprefix(f"{name}: ")
+        raise UserError(f"{name}: no such folder; taken for a name on the hub: {why}") from error
 
 
 def push(name: str, save: Callable[[Path], object], *, private: bool, token: str | None) -> str:

@@ -20,6 +20,10 @@ EXAMPLES = examples(
 )
 
 
+FEW = 10
+"""Test examples of which it is said that they are few."""
+
+
 def onboard(
     run: RunFolder,
     client: Annotated[
@@ -102,6 +106,9 @@ def _show(done: Onboarded) -> None:
     ]
     head = ("task", "metric", "alone", done.model.name, "gain", "95 % over test examples", "n")
     show_table(head, rows, title="On the site's own test examples (gain: positive is better)", numeric_from=2)
+    for gain in done.gains:
+        if gain.n < FEW:
+            say(f"{gain.task}: n is {gain.n}, too few test examples to conclude anything")
     say(
         f"Steps: {done.steps['joining']} to join, {done.steps['alone']} alone (those of a participant, and the fine-tuning)"
     )

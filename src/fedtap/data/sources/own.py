@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -51,7 +52,7 @@ class OwnSource(FileSource):
 
     def read(self, task: TaskSettings, folder: Path, intake: Intake) -> Sequence[Example]:
         """Return all examples, none twice, and tell ``intake`` of what cannot be read and of what its owner should know."""
-        root = folder / (task.path or "")
+        root = Path(os.path.normpath(folder / (task.path or "")))  # as one would say it: no study/../clinic
         if task.pictures is not None:
             task = task.model_copy(update={"pictures": str(folder / task.pictures)})
         found: list[Example] = []
