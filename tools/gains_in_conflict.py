@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter, defaultdict
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 
@@ -24,6 +25,7 @@ from fedtap.study.regimes.design import BASE, CONFLICTS, EXAMPLES, FULL, TASKS, 
 METRICS = {task["name"]: "accuracy" for task in TASKS}
 
 
+@cache
 def accuracies(run: Path) -> dict[tuple[str, str], float]:
     """Return (client, task) -> accuracy of the deployed model on the client's own test, of a run's folder."""
     deployed = read_record(run)["deployed"]

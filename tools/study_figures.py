@@ -19,17 +19,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 FIGURES = ROOT / "docs" / "figures"
 STUDIES = {"pairs": (pairs_markdown, pairs_page), "regimes": (regimes_markdown, regimes_page)}
 """How the tables and the page of a study are made, by how its file's name begins."""
-UNDRAWN = (
-    "pairs-real-eight",
-    "regimes",
-    "regimes-compute",
-    "regimes-development",
-    "regimes-experts",
-    "regimes-long",
-    "regimes-long-experts",
-    "regimes-stage2",
-)
-"""Studies whose page has figures that no document shows."""
+DRAWN = ("pairs-real", "pairs-synthetic", "regimes-map")
+"""Studies whose page has figures that a document shows."""
 
 
 def redraw(stored: Path, tables: Path, figures: Path) -> list[Path]:
@@ -38,7 +29,7 @@ def redraw(stored: Path, tables: Path, figures: Path) -> list[Path]:
     result = json.loads(stored.read_text(encoding="utf-8"))
     file = tables / f"{stored.stem}.md"
     file.write_text(markdown(result), encoding="utf-8")
-    return [file, *([] if stored.stem in UNDRAWN else write_figures(page(result), figures))]
+    return [file, *(write_figures(page(result), figures) if stored.stem in DRAWN else [])]
 
 
 if __name__ == "__main__":

@@ -371,6 +371,14 @@ def test_a_place_is_named_without_the_way_that_leads_back(tmp_path: Path) -> Non
     assert str(error.value).startswith(f"{tmp_path / 'clinic' / 'a.csv'}:3: unknown label")
 
 
+def test_a_way_back_through_a_link_is_taken_as_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "study").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "study")
+    (tmp_path / "disk" / "a.csv").write_text("text,label\na,cat\nb,dog\n", encoding="utf-8")
+    held = source("csv").read(task("link/../a.csv", source="csv"), tmp_path, Intake())
+    assert [example.text for example in held] == ["a", "b"]
+
+
 def test_three_tables_are_the_three_splits(tmp_path: Path) -> None:
     for name, text in (("fit", "a"), ("tune", "b"), ("held", "c")):
         (tmp_path / f"{name}.csv").write_text(f"text,label\n{text},cat\n")

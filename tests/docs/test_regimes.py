@@ -22,6 +22,11 @@ def table(section: str) -> list[str]:
     return [line for line in section.split("\n#")[0].splitlines() if re.match(r"\| .*[+-]\d", line)]
 
 
+def told(mean: float, ci95: list[float]) -> str:
+    """Return a mean and its interval as the page has them."""
+    return f"{mean:+.1f} ({ci95[0]:+.1f} to {ci95[1]:+.1f})"
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in RESULTS.glob("regimes*.json")))
 def test_tables_and_figures_are_what_the_stored_numbers_give(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -42,8 +47,7 @@ def test_the_table_of_the_page_is_the_stored_one() -> None:
         assert [cell.strip() for cell in line[1:7]] == [f"{gain:+.1f}" for gain in found[-1]]
         best = max(SINGLE, key=lambda method: rows[method]["gain"] if method != BASE else 0.0)
         test = rows[FROZEN]["against"][best]
-        low, high = test["ci95"]
-        assert line[7].strip() == f"`{best}` {test['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+        assert line[7].strip() == f"`{best}` {told(test['difference'], test['ci95'])}"
     assert [cell.strip() for cell in means[1:7]] == [
         f"{sum(each) / len(each):+.1f}" for each in zip(*found, strict=True)
     ]
@@ -73,8 +77,7 @@ def test_the_table_of_stage_2_is_the_stored_one() -> None:
         rows = {row["method"]: row for row in point["rows"]}
         with_it, without = rows["tap"], rows["tap:distil=off"]
         test = with_it["against"]["tap:distil=off"]
-        low, high = test["ci95"]
-        worth = f"{test['difference']:+.1f} ({low:+.1f} to {high:+.1f})"
+        worth = told(test["difference"], test["ci95"])
         wanted.append([f"{with_it['gain']:+.1f}", f"{without['gain']:+.1f}", worth])
     assert lines == wanted
 
@@ -91,16 +94,11 @@ def test_the_table_of_twice_the_compute_is_the_stored_one() -> None:
         assert (steps["tap"], steps["tap:compute=paper"], steps[FROZEN]) == (760, 1520, 760)
         found.append([rows[method]["gain"] for method in columns])
         test = rows["tap:compute=paper"]["against"]["tap"]
-        low, high = test["ci95"]
-        assert line == [
-            *(f"{gain:+.1f}" for gain in found[-1]),
-            f"{test['difference']:+.1f} ({low:+.1f} to {high:+.1f})",
-        ]
+        assert line == [*(f"{gain:+.1f}" for gain in found[-1]), told(test["difference"], test["ci95"])]
     assert means[:3] == [f"{sum(each) / len(each):+.1f}" for each in zip(*found, strict=True)]
     for row in stored["over"]:
         if row["method"] == "tap:compute=paper" and row["against"] != "fedavg_ft":
-            low, high = row["ci95"]
-            assert f"{row['difference']:+.1f} ({low:+.1f} to {high:+.1f}) over `{row['against']}`" in section
+            assert f"{told(row['difference'], row['ci95'])} over `{row['against']}`" in section
 
 
 def test_the_table_of_long_training_is_the_stored_one() -> None:
@@ -115,9 +113,6 @@ def test_the_table_of_long_training_is_the_stored_one() -> None:
         "tap, twice the steps": "tap:compute=paper",
         "tap, as published": "tap",
     }
-
-    def told(mean: float, ci95: list[float]) -> str:
-        return f"{mean:+.1f} ({ci95[0]:+.1f} to {ci95[1]:+.1f})"
 
     lines = [
         [cell.strip() for cell in line.replace("**", "").strip("|").split("|")]
@@ -138,5 +133,4 @@ def test_what_is_said_of_long_training_with_experts_is_stored() -> None:
     ((point,), words) = stored["points"], " ".join(SECTION.split())
     against = next(row for row in point["rows"] if row["method"] == "tap_best")["against"]
     for method in SINGLE:
-        low, high = against[method]["ci95"]
-        assert f"{against[method]['difference']:+.1f} ({low:+.1f} to {high:+.1f}) over `{method}`" in words
+        assert f"{told(against[method]['difference'], against[method]['ci95'])} over `{method}`" in words

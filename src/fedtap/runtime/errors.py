@@ -14,6 +14,15 @@ class RunError(Exception):
     """The run failed for a reason outside the program, such as a full disk. One line, with the mend (exit code 1)."""
 
 
+def nearest_of(given: str, known: Iterable[str]) -> str | None:
+    """Return the known name that a given one is most likely a slip for, if any is near.
+
+    >>> nearest_of("fedvag", ["fedavg", "local"]), nearest_of("x", ["fedavg", "local"])
+    ('fedavg', None)
+    """
+    return next(iter(difflib.get_close_matches(given, sorted(known), n=1, cutoff=0.6)), None)
+
+
 def nearest(given: str, known: Iterable[str]) -> str:
     """Return ``"did you mean 'x'?"`` for the nearest known name, or the list of known names where none is near.
 
@@ -21,5 +30,5 @@ def nearest(given: str, known: Iterable[str]) -> str:
     "did you mean 'fedavg'?"
     """
     names = sorted(known)
-    close = difflib.get_close_matches(given, names, n=1, cutoff=0.6)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(names)}"
+    close = nearest_of(given, names)
+    return f"known: {', '.join(names)}" if close is None else f"did you mean '{close}'?"

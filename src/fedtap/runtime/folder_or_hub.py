@@ -6,11 +6,10 @@ a slip in it gets a line about the folder. Not here: fetching.
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 
-from fedtap.runtime.errors import UserError
+from fedtap.runtime.errors import UserError, nearest_of
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
@@ -102,7 +101,7 @@ def _near(place: Path) -> str:
     """Name what is there and nearest to a folder that is not: one spelt alike, or the last folder of its path."""
     if place.parent.is_dir():
         names = [each.name for each in place.parent.iterdir() if each.is_dir()]
-        close = difflib.get_close_matches(place.name, names, n=1, cutoff=0.6)
-        return f" (did you mean '{close[0]}'?)" if close else ""
+        close = nearest_of(place.name, names)
+        return f" (did you mean '{close}'?)" if close else ""
     there = next((above for above in place.parents if above.is_dir()), None)
     return "" if there is None else f" (the path is there up to {there})"

@@ -333,8 +333,11 @@ def build_scenario(
         location = location_of(error)
         key = ".".join(map(str, location))
         setting = next((name for name in overridden if f"{key}.".startswith(f"{name}.")), None)
-        line = line_of(text, location) if setting is None else None
-        where = f"--set {setting}" if setting else place if line is None else f"{place}:{line}"
+        if setting is not None:
+            where = f"--set {setting}"
+        else:
+            line = line_of(text, location)
+            where = place if line is None else f"{place}:{line}"
         raise UserError(f"{where}: {whose(location, raw)}{explain(error, Scenario)}") from error
 
 

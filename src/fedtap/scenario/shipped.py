@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+
+from fedtap.runtime.errors import nearest_of
 
 SUFFIXES = (".yaml", ".yml")
 """How scenarios' files end."""
@@ -59,6 +60,6 @@ def mend_of(missing: Path) -> str:
         return f"'{name}' alone means the one that comes with fedtap"
     if missing.suffix or missing.parent != Path():
         return "mend the path; `fedtap scenario list` shows the federations that come with fedtap"
-    close = difflib.get_close_matches(name, shipped(), n=1, cutoff=0.6)
-    meant = f"did you mean '{close[0]}'? " if close else ""
+    close = nearest_of(name, shipped())
+    meant = "" if close is None else f"did you mean '{close}'? "
     return f"{meant}`fedtap scenario list` shows those at hand"

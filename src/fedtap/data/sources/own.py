@@ -52,9 +52,9 @@ class OwnSource(FileSource):
 
     def read(self, task: TaskSettings, folder: Path, intake: Intake) -> Sequence[Example]:
         """Return all examples, none twice, and tell ``intake`` of what cannot be read and of what its owner should know."""
-        root = Path(os.path.normpath(folder / (task.path or "")))  # as one would say it: no study/../clinic
+        root = as_one_says(folder / (task.path or ""))
         if task.pictures is not None:
-            task = task.model_copy(update={"pictures": str(folder / task.pictures)})
+            task = task.model_copy(update={"pictures": str(as_one_says(folder / task.pictures))})
         found: list[Example] = []
         for split, place in places(task, root):
             number = len(found)
@@ -70,6 +70,12 @@ class OwnSource(FileSource):
         if task.type == "multilabel_classification":
             return by_rarest_label(kept)
         return by_answer(kept) if task.type == "text_generation" and task.modality == "image+text" else kept
+
+
+def as_one_says(path: Path) -> Path:
+    """Return a path without ``study/..`` in it, unless that leads elsewhere, as it may where there are links."""
+    short = Path(os.path.normpath(path))
+    return short if os.path.realpath(short) == os.path.realpath(path) else path
 
 
 def published_as(split: OwnSplit) -> Published:
