@@ -1,11 +1,12 @@
-"""What does a framework cost beside its arithmetic? The same job on fedtap, a bare loop of PyTorch, pfl and Flower's simulation.
+"""What does a framework cost beside its arithmetic? The same job on fedtap, a bare loop of PyTorch, pfl, PFLlib and Flower's simulation.
 
     python benchmarks/peers/run.py
+    python benchmarks/peers/run.py --pfllib CHECKOUT                                   # PFLlib too, which is no package
     python benchmarks/peers/run.py --repeats 1 --peers bare,fedtap --networks plain    # to try it
 
 Run it with nothing else on the machine: processor seconds are those of the whole machine, so that they hold Ray's processes too.
 A peer that is not in this environment is installed into one of its own, which sees this one's packages (the network needs
-fedtap): `--environments DIR`. Peers take turns, one thread each; the first attempt of each fills caches and is not counted.
+fedtap): `--environments DIR`. PFLlib is run from a checkout of its repository, github.com/TsingZ0/PFLlib. Peers take turns, one thread each; the first attempt of each fills caches and is not counted.
 `job.py` says what the job is. Prints and writes to `benchmarks/results/peers.json` medians, their spread, and ratios over the
 bare loop.
 """
@@ -37,9 +38,10 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "fedtap": (),
     "pfl": ("pfl==0.6.0",),
     "flower": ("ray==2.55.1",),
+    "pfllib": ("h5py==3.16.0",),
 }
 """What each peer needs beyond fedtap's environment."""
-MODULES = {"pfl": "pfl", "flower": "ray"}
+MODULES = {"pfl": "pfl", "flower": "ray", "pfllib": "h5py"}
 BASE = "bare"
 
 
@@ -64,7 +66,7 @@ def python_of(peer: str, environments: Path) -> str:
     return str(python)
 
 
-def attempt(peer: str, python: str, folder: Path, number: int) -> dict[str, Any]:
+def attempt(peer: str, python: str, folder: Path, number: int, pfllib: Path | None) -> dict[str, Any]:
     """Do the job once and return what it took."""
     environment = {
         **os.environ,
@@ -78,6 +80,7 @@ def attempt(peer: str, python: str, folder: Path, number: int) -> dict[str, Any]
         "bare": [python, str(HERE / "bare.py"), str(folder)],
         "pfl": [python, str(HERE / "on_pfl.py"), str(folder)],
         "flower": [python, str(HERE / "on_flower.py"), str(folder)],
+        "pfllib": [python, str(HERE / "on_pfllib.py"), str(folder), str(pfllib)],
         "fedtap": [python, "-m", "fedtap", "run", str(folder / "job.yaml"), "--out", str(out)],
     }[peer]
     before, since = busy(), time.perf_counter()
@@ -123,13 +126,16 @@ def summary(rows: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
 def main() -> None:
     """Measure, print and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peers", default=",".join(NEEDS))
+    parser.add_argument("--peers", help="by default all, PFLlib if there is a checkout")
+    parser.add_argument("--pfllib", type=Path, help="a checkout of PFLlib")
     parser.add_argument("--networks", default="plain,experts")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--environments", type=Path, default=Path(tempfile.gettempdir()) / "fedtap-peers")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/peers.json")
     given = parser.parse_args()
-    peers = given.peers.split(",")
+    peers = given.peers.split(",") if given.peers else [peer for peer in NEEDS if peer != "pfllib" or given.pfllib]
+    if "pfllib" in peers and not (given.pfllib and (given.pfllib / "system").is_dir()):
+        parser.error("--pfllib: name a checkout of github.com/TsingZ0/PFLlib")
     pythons = {peer: python_of(peer, given.environments) for peer in peers}
     results: dict[str, Any] = {}
     for network in given.networks.split(","):
@@ -142,7 +148,7 @@ def main() -> None:
             subprocess.run(handing, check=True, env=environment)
             for number in range(given.repeats + 1):
                 for peer in peers[number % len(peers) :] + peers[: number % len(peers)]:
-                    measured = attempt(peer, pythons[peer], folder, number)
+                    measured = attempt(peer, pythons[peer], folder, number, given.pfllib)
                     print(f"{network}, {peer}: {measured}{'' if number else ' (not counted)'}", file=sys.stderr)
                     if number:
                         rows[peer].append(measured)
