@@ -1,4 +1,4 @@
-"""What does a framework cost beside its arithmetic? The same job on fedtap, a bare loop of PyTorch, pfl, PFLlib and Flower's simulation.
+"""What does a framework cost beside its arithmetic? One job on fedtap, a bare loop, pfl, PFLlib and Flower's simulation.
 
     python benchmarks/peers/run.py
     python benchmarks/peers/run.py --pfllib CHECKOUT                                   # PFLlib too, which is no package
@@ -6,9 +6,9 @@
 
 Run it with nothing else on the machine: processor seconds are those of the whole machine, so that they hold Ray's processes too.
 A peer that is not in this environment is installed into one of its own, which sees this one's packages (the network needs
-fedtap): `--environments DIR`. PFLlib is run from a checkout of its repository, github.com/TsingZ0/PFLlib. Peers take turns, one thread each; the first attempt of each fills caches and is not counted.
-`job.py` says what the job is. Prints and writes to `benchmarks/results/peers.json` medians, their spread, and ratios over the
-bare loop.
+fedtap): `--environments DIR`. PFLlib runs from a checkout of its repository, github.com/TsingZ0/PFLlib. Peers take turns, one
+thread each; the first attempt of each fills caches and is not counted. `job.py` says what the job is. Prints and writes to
+`benchmarks/results/peers.json` medians, their spread, and ratios over the bare loop.
 """
 
 from __future__ import annotations
