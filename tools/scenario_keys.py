@@ -8,8 +8,7 @@ A test checks that what is written is current.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from fedtap.algorithms.base import Params
 from fedtap.algorithms.registry import algorithms
+from fedtap.cli.in_words import allowed, prose
 from fedtap.scenario.scenario import Scenario
 from fedtap.scenario.settings import Settings
 
@@ -64,63 +64,15 @@ def _is_list(annotation: Any) -> bool:
 
 def _section(place: str, kind: type[BaseModel]) -> str:
     title = f"## `{place}`" if place else "## At the top"
-    return "\n".join([title, "", _prose(kind), "", _table(kind), ""])
+    return "\n".join([title, "", prose(kind), "", _table(kind), ""])
 
 
 def _table(kind: type[BaseModel], fields: list[tuple[str, FieldInfo]] | None = None) -> str:
-    schema = kind.model_json_schema()
-    told = schema["properties"]
+    told = allowed(kind)
     rows = [
-        f"| `{key}` | {_value(told[key], schema.get('$defs', {}))}{_bounds(field)} | {_default(field)} |"
-        for key, field in (_fields(kind) if fields is None else fields)
+        f"| `{key}` | {told[key]} | {_default(field)} |" for key, field in (_fields(kind) if fields is None else fields)
     ]
     return "\n".join(["| key | what it may be | default |", "|---|---|---|", *rows])
-
-
-def _value(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
-    """Return in words what a JSON schema allows."""
-    if "$ref" in schema:
-        return "keys, below" if schema["$ref"].rpartition("/")[2] in defs else "keys"
-    if "allOf" in schema:
-        return _value(schema["allOf"][0], defs)
-    if "anyOf" in schema:
-        each = [_value(one, defs) for one in schema["anyOf"] if one.get("type") != "null"]
-        return ", or ".join(dict.fromkeys(each))
-    if "const" in schema:
-        return f"`{schema['const']}`"
-    if "enum" in schema:
-        return ", ".join(f"`{one}`" for one in schema["enum"])
-    kind = schema.get("type")
-    if kind == "array":
-        return _list(schema, defs)
-    if kind == "object":
-        inner = schema.get("additionalProperties")
-        return f"keys, each with {_value(inner, defs)}" if isinstance(inner, Mapping) and inner else "keys"
-    return {"integer": "whole number", "number": "number", "string": "text", "boolean": "`on`, `off`"}.get(
-        str(kind), "any value"
-    )
-
-
-def _list(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> str:
-    if "prefixItems" in schema:
-        each = [_value(one, defs) for one in schema["prefixItems"]]
-        return f"list of {len(each)}: {each[0]}" if len(set(each)) == 1 else f"list: {'; '.join(each)}"
-    return f"list of: {_value(schema.get('items', {}), defs)}"
-
-
-def _bounds(field: FieldInfo) -> str:
-    """Return between which bounds a number lies, or nothing."""
-    words = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
-    limits = [limit for each in _marks(field) for limit in getattr(each, "metadata", [each])]
-    told = [
-        f"{word} {getattr(limit, name):,}" for limit in limits for name, word in words.items() if hasattr(limit, name)
-    ]
-    return f", {', '.join(told)}" if told else ""
-
-
-def _marks(field: FieldInfo) -> list[Any]:
-    """Return what a key's type is annotated with, where it may be nothing too."""
-    return [*field.metadata, *(mark for one in get_args(field.annotation) for mark in getattr(one, "__metadata__", ()))]
 
 
 def _default(field: FieldInfo) -> str:
@@ -138,13 +90,6 @@ def _default(field: FieldInfo) -> str:
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value, default=list)}`"
 
 
-def _prose(kind: type[BaseModel]) -> str:
-    """Return a class's docstring as Markdown."""
-    text = re.sub(r"^ {4}", "", kind.__doc__ or "", flags=re.MULTILINE).strip()
-    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", text)
-    return text.replace("``", "`")
-
-
 def _methods() -> str:
     """Return the parameters of all methods, which are keys of ``method`` too; those that all have first."""
     lines = [
@@ -158,7 +103,7 @@ def _methods() -> str:
     for name, method in algorithms().items():
         own = [(key, field) for key, field in _fields(method.Params) if key not in Params.model_fields]
         if own and method.__module__.startswith("fedtap."):
-            lines += [f"### `{name}`", "", _prose(method.Params), "", _table(method.Params, own), ""]
+            lines += [f"### `{name}`", "", prose(method.Params), "", _table(method.Params, own), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 

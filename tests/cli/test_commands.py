@@ -102,10 +102,22 @@ def test_methods_prints_a_name_first_on_each_line(fedtap: Command) -> None:
 def test_a_method_shows_its_source_and_every_parameter_as_yaml_would(fedtap: Command) -> None:
     text = fedtap("methods", "tap")
     assert "2509.26524" in text
-    assert "  gate = margin\n" in text
-    assert "  distil = true\n" in text
+    assert re.search(r"^  gate = margin +margin, validation, paired$", text, re.MULTILINE)
+    assert re.search(r"^  distil = true +on, off$", text, re.MULTILINE)
+    assert re.search(r"^  alpha = 0.1 +number, above 0, below 1$", text, re.MULTILINE)
     for parameter in algorithms()["tap"].Params.model_fields:
         assert f"  {parameter} = " in text
+
+
+@pytest.mark.parametrize("name", sorted(algorithms()))
+def test_a_method_says_what_each_of_its_parameters_means(fedtap: Command, name: str) -> None:
+    listed, *meanings = fedtap("methods", name).split("\n\n")
+    said = "\n".join(meanings)
+    parameters = re.findall(r"^  (\w+) = ", listed, re.MULTILINE)
+    assert parameters == list(algorithms()[name].Params.model_fields)
+    assert [each for each in parameters if not re.search(rf"\b{each}\b", said)] == []
+    assert "`" not in said
+    assert max(map(len, said.splitlines())) <= 100
 
 
 def test_scenario_list_names_what_is_there_and_what_is_wrong_with_it(fedtap: Command, scenario: Path) -> None:

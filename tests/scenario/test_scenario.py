@@ -236,7 +236,19 @@ def test_every_key_is_found_again_from_a_slip(place: tuple[str, ...], model: Any
 
 def test_of_several_faults_the_unknown_key_is_told() -> None:
     values = {"name": "small", "rounds": -1, "cleints": []}
-    assert refusal(values) == "unknown key 'cleints'; did you mean 'clients'?"
+    assert refusal(values) == "unknown key 'cleints'; did you mean 'clients'? (and 1 more: 'rounds')"
+    values |= {"lines": 1, "data": {"tran": 3}, "training": {"lr": 0, "clip": 0}}
+    assert refusal(values) == (
+        "unknown key 'data.tran'; did you mean 'train'? (and 5 more: 'rounds', 'training.lr', 'training.clip', …)"
+    )
+
+
+def test_further_faults_are_named_where_a_key_is_missing_and_cut_where_they_are_long() -> None:
+    values = {"clients": [{"id": "a"}], "rounds": 0}
+    assert refusal(values) == "'name' is missing; add it (and 2 more: 'rounds', 'clients.0.tasks')"
+    told = refusal(values | {"name": "n", "y": 1, "x" * 200: 1})
+    assert told.startswith("unknown key 'y'; known: ")
+    assert told.endswith(f"(and 2 more: 'rounds', '{'x' * 63}…')")
 
 
 def test_the_scenarios_folder_is_no_key(tmp_path: Path) -> None:
@@ -258,7 +270,7 @@ def with_task(**changes: Any) -> dict[str, Any]:
         ({"rounds": True}, "'rounds': must be a number, not on or off (given: True)"),
         (
             {"rounds": -1, "batch_size": -1, "local_steps": 0},
-            "'rounds': Input should be greater than 0 (given: -1) (and 2 more)",
+            "'rounds': Input should be greater than 0 (given: -1) (and 2 more: 'local_steps', 'batch_size')",
         ),
         ({"training": {"lr": float("nan")}}, "'training.lr': Input should be a finite number (given: nan)"),
         ({"training": {"lr": float("inf")}}, "'training.lr': Input should be a finite number"),

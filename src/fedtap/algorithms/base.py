@@ -20,7 +20,7 @@ from fedtap.training.judge import Judge
 
 
 class Params(BaseModel):
-    """A method's parameters; those without any of their own use this class itself.
+    """Parameters that every method has; a class of its own adds to them.
 
     ``lora_mean`` says what is averaged where components hold low-rank factors A and B: each apart (``factors``), or their
     product, brought back to the rank (``product``; the mean of A times the mean of B is not the mean of AB).

@@ -19,7 +19,7 @@ from fedtap.training.client import LocalClient
 
 
 class FedAvgFineTuningParams(Params):
-    """Parameters of fine-tuning: ``refit`` ends it with :func:`fedtap.personalization.refit.refit_heads`."""
+    """Parameters of fine-tuning: ``refit`` ends it with heads at the optimum of their training loss (:mod:`refit`)."""
 
     refit: bool = False
 

@@ -75,19 +75,28 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TapParams(Params):
-    """Parameters of TAP.
+    """Parameters of TAP, with W the federated slice and X the personal model.
 
-    ``margin`` (nats, or MSE) and ``weight`` (of distillation) may be refined per task family in ``margins`` and ``weights``.
-    ``adopt`` says what a hard replacement takes: a ``path`` whose gate opens, or of each path the best of its ``parts``.
-    ``start`` says what W is trained from: what was ``received``, or for each task the better head (``chosen``); the own head
-    has to be better by ``start_margin``, a share of the loss. ``alpha`` is the level of the paired gate, ``temperature`` tau;
-    ``guard_adoption`` is of what is adopted whole. ``replace`` (``hard``, ``soft``, ``average``, ``off``) and ``distil``
-    switch the stages; ``pace`` is the share of the way that an average goes in a round. ``personal`` says whether X has
+    ``compute`` says whether both share the steps that other methods give to their one model (``equal``; of a single local step X
+    gets none, and is the W that the gate last let in), or each has all of them (``paper``). ``personal`` says whether X has
     training steps of its own (``separate``) or shares W's; ``personal_from`` is the round (from 1) in which it parts from W.
-    ``choose`` deploys for each task the best of slice, teacher and X; without ``distil`` there is a teacher for it all the
-    same. ``mix: end`` needs no student, hence ``distil: off``. ``disentangle`` is gamma of :mod:`disentafl`, 0 for none; an
-    architecture without paths has nothing to keep apart. With ``compute: equal`` a single local step goes to the federated
-    model; the personal one needs a second, and without it is the federated model that the gate last let in.
+
+    ``replace`` is how X takes over W's parts: whole (``hard``), a part of the way (``soft``), as an ``average`` over the rounds,
+    ``pace`` being the share of the way that it goes in one, or not at all (``off``). ``adopt`` says what is taken whole: a
+    ``path`` whose gate opens, or of each path the best of its ``parts``. ``gate`` lets in what has the lower loss in training,
+    by ``margin`` (nats, or MSE; ``margins`` by task family), what has the lower loss on ``validation``, or what has it there
+    with confidence (``paired``, at the level ``alpha``); ``guard_adoption`` keeps out what would leave any task of the client
+    worse. ``scope`` is what a task replaces: its whole ``path``, or what no other task of the client uses (``exclusive``).
+
+    ``start`` says what W is trained from: what was ``received``, or for each task the better head (``chosen``); the own head has
+    to be better by ``start_margin``, a share of the loss. ``disentangle`` is gamma of :mod:`disentafl`, 0 for none; an
+    architecture without paths has nothing to keep apart.
+
+    ``distil`` switches stage 2, with ``weight`` (``weights`` by task family) times the divergence from the teacher at the
+    ``temperature`` tau; ``guard`` keeps of it only what leaves no task worse on validation. ``mix`` moves X towards the teacher
+    before its fine-tuning (``start``), or the teacher, with all steps, towards X (``end``, which needs no student, hence
+    ``distil: off``). ``refit`` sets heads to the optimum of their training loss at the end, as :mod:`refit` does. ``choose``
+    deploys for each task the best of slice, teacher and X; without ``distil`` there is a teacher for it all the same.
     """
 
     compute: Compute = "equal"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fedtap.cli.screen import examples, say
 from fedtap.runtime.errors import UserError, nearest
 
+if TYPE_CHECKING:
+    from fedtap.algorithms.base import Params
+
+WIDTH = 100
+"""Of what is said of parameters, in letters."""
 EXAMPLES = examples("fedtap methods", "fedtap methods tap")
 
 
@@ -17,9 +23,12 @@ def methods(
 ) -> None:
     """List the methods, name first, with what each does; with NAME, that one's source and parameters.
 
+    Of each parameter the default, what it may be, and below what it means.
+
     A parameter is set in a scenario's section `method`, or with `--set method.PARAMETER=VALUE`.
     """
     from fedtap.algorithms.registry import algorithms
+    from fedtap.cli.in_words import allowed
 
     known = algorithms()
     if name is None:
@@ -33,9 +42,26 @@ def methods(
     say(f"{name}  {kind.summary}")
     say(f"source: {kind.source}")
     fields = kind.Params.model_fields
-    say("parameters:" if fields else "parameters: none")
-    for parameter, field in fields.items():
-        say(f"  {parameter} = {_default(field)}")
+    if not fields:
+        say("parameters: none")
+        return
+    say("parameters:")
+    defaults = {parameter: f"{parameter} = {_default(field)}" for parameter, field in fields.items()}
+    width = max(map(len, defaults.values()))
+    for parameter, may_be in allowed(kind.Params).items():
+        say(f"  {defaults[parameter]:<{width}}  {may_be.replace('`', '')}")
+    for paragraph in _meanings(kind.Params):
+        say("\n" + textwrap.fill(paragraph, WIDTH, break_long_words=False, break_on_hyphens=False))
+
+
+def _meanings(kind: type[Params]) -> list[str]:
+    """Return in paragraphs what is said of the parameters by the class that has them and by those below it, nearest first."""
+    from fedtap.algorithms.base import Params
+    from fedtap.cli.in_words import prose
+
+    named = [each for each in kind.__mro__ if issubclass(each, Params) and each.__doc__]
+    paragraphs = [paragraph for each in named for paragraph in prose(each).replace("`", "").split("\n\n")]
+    return [" ".join(paragraph.split()) for paragraph in paragraphs]
 
 
 def _default(field: Any) -> str:

@@ -15,6 +15,9 @@ from fedtap.scenario.settings import read_as
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+NAMED = 3
+"""How many further faults are named."""
+
 
 def first_of(error: ValidationError) -> ErrorDetails:
     """Return the fault that is told: an unknown key, since a slip in a key is often why another is missing, or the first."""
@@ -50,25 +53,35 @@ def whose(location: Sequence[int | str], raw: Mapping[str, Any]) -> str:
 
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return one fault of a validation error as one line: the key, what is wrong, and the mend."""
-    errors = error.errors()
+    """Return one fault of a validation error as one line: the key, what is wrong, and the mend; others are named by place."""
     first = first_of(error)
+    more = _others(error, first)
     if first["type"] == "extra_forbidden":
         *above, key = first["loc"]
         known = _fields_at(model, above)
-        return " ".join(f"unknown key '{'.'.join(map(str, first['loc']))}'; {nearest(str(key), known)}".split())
+        return " ".join(f"unknown key '{'.'.join(map(str, first['loc']))}'; {nearest(str(key), known)}{more}".split())
     place = _place(first["loc"])
     if first["type"] == "missing":
-        return f"'{place}' is missing; add it"
+        return f"'{place}' is missing; add it{more}"
     message = str(first["msg"]).removeprefix("Value error, ")
     given = first.get("input")
     if first["type"] == "string_type" and isinstance(given, bool | int | float | date):
         message = f"is {read_as(given)}, not as text; put quotes around it"
         given = None
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
-    others = {_place(each["loc"]) for each in errors} - {place}
-    more = f" (and {len(others)} more)" if others else ""
     return " ".join(f"'{place}': {message}{shown}{more}".split()) if place else " ".join(f"{message}{more}".split())
+
+
+def _others(error: ValidationError, first: ErrorDetails) -> str:
+    """Return where else something is wrong, in brackets, or nothing.
+
+    A key that is missing beside an unknown one is most likely the same slip, and not told.
+    """
+    slip = first["type"] == "extra_forbidden"
+    faults = [each for each in error.errors() if not (slip and each["type"] == "missing")]
+    places = list(dict.fromkeys(place for each in faults if (place := _place(each["loc"])) != _place(first["loc"])))
+    named = ", ".join(f"'{one_line(place, 64)}'" for place in places[:NAMED])
+    return f" (and {len(places)} more: {named}{', …' if len(places) > NAMED else ''})" if places else ""
 
 
 def _place(location: Sequence[int | str]) -> str:
