@@ -8,7 +8,8 @@ Run it with nothing else on the machine: processor seconds are those of the whol
 A peer that is not in this environment is installed into one of its own, which sees this one's packages (the network needs
 fedtap): `--environments DIR`. PFLlib runs from a checkout of its repository, github.com/TsingZ0/PFLlib. Peers take turns, one
 thread each; the first attempt of each fills caches and is not counted. `job.py` says what the job is. Prints and writes to
-`benchmarks/results/peers.json` medians, their spread, and ratios over the bare loop.
+`benchmarks/results/peers.json` medians, their spread, the fastest rounds, and ratios over the bare loop. `in_turn.py` compares
+rounds without the noise between processes.
 """
 
 from __future__ import annotations
@@ -115,11 +116,13 @@ def summary(rows: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
             for key in its[0]
         }
         processor = [each["processor"] for each in its]
-        found[peer] = {**middle, "processor_range": [min(processor), max(processor)]}
+        fastest = min((each["round"] for each in its if each["round"] is not None), default=None)
+        found[peer] = {**middle, "processor_range": [min(processor), max(processor)], "fastest_round": fastest}
     for its in found.values():
         base = found[BASE]
         its["job_over_bare"] = its["processor"] / base["processor"]
-        its["round_over_bare"] = its["round"] / base["round"] if its["round"] else None
+        for key in ("round", "fastest_round"):
+            its[f"{key}_over_bare"] = its[key] / base[key] if its[key] else None
     return found
 
 
