@@ -85,6 +85,21 @@ def test_all_faults_are_listed_and_the_exit_code_is_two(scenario: Path, call: Ca
     assert last.endswith("s.yaml: 3 faults; mend them, then check again")
 
 
+def test_rows_with_the_same_fault_share_a_line_and_hide_no_other_fault(scenario: Path, call: Call) -> None:
+    rows = [f"note {number},{'cta' if number else 'dog'}" for number in range(150)]
+    (scenario.parent / "notes.csv").write_text("\n".join(["text,label", *rows, ",cat", "more,dgo"]))
+    code, _, told = call("scenario", "check", scenario)
+    assert code == 2
+    lines = [line for line in told.splitlines() if "notes.csv" in line]
+    assert len(lines) == 3
+    assert "notes.csv:3 and 99 more rows: " in lines[0]
+    assert "cta" in lines[0]
+    assert "notes.csv:152: " in lines[1]
+    assert "dgo" in lines[2]
+    assert "... and 49 more like these" in told
+    assert "151 faults" in told
+
+
 def test_what_needs_no_data_is_told_with_the_rest(scenario: Path, call: Call) -> None:
     (scenario.parent / "scans/cat/1.png").write_bytes(b"no picture")
     code, _, complained = call("scenario", "check", scenario, "--set", "backbone.vision=no-such-tower")

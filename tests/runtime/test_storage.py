@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,18 @@ def test_json_is_read_back(tmp_path_factory: pytest.TempPathFactory, value: Any)
     assert json.loads(line) == value
     assert line.count(b"\n") == 1
     assert len(line) <= len(json_bytes(value))
+
+
+def test_json_is_put_together_in_little_more_memory_than_it_takes() -> None:
+    value = [{"client": f"c{number}", "value": number / 7, "of": None} for number in range(20_000)]
+    tracemalloc.start()
+    try:
+        data = json_bytes(value)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert data == (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+    assert peak < 3 * len(data)  # all the pieces at once take nine times as much
 
 
 def test_equal_json_values_are_equal_bytes(tmp_path: Path) -> None:

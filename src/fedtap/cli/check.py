@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -18,7 +17,6 @@ EXAMPLES = examples(
     "fedtap scenario check my.yaml --set data.on_unreadable=skip",
     "fedtap scenario check my.yaml --json",
 )
-_ROW = re.compile(r"(.+?):(\d+): (.+)", re.DOTALL)
 _NAMED = 20  # skipped examples of a source that the table's words name; JSON has more
 
 
@@ -127,10 +125,11 @@ def in_one_line(faults: Sequence[str]) -> list[str]:
     >>> in_one_line(["a.csv:2: empty", "a.csv:3: long", "a.csv:5: empty", "no file"])
     ['a.csv:2 and 1 more row: empty', 'a.csv:3: long', 'no file']
     """
+    from fedtap.data.sources.intake import row_of
+
     rows: dict[tuple[str, str], list[str]] = {}
     for fault in faults:
-        found = _ROW.fullmatch(fault)
-        file, line, what = found.groups() if found else (fault, "", "")
+        file, line, what = row_of(fault)
         rows.setdefault((file, what), []).append(line)
     told = []
     for (file, what), lines in rows.items():

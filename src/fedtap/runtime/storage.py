@@ -10,6 +10,7 @@ import os
 import re
 import stat
 import tempfile
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from fedtap.runtime.plain_json import MAX_BYTES, parse, read_bounded
 
 _SCRAP = re.compile(r"\.(.+)\.[A-Za-z0-9_]{6,8}")
 """The temporary name of a file that is being written."""
+_PIECES = 4096
+"""Pieces of JSON that are put together at once."""
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
@@ -106,7 +109,16 @@ def write_json(path: Path, value: Any) -> None:
 def json_bytes(value: Any, *, compact: bool = False) -> bytes:
     """Return the bytes that :func:`write_json` writes; ``compact``: on one line, in a quarter of the time."""
     form: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 1}
-    return (json.dumps(value, **form, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    encoder = json.JSONEncoder(**form, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    if compact:
+        return f"{encoder.encode(value)}\n".encode()
+    pieces = iter(encoder.iterencode(value))
+    # json.dumps would hold all pieces, a few letters each, at once: eight times the memory of the text
+    held = bytearray()
+    while some := "".join(islice(pieces, _PIECES)):
+        held += some.encode()
+    held += b"\n"
+    return bytes(held)
 
 
 def scrap_of(path: Path) -> str | None:

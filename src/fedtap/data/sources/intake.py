@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -10,7 +11,8 @@ from fedtap.runtime.errors import UserError
 
 T = TypeVar("T")
 Progress = Callable[[int, int], None]
-KEPT = 100  # lines that are kept of a source; the rest are counted
+KEPT = 100  # lines that are kept of a source; of the rest the first of its kind, as many kinds at the most, all else is counted
+_ROW = re.compile(r"(.+?):(\d+): (.+)", re.DOTALL)
 _STEP = 64  # pictures between two words on the progress
 
 
@@ -33,6 +35,16 @@ class DataError(UserError):
         super().__init__(f"{self.faults[0]}{rest}")
 
 
+def row_of(fault: str) -> tuple[str, str, str]:
+    """Return the file, the line and the words of a fault in a row of a table; of any other its words alone, as the file.
+
+    >>> row_of("a.csv:2: empty"), row_of("no file")
+    (('a.csv', '2', 'empty'), ('no file', '', ''))
+    """
+    found = _ROW.fullmatch(fault)
+    return (found[1], found[2], found[3]) if found else (fault, "", "")
+
+
 class Intake:
     """What is found out while one source is read. Faults are collected, so that they can be told together.
 
@@ -51,6 +63,7 @@ class Intake:
         self.remarks: list[str] = []
         self.number_of_faults = 0
         self.number_skipped = 0
+        self._kinds: set[tuple[str, str]] = set()
         self._progress = progress
 
     def unreadable(self, error: UserError) -> None:
@@ -63,10 +76,13 @@ class Intake:
             self.skipped.append(str(error))
 
     def fault(self, error: UserError) -> None:
-        """Take note of what is wrong in any case."""
+        """Take note of what is wrong in any case; behind many rows in which the same is wrong something else is kept too."""
         self.number_of_faults += 1
-        if len(self.faults) < KEPT:
+        file, _, what = row_of(str(error))
+        is_new = (file, what) not in self._kinds and len(self._kinds) < KEPT
+        if len(self.faults) < KEPT or is_new:
             self.faults.append(str(error))
+            self._kinds.add((file, what))
 
     def remark(self, line: str) -> None:
         """Take note of what the owner of the data should know, and what is no fault."""
