@@ -22,27 +22,14 @@ import job
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from fedtap.algorithms.registry import make
-from fedtap.experiment.setup import set_up
 from fedtap.federation.rounds import run_round
 from fedtap.federation.server import Server
-from fedtap.federation.store import ClientStore
 from fedtap.runtime.memory import keep_freed_memory
-from fedtap.scenario.scenario import build_scenario
 
 
 def rounds(network: str, folder: Path) -> tuple[Callable[[], None], Callable[[], None]]:
     """Return what does a round of fedtap's, and what does one of the bare loop's."""
-    scenario = build_scenario(job.scenario(network), place="peers", folder=folder)
-    algorithm = make(scenario.method)
-    made = set_up(
-        scenario,
-        algorithm,
-        seed=0,
-        device="cpu",
-        store=ClientStore(folder / "states", run="peers"),
-        tell=lambda event: None,
-    )
+    scenario, algorithm, made = job.set_up(folder, network)
     server = Server(
         algorithm=algorithm,
         architecture=made.network.architecture,

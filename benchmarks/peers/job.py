@@ -70,18 +70,16 @@ class Model(nn.Module):
         return nn.functional.cross_entropy(self(features), labels)
 
 
-def hand_out(folder: Path, network: str) -> None:
-    """Write the network and each client's examples."""
+def set_up(folder: Path, network: str) -> tuple[Any, Any, Any]:
+    """Return the job's scenario, its method, and the simulation that fedtap makes of them; its files lie in the folder."""
     from fedtap.algorithms.registry import make
-    from fedtap.experiment.planning import architecture_of
-    from fedtap.experiment.setup import set_up
+    from fedtap.experiment import setup
     from fedtap.federation.store import ClientStore
-    from fedtap.network.network import Network
     from fedtap.scenario.scenario import build_scenario
 
     built = build_scenario(scenario(network), place="peers", folder=folder)
     algorithm = make(built.method)
-    made = set_up(
+    made = setup.set_up(
         built,
         algorithm,
         seed=0,
@@ -89,6 +87,15 @@ def hand_out(folder: Path, network: str) -> None:
         store=ClientStore(folder / "states", run="peers"),
         tell=lambda event: None,
     )
+    return built, algorithm, made
+
+
+def hand_out(folder: Path, network: str) -> None:
+    """Write the network and each client's examples."""
+    from fedtap.experiment.planning import architecture_of
+    from fedtap.network.network import Network
+
+    built, algorithm, made = set_up(folder, network)
     # Built again without the towers, which have done their work: features are handed out, and not they.
     bare = Network(architecture_of(built, algorithm), made.start.components, seed=0)
     bare.load(made.start.components)

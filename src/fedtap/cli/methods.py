@@ -41,12 +41,8 @@ def methods(
     kind = known[name]
     say(f"{name}  {kind.summary}")
     say(f"source: {kind.source}")
-    fields = kind.Params.model_fields
-    if not fields:
-        say("parameters: none")
-        return
     say("parameters:")
-    defaults = {parameter: f"{parameter} = {_default(field)}" for parameter, field in fields.items()}
+    defaults = {name: f"{name} = {_default(field)}" for name, field in kind.Params.model_fields.items()}
     width = max(map(len, defaults.values()))
     for parameter, may_be in allowed(kind.Params).items():
         say(f"  {defaults[parameter]:<{width}}  {may_be.replace('`', '')}")
